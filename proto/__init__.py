@@ -1,0 +1,1 @@
+"""What is said: messages, ids, subjects, error codes. Knows msgspec and nobody else."""

@@ -1,0 +1,91 @@
+"""Why a request was refused: one code, its HTTP status, and how it is said on the bus.
+
+``MeshError`` is the exception inside a process; ``Refused`` is the same thing
+as a message. Each dialect maps the code to its own envelope and nothing else.
+"""
+
+from enum import Enum
+
+from proto.message import Message
+
+
+class Code(Enum):
+    """A dialect-neutral reason. The value is what travels; ``status`` is its HTTP status."""
+
+    INVALID_REQUEST = ("invalid_request", 400)
+    UNSUPPORTED_PARAMETER = ("unsupported_parameter", 400)
+    CONTEXT_OVERFLOW = ("context_length_exceeded", 400)
+    UNAUTHORIZED = ("invalid_api_key", 401)
+    NOT_FOUND = ("not_found", 404)
+    MODEL_NOT_FOUND = ("model_not_found", 404)
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
+    TOO_LARGE = ("request_too_large", 413)
+    QUEUE_FULL = ("queue_full", 429)
+    CANCELLED = ("cancelled", 499)
+    INTERNAL = ("internal_error", 500)
+    ENGINE_LOST = ("engine_lost", 502)
+    UPSTREAM = ("upstream_error", 502)
+    NO_ENGINE = ("no_engine", 503)
+    BUS_UNAVAILABLE = ("bus_unavailable", 503)
+    DEADLINE = ("deadline_exceeded", 504)
+
+    def __init__(self, word: str, status: int) -> None:
+        self.word = word
+        self.status = status
+
+    @classmethod
+    def of(cls, word: str) -> "Code":
+        """The code behind a word; a word of a newer peer counts as an internal error."""
+        return _BY_WORD.get(word, cls.INTERNAL)
+
+    @property
+    def is_elsewhere_curable(self) -> bool:
+        """True when another engine might accept what this one refused."""
+        return self in _CURABLE_ELSEWHERE
+
+
+_BY_WORD = {code.word: code for code in Code}
+_CURABLE_ELSEWHERE = {Code.QUEUE_FULL, Code.ENGINE_LOST, Code.NO_ENGINE, Code.BUS_UNAVAILABLE}
+
+
+class Refused(Message, frozen=True, kw_only=True, tag="refused"):
+    """The answer to a question that will not be served."""
+
+    code: str
+    """The word of a ``Code``."""
+    message: str
+    """For people: what is wrong and what to do."""
+    param: str | None = None
+    """The request field at fault."""
+    retry_after_s: float | None = None
+
+    def error(self) -> "MeshError":
+        return MeshError(
+            Code.of(self.code), self.message, param=self.param, retry_after_s=self.retry_after_s
+        )
+
+
+class MeshError(Exception):
+    """A request cannot be served; carries all that any dialect needs to say so."""
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def refusal(self) -> Refused:
+        return Refused(
+            code=self.code.word,
+            message=self.message,
+            param=self.param,
+            retry_after_s=self.retry_after_s,
+        )

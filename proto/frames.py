@@ -1,0 +1,78 @@
+"""The token stream: what an engine sends to a gateway while it generates.
+
+Frames are msgpack arrays with an integer tag; fields are only ever appended.
+``epoch`` names the attempt, ``seq`` counts the frames of one attempt from 0, so
+that a reader sees every gap; the last frame is always ``End`` or ``Failed``.
+The request a frame belongs to is the last token of its subject.
+"""
+
+from msgspec import Struct
+
+from proto.inference import FinishReason
+
+
+class Frame(Struct, frozen=True, array_like=True, gc=False):
+    epoch: int
+    seq: int
+
+
+class Progress(Frame, frozen=True, array_like=True, tag=1, gc=False):
+    """Prompt tokens ready so far. The first is sent on admission, then one at least every second."""
+
+    done: int
+    total: int
+    cached: int
+    """How many of the prompt's tokens came out of the prefix cache."""
+
+
+class TokenLogprob(Struct, frozen=True, array_like=True, gc=False):
+    token: int
+    piece: bytes
+    """The token's own bytes."""
+    logprob: float
+
+
+class PositionLogprobs(Struct, frozen=True, array_like=True, gc=False):
+    """The chosen token and the likeliest alternatives, likeliest first."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
+
+
+class Delta(Frame, frozen=True, array_like=True, tag=2, gc=False):
+    """What one decode step added. ``text`` may be empty while a character or stop is undecided."""
+
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[PositionLogprobs, ...] = ()
+
+
+class Usage(Struct, frozen=True, array_like=True, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+class Timings(Struct, frozen=True, array_like=True, gc=False):
+    """Seconds, measured by the engine from the arrival of the request."""
+
+    queued_s: float
+    prefill_s: float
+    decode_s: float
+
+
+class End(Frame, frozen=True, array_like=True, tag=3, gc=False):
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+    stop: str | None = None
+    """The stop string that was met."""
+
+
+class Failed(Frame, frozen=True, array_like=True, tag=4, gc=False):
+    code: str
+    """The word of an ``errors.Code``."""
+    message: str
+
+
+AnyFrame = Progress | Delta | End | Failed

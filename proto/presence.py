@@ -1,0 +1,122 @@
+"""Who is there and how they are: heartbeats, and the word that somebody is gone."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from proto.ids import EngineId, GatewayId, ModelId, NodeId
+from proto.message import Message
+
+HEARTBEAT_S = 1.0
+"""Seconds between two heartbeats; each carries the speaker's full state."""
+SILENCE_S = 2.5
+"""Unheard for this long, a speaker is taken for dead: two lost heartbeats are bad luck."""
+STALL_S = 2.0
+"""An engine with work whose step clock stands this long is wedged."""
+
+EngineState = Literal["loading", "ready", "draining"]
+
+
+class ModelCard(Struct, frozen=True, kw_only=True):
+    """What an engine's model is and can do; every flag is true or absent."""
+
+    id: ModelId
+    aliases: tuple[ModelId, ...] = ()
+    context_length: int
+    """Tokens of prompt and answer together."""
+    family: str = ""
+    """mlx-lm's model type, such as ``llama``."""
+    quantization: str = ""
+    """Such as ``4bit`` or ``float32``."""
+    size_bytes: int = 0
+    owner: str = "odyssai"
+    has_chat_template: bool = True
+    created_s: int = 0
+    """Unix time at which the model's files were written."""
+
+
+class CacheLoad(Struct, frozen=True, kw_only=True):
+    """The prefix cache of an engine."""
+
+    used_bytes: int = 0
+    limit_bytes: int = 0
+    tokens: int = 0
+
+
+class EngineBeat(Message, frozen=True, kw_only=True):
+    """An engine's full state. Said by its process every second and on every change of state."""
+
+    engine: EngineId
+    node: NodeId
+    boot: str
+    pid: int
+    state: EngineState
+    models: tuple[ModelCard, ...]
+    """One for a loaded model; a cloud upstream serves many."""
+    slots: int = 0
+    """Sequences that can decode together."""
+    running: int = 0
+    queued: int = 0
+    queue_limit: int = 0
+    queued_tokens: int = 0
+    """Prompt tokens not yet prefilled, of running and waiting requests."""
+    steps: int = 0
+    """The step clock: grows with every prefill chunk and decode step."""
+    stalled_s: float = 0.0
+    """How long the step clock has stood while there was work."""
+    tokens_per_s: float = 0.0
+    """Generated tokens a second over the last heartbeat interval."""
+    generated_tokens: int = 0
+    """Since boot."""
+    memory_bytes: int = 0
+    """Resident memory of the process, or what mlx holds where that is more."""
+    cache: CacheLoad = CacheLoad()
+    served_prefixes: tuple[bytes, ...] = ()
+    """Hashes of prefixes of conversations served of late, the latest last."""
+    upstream: str | None = None
+    """The base URL behind it, when it is an engine that is not ours."""
+
+
+class NodeBeat(Message, frozen=True, kw_only=True):
+    """A machine with a runner agent. Said by the agent every second."""
+
+    node: NodeId
+    boot: str
+    pid: int
+    host: str
+    platform: str
+    cpu_count: int = 0
+    memory_bytes: int = 0
+    free_bytes: int = 0
+    load: float = 0.0
+    """Processes wanting a core, one-minute average."""
+    engines: tuple[EngineId, ...] = ()
+
+
+class GatewayBeat(Message, frozen=True, kw_only=True):
+    """A gateway process. Engines cancel the requests of one that falls silent."""
+
+    gateway: GatewayId
+    boot: str
+    pid: int
+    url: str
+    open_requests: int = 0
+
+
+class ServiceBeat(Message, frozen=True, kw_only=True):
+    """Any other service: scheduler, cloud, health."""
+
+    service: str
+    id: str
+    boot: str
+    pid: int
+
+
+class Gone(Message, frozen=True, kw_only=True):
+    """Somebody ended, seen by whoever knows first: its parent or the bus server."""
+
+    kind: Literal["engine", "node", "gateway", "service"]
+    id: str
+    boot: str = ""
+    """The life that ended; empty when the observer cannot know."""
+    why: str = ""

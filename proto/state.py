@@ -1,0 +1,23 @@
+"""What outlives a process: the records kept in the mesh's key-value state."""
+
+from proto.ids import EngineId, NodeId
+from proto.message import Message
+
+
+class EngineRecord(Message, frozen=True, kw_only=True):
+    """An engine process as its agent started it, so that a later agent can adopt or end it."""
+
+    engine: EngineId
+    node: NodeId
+    pid: int
+    started_s: float
+    """Unix time at which the operating system says the process began; with ``pid`` it is unique."""
+    source: str
+    """The model folder or Hugging Face id it was told to load."""
+
+
+class Desired(Message, frozen=True, kw_only=True):
+    """The models that a node should have loaded. Written by operators, read by its agent."""
+
+    node: NodeId
+    sources: tuple[str, ...]

@@ -1,0 +1,117 @@
+"""Where everything is said: one line a subject. No other file spells one.
+
+``mesh.v1.<area>.<who>.<what>``, general to particular, lower case; a ``*``
+is filled in by ``at``. Bodies on ``mesh`` are msgpack, on ``telemetry`` JSON.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from proto import frames, inference, presence, telemetry
+
+M = TypeVar("M")
+A = TypeVar("A")
+
+_MSGPACK = msgspec.msgpack.Encoder()
+_JSON = msgspec.json.Encoder()
+_FORBIDDEN = frozenset(".*> \t\r\n")
+
+
+def _fill(pattern: str, tokens: tuple[str, ...]) -> str:
+    parts = pattern.split("*")
+    if len(parts) != len(tokens) + 1:
+        raise ValueError(f"{pattern} takes {len(parts) - 1} tokens, not {len(tokens)}")
+    for token in tokens:
+        if not token or not _FORBIDDEN.isdisjoint(token):
+            raise ValueError(f"{token!r} cannot be part of a subject")
+    return "".join(p + t for p, t in zip(parts, (*tokens, ""), strict=True))
+
+
+@dataclass(frozen=True)
+class Subject(Generic[M]):
+    """An address and the type of what is said there."""
+
+    pattern: str
+    type: Any
+    is_json: bool = False
+
+    def __post_init__(self) -> None:
+        decoder = msgspec.json.Decoder if self.is_json else msgspec.msgpack.Decoder
+        object.__setattr__(self, "_decode", decoder(self.type).decode)
+
+    def at(self, *tokens: str) -> str:
+        """The address with its wildcards filled in; refuses what would change its shape."""
+        return _fill(self.pattern, tokens)
+
+    def encode(self, message: M) -> bytes:
+        return (_JSON if self.is_json else _MSGPACK).encode(message)
+
+    def decode(self, body: bytes) -> M:
+        """Raises msgspec.DecodeError on anything that is not a message of this subject."""
+        message: M = self._decode(body)  # type: ignore[attr-defined]
+        return message
+
+
+@dataclass(frozen=True)
+class Question(Subject[M], Generic[M, A]):
+    """A subject whose messages are answered with one of ``answer``."""
+
+    answer: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "_decode_answer", msgspec.msgpack.Decoder(self.answer).decode)
+
+    def encode_answer(self, answer: A) -> bytes:
+        return _MSGPACK.encode(answer)
+
+    def decode_answer(self, body: bytes) -> A:
+        answer: A = self._decode_answer(body)  # type: ignore[attr-defined]
+        return answer
+
+
+SCHEDULE: Question[inference.Schedule, inference.ScheduleAnswer] = Question(
+    "mesh.v1.schedule", inference.Schedule, answer=inference.ScheduleAnswer
+)
+GENERATE: Question[inference.Generate, inference.GenerateAnswer] = Question(
+    "mesh.v1.engine.*.generate", inference.Generate, answer=inference.GenerateAnswer
+)
+COUNT_TOKENS: Question[inference.CountTokens, inference.CountAnswer] = Question(
+    "mesh.v1.engine.*.count_tokens", inference.CountTokens, answer=inference.CountAnswer
+)
+REPLAY: Question[inference.Replay, inference.ReplayAnswer] = Question(
+    "mesh.v1.engine.*.replay", inference.Replay, answer=inference.ReplayAnswer
+)
+CANCEL: Subject[inference.Cancel] = Subject("mesh.v1.engine.*.cancel", inference.Cancel)
+STREAM: Subject[frames.AnyFrame] = Subject("mesh.v1.stream.*.*.*", frames.AnyFrame)
+"""mesh.v1.stream.<gateway>.<engine>.<request>"""
+
+ENGINE_BEAT: Subject[presence.EngineBeat] = Subject("mesh.v1.beat.engine.*", presence.EngineBeat)
+NODE_BEAT: Subject[presence.NodeBeat] = Subject("mesh.v1.beat.node.*", presence.NodeBeat)
+GATEWAY_BEAT: Subject[presence.GatewayBeat] = Subject(
+    "mesh.v1.beat.gateway.*", presence.GatewayBeat
+)
+SERVICE_BEAT: Subject[presence.ServiceBeat] = Subject(
+    "mesh.v1.beat.service.*", presence.ServiceBeat
+)
+GONE: Subject[presence.Gone] = Subject("mesh.v1.gone.*.*", presence.Gone)
+"""mesh.v1.gone.<kind>.<id>"""
+
+TELEMETRY = "telemetry.>"
+ENGINE_TELEMETRY: Subject[presence.EngineBeat] = Subject(
+    "telemetry.engine.*", presence.EngineBeat, is_json=True
+)
+NODE_TELEMETRY: Subject[presence.NodeBeat] = Subject(
+    "telemetry.node.*", presence.NodeBeat, is_json=True
+)
+REQUEST_TELEMETRY: Subject[telemetry.RequestEvent] = Subject(
+    "telemetry.request.*", telemetry.RequestEvent, is_json=True
+)
+ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
+    "telemetry.alert.*", telemetry.Alert, is_json=True
+)
+EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
+    "telemetry.event.*", telemetry.EngineEvent, is_json=True
+)

@@ -1,0 +1,65 @@
+"""What operators can listen to: JSON on ``telemetry.<kind>.<source>``, never prompt or answer."""
+
+from typing import Literal
+
+from proto.message import Message
+
+VERSION = 1
+"""Stands in every telemetry message as ``v``."""
+
+
+class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """One finished request, said once by the gateway that served it."""
+
+    v: int = VERSION
+    request: str
+    model: str
+    """As the client asked for it."""
+    engine: str | None
+    gateway: str
+    dialect: Literal["openai", "anthropic"]
+    endpoint: str
+    stream: bool
+    status: str
+    """``ok``, ``cancelled`` or the word of an error code."""
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    started_s: float = 0.0
+    """Unix time in seconds."""
+    queued_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    ttft_s: float | None = None
+    """From the last byte of the request to the first token."""
+    duration_s: float = 0.0
+    tokens_per_s: float = 0.0
+    session: str | None = None
+    trace: str | None = None
+    """W3C trace id."""
+
+
+class Alert(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """Something an operator should know; ``cleared`` ends it."""
+
+    v: int = VERSION
+    alert: Literal["engine_gone", "engine_wedged", "node_gone", "gateway_gone", "service_gone", "bad_mail"]
+    subject: str
+    """Who it is about."""
+    detail: str
+    cleared: bool = False
+    at_s: float
+    """Unix time in seconds."""
+
+
+class EngineEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """A phase of an engine's life, said by its agent."""
+
+    v: int = VERSION
+    engine: str
+    node: str
+    model: str
+    phase: Literal["starting", "loading", "ready", "adopted", "restarting", "failed", "stopped"]
+    detail: str = ""
+    at_s: float
