@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from proto.errors import Refused
 from proto.ids import EngineId, GatewayId, ModelId, RequestId, SessionId
 from proto.message import Message
 
@@ -101,8 +100,6 @@ class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
     """Requests ahead of it in the waiting queue; 0 is next."""
 
 
-GenerateAnswer = Accepted | Refused
-
 
 class Schedule(Message, frozen=True, kw_only=True):
     """Ask the schedulers which engine should serve a request, by metadata only."""
@@ -129,8 +126,6 @@ class Scheduled(Message, frozen=True, kw_only=True, tag="scheduled"):
     candidates: tuple[Candidate, ...]
 
 
-ScheduleAnswer = Scheduled | Refused
-
 
 class Cancel(Message, frozen=True, kw_only=True):
     """Nobody waits for this request any more. Not answered; harmless when repeated."""
@@ -151,8 +146,6 @@ class Replayed(Message, frozen=True, kw_only=True, tag="replayed"):
     next_seq: int
 
 
-ReplayAnswer = Replayed | Refused
-
 
 class CountTokens(Message, frozen=True, kw_only=True):
     """Ask an engine how many tokens a prompt is. Answered by ``Counted``."""
@@ -163,6 +156,3 @@ class CountTokens(Message, frozen=True, kw_only=True):
 
 class Counted(Message, frozen=True, kw_only=True, tag="counted"):
     tokens: int
-
-
-CountAnswer = Counted | Refused

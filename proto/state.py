@@ -1,7 +1,10 @@
 """What outlives a process: the records kept in the mesh's key-value state."""
 
-from proto.ids import EngineId, NodeId
+from proto.ids import EngineId, ModelId, NodeId
 from proto.message import Message
+
+ENGINES = "engines"
+"""The bucket of EngineRecord, by engine id."""
 
 
 class EngineRecord(Message, frozen=True, kw_only=True):
@@ -14,10 +17,5 @@ class EngineRecord(Message, frozen=True, kw_only=True):
     """Unix time at which the operating system says the process began; with ``pid`` it is unique."""
     source: str
     """The model folder or Hugging Face id it was told to load."""
-
-
-class Desired(Message, frozen=True, kw_only=True):
-    """The models that a node should have loaded. Written by operators, read by its agent."""
-
-    node: NodeId
-    sources: tuple[str, ...]
+    models: tuple[ModelId, ...] = ()
+    """What it serves, once it has loaded."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from proto import frames, inference, presence, telemetry
+from proto.errors import Refused
 
 M = TypeVar("M")
 A = TypeVar("A")
@@ -56,33 +57,34 @@ class Subject(Generic[M]):
 
 @dataclass(frozen=True)
 class Question(Subject[M], Generic[M, A]):
-    """A subject whose messages are answered with one of ``answer``."""
+    """A subject whose messages are answered with an ``answer`` or ``Refused``."""
 
     answer: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "_decode_answer", msgspec.msgpack.Decoder(self.answer).decode)
+        decoder = msgspec.msgpack.Decoder(self.answer | Refused)
+        object.__setattr__(self, "_decode_answer", decoder.decode)
 
-    def encode_answer(self, answer: A) -> bytes:
+    def encode_answer(self, answer: A | Refused) -> bytes:
         return _MSGPACK.encode(answer)
 
-    def decode_answer(self, body: bytes) -> A:
-        answer: A = self._decode_answer(body)  # type: ignore[attr-defined]
+    def decode_answer(self, body: bytes) -> A | Refused:
+        answer: A | Refused = self._decode_answer(body)  # type: ignore[attr-defined]
         return answer
 
 
-SCHEDULE: Question[inference.Schedule, inference.ScheduleAnswer] = Question(
-    "mesh.v1.schedule", inference.Schedule, answer=inference.ScheduleAnswer
+SCHEDULE: Question[inference.Schedule, inference.Scheduled] = Question(
+    "mesh.v1.schedule", inference.Schedule, answer=inference.Scheduled
 )
-GENERATE: Question[inference.Generate, inference.GenerateAnswer] = Question(
-    "mesh.v1.engine.*.generate", inference.Generate, answer=inference.GenerateAnswer
+GENERATE: Question[inference.Generate, inference.Accepted] = Question(
+    "mesh.v1.engine.*.generate", inference.Generate, answer=inference.Accepted
 )
-COUNT_TOKENS: Question[inference.CountTokens, inference.CountAnswer] = Question(
-    "mesh.v1.engine.*.count_tokens", inference.CountTokens, answer=inference.CountAnswer
+COUNT_TOKENS: Question[inference.CountTokens, inference.Counted] = Question(
+    "mesh.v1.engine.*.count_tokens", inference.CountTokens, answer=inference.Counted
 )
-REPLAY: Question[inference.Replay, inference.ReplayAnswer] = Question(
-    "mesh.v1.engine.*.replay", inference.Replay, answer=inference.ReplayAnswer
+REPLAY: Question[inference.Replay, inference.Replayed] = Question(
+    "mesh.v1.engine.*.replay", inference.Replay, answer=inference.Replayed
 )
 CANCEL: Subject[inference.Cancel] = Subject("mesh.v1.engine.*.cancel", inference.Cancel)
 STREAM: Subject[frames.AnyFrame] = Subject("mesh.v1.stream.*.*.*", frames.AnyFrame)

@@ -44,13 +44,16 @@ class Alert(Message, frozen=True, kw_only=True, omit_defaults=False):
     """Something an operator should know; ``cleared`` ends it."""
 
     v: int = VERSION
-    alert: Literal["engine_gone", "engine_wedged", "node_gone", "gateway_gone", "service_gone", "bad_mail"]
+    alert: Literal["engine_gone", "engine_wedged", "node_gone", "gateway_gone", "service_gone"]
     subject: str
     """Who it is about."""
     detail: str
     cleared: bool = False
     at_s: float
     """Unix time in seconds."""
+
+
+Phase = Literal["starting", "ready", "adopted", "restarting", "stopped"]
 
 
 class EngineEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
@@ -60,6 +63,6 @@ class EngineEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     engine: str
     node: str
     model: str
-    phase: Literal["starting", "loading", "ready", "adopted", "restarting", "failed", "stopped"]
+    phase: Phase
     detail: str = ""
     at_s: float

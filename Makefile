@@ -1,0 +1,56 @@
+export PYTHONSAFEPATH = 1
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+BIN = .venv/bin
+# uv where there is one, for speed; pip installs the same files, checked by the same hashes.
+INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python --no-config,\
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check) --no-deps
+LOCK = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock" \
+	--group build --group model pyproject.toml
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/run.stamp ## create .venv and install what runs
+
+run: setup ## start everything: make run ARGS="--port 8123 --home DIR"
+	@exec $(BIN)/odyssai up $(ARGS)
+
+test: .venv/dev.stamp ## all tests: make test ARGS="-k supervisor"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.stamp ## format, lint, who imports whom, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+lock: ## renew the lock files; releases younger than a week are left out (needs uv)
+	$(LOCK) -o requirements.lock
+	$(LOCK) -o requirements-dev.lock --group dev --constraints requirements.lock
+
+sizes: ## the ten longest files and functions; never fails
+	@python3 ops/sizes.py
+
+clean: ## remove .venv and everything made
+	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
+
+.venv/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(INSTALL) --no-build-isolation -e .
+	@touch .venv/run.stamp $@
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "odyssai needs Python 3.11 or newer, with venv." \
+	"macOS: brew install python@3.13 · Debian, Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.PHONY: help setup run test check lock sizes clean
+.DEFAULT_GOAL = help

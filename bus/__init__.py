@@ -1,0 +1,1 @@
+"""How it is said: request and reply, token streams, presence, state, telemetry. Knows NATS."""

@@ -1,0 +1,245 @@
+"""The connection to the bus: publish, listen, ask, answer. The wire to NATS ends here.
+
+Every process holds one connection for control, and those that carry tokens a
+second one (``bus.stream``), so that a large request never delays a token.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from bus import tracing
+from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
+from proto.errors import Code, MeshError, Refused
+from proto.subjects import Question, Subject
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M")
+A = TypeVar("A")
+
+RECONNECT_WAIT_S = 0.05
+"""A restarted server is found again within a tenth of a second (measured; the default waits 2 s)."""
+PING_INTERVAL_S = 5
+FIRST_CONNECT_S = 30.0
+"""How long a starting process waits for the bus server."""
+ANSWER_S = 5.0
+"""How long a question waits unless the caller says otherwise."""
+DEADLINE = "deadline"
+"""Header: unix time in seconds after which the asker no longer listens."""
+
+
+async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options: Any) -> Client:
+    """One NATS connection that reconnects for ever. Raises NotConnected after FIRST_CONNECT_S."""
+
+    last: list[Exception] = []
+
+    async def failed(error: Exception) -> None:
+        last[:] = [error]
+        if not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
+            log.warning("bus: %s", error or type(error).__name__)
+
+    async def disconnected() -> None:
+        log.info("bus: disconnected, reconnecting")
+
+    async def reconnected() -> None:
+        log.info("bus: reconnected")
+        on_reconnect()
+
+    client = Client()
+    try:
+        async with asyncio.timeout(FIRST_CONNECT_S):
+            await client.connect(
+                url.split(","),
+                name=name,
+                reconnect_time_wait=RECONNECT_WAIT_S,
+                max_reconnect_attempts=-1,
+                connect_timeout=2,
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=2,
+                error_cb=failed,
+                disconnected_cb=disconnected,
+                reconnected_cb=reconnected,
+                inbox_prefix=f"_INBOX.{name.replace(':', '.')}",
+                **options,
+            )
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        why = last[0] if last else error
+        raise NotConnected(
+            f"no bus at {_without_secret(url)}: {why or type(why).__name__}; "
+            "is nats-server running there, and are the credentials in the URL right?"
+        ) from error
+    return client
+
+
+def _without_secret(url: str) -> str:
+    return ",".join(part.rpartition("@")[2] for part in url.split(","))
+
+
+class Bus:
+    """What one process says and hears, tokens apart.
+
+    A malformed message is logged, counted in ``bad_mail`` and dropped here; it
+    never ends a loop.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+        """``kind:id``; the server reports it when the connection ends."""
+        self.bad_mail = 0
+        self.on_reconnect: list[Callable[[], None]] = []
+        self._client: Client
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, url: str, name: str) -> "AsyncIterator[Bus]":
+        """Raises NotConnected."""
+        bus = cls(url, name)
+        bus._client = await dial(url, name, bus._reconnected)
+        try:
+            yield bus
+        finally:
+            for task in bus._tasks:
+                task.cancel()
+            await asyncio.gather(*bus._tasks, return_exceptions=True)
+            await bus._client.close()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client.is_connected
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        return self._client.jetstream(timeout=ANSWER_S)
+
+    def _reconnected(self) -> None:
+        for hook in self.on_reconnect:
+            hook()
+
+    async def settled(self) -> None:
+        """Return when the server has seen everything said so far.
+
+        Twice, because nats-py 2.16 writes the first PING ahead of what is still
+        pending.
+        """
+        await self._client.flush()
+        await self._client.flush()
+
+    async def publish(self, subject: Subject[M], message: M, *tokens: str) -> None:
+        """Say something once, to whoever listens now. Lost while the bus is away."""
+        try:
+            await self._client.publish(subject.at(*tokens), subject.encode(message))
+        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
+            log.debug("bus: not connected, dropped a message for %s", subject.pattern)
+
+    async def listen(self, subject: Subject[M], heard: Callable[[M], None], *tokens: str) -> None:
+        """Call ``heard`` with every message; with no tokens given, from everybody."""
+
+        async def receive(mail: Msg) -> None:
+            message = self._open(subject, mail)
+            if message is not None:
+                heard(message)
+
+        address = subject.at(*tokens) if tokens else subject.pattern
+        await self._client.subscribe(address, cb=receive)
+
+    async def ask(
+        self, question: Question[M, A], message: M, *tokens: str, timeout_s: float = ANSWER_S
+    ) -> A:
+        """The answer to a question.
+
+        Raises MeshError when it is refused, NobodyThere, NoAnswer, TooLarge or
+        NotConnected when it never got that far.
+        """
+        headers = {DEADLINE: f"{time.time() + timeout_s:.3f}"}
+        context = tracing.current.get()
+        if context is not None:
+            headers[tracing.HEADER] = context.header
+        try:
+            mail = await self._client.request(
+                question.at(*tokens), question.encode(message), timeout=timeout_s, headers=headers
+            )
+        except nats.errors.NoRespondersError as error:
+            raise NobodyThere(question.pattern) from error
+        except nats.errors.TimeoutError as error:
+            raise NoAnswer(f"{question.pattern} after {timeout_s:g} s") from error
+        except nats.errors.MaxPayloadError as error:
+            raise TooLarge(f"more than {self._client.max_payload} bytes") from error
+        except (nats.errors.Error, OSError) as error:
+            raise NotConnected(str(error) or type(error).__name__) from error
+        answer = question.decode_answer(mail.data)
+        if isinstance(answer, Refused):
+            raise answer.error()
+        return answer
+
+    async def answer(
+        self,
+        question: Question[M, A],
+        reply: Callable[[M], Awaitable[A]],
+        *tokens: str,
+        group: str = "",
+    ) -> None:
+        """Answer a question with what ``reply`` returns, or with the MeshError it raises.
+
+        Questions are answered side by side. Within a ``group`` each is answered
+        by one member only.
+        """
+
+        async def receive(mail: Msg) -> None:
+            task = asyncio.create_task(self._reply(question, reply, mail))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        address = question.at(*tokens) if tokens else question.pattern
+        await self._client.subscribe(address, queue=group, cb=receive)
+
+    async def _reply(
+        self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg
+    ) -> None:
+        headers = mail.headers or {}
+        if float(headers.get(DEADLINE, "inf")) < time.time():
+            return
+        tracing.begin(headers.get(tracing.HEADER))
+        try:
+            message = question.decode(mail.data)
+            answer: A | Refused = await reply(message)
+        except msgspec.DecodeError as error:
+            self.bad_mail += 1
+            answer = Refused(code=Code.INVALID_REQUEST.word, message=f"malformed message: {error}")
+        except MeshError as error:
+            answer = error.refusal()
+        except Exception as error:
+            log.exception("bus: answering %s failed", question.pattern)
+            answer = Refused(
+                code=Code.INTERNAL.word,
+                message=f"{type(error).__name__} in {self.name}; its log has the details",
+            )
+        if mail.reply:
+            await self._client.publish(mail.reply, question.encode_answer(answer))
+
+    def _open(self, subject: Subject[M], mail: Msg) -> M | None:
+        try:
+            return subject.decode(mail.data)
+        except msgspec.DecodeError as error:
+            self.bad_mail += 1
+            log.warning("bus: dropped a malformed message on %s: %s", mail.subject, error)
+            return None
+
+    async def listen_raw(self, address: str, heard: Callable[[str, bytes], None]) -> None:
+        """Hear the bytes said at an address that may hold wildcards, as telemetry readers do."""
+
+        async def receive(mail: Msg) -> None:
+            heard(mail.subject, mail.data)
+
+        await self._client.subscribe(address, cb=receive)

@@ -1,0 +1,33 @@
+"""What can go wrong between two services.
+
+BusError
+├── NotConnected   the bus server cannot be reached
+├── NobodyThere    no service listens at that address
+├── NoAnswer       somebody listens but did not answer in time
+├── TooLarge       the message exceeds what the bus carries
+└── Conflict       state was changed by somebody else in between
+"""
+
+
+class BusError(Exception):
+    """Something went wrong between two services."""
+
+
+class NotConnected(BusError):
+    """The bus server cannot be reached."""
+
+
+class NobodyThere(BusError):
+    """No service listens at that address."""
+
+
+class NoAnswer(BusError):
+    """Somebody listens but did not answer in time."""
+
+
+class TooLarge(BusError):
+    """The message exceeds what the bus carries."""
+
+
+class Conflict(BusError):
+    """The state was changed by somebody else in between."""

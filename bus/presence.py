@@ -1,0 +1,42 @@
+"""Saying that one is there: a heartbeat every second, at once on a change, and a farewell."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from bus.connection import Bus
+from proto.presence import HEARTBEAT_S, Gone
+from proto.subjects import GONE, Subject
+
+B = TypeVar("B")
+
+LOOK_S = 0.25
+"""How often a speaker's state is looked at for a change worth saying before the next beat."""
+
+
+async def beat(
+    bus: Bus,
+    id: str,
+    subjects: tuple[Subject[B], ...],
+    describe: Callable[[], B],
+    urgent: Callable[[B], object] = lambda _: None,
+) -> None:
+    """Say ``describe()`` on every subject for ever.
+
+    Once a second; sooner when ``urgent(beat)`` differs from what was last said.
+    """
+    said: object = None
+    elapsed = HEARTBEAT_S
+    while True:
+        state = describe()
+        if elapsed >= HEARTBEAT_S or urgent(state) != said:
+            said, elapsed = urgent(state), 0.0
+            for subject in subjects:
+                await bus.publish(subject, state, id)
+        await asyncio.sleep(LOOK_S)
+        elapsed += LOOK_S
+
+
+async def farewell(bus: Bus, gone: Gone) -> None:
+    """Tell the mesh that somebody ended, so that nobody waits for silence to prove it."""
+    await bus.publish(GONE, gone, gone.kind, gone.id)

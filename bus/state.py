@@ -1,0 +1,163 @@
+"""Shared state that outlives a process: typed JetStream KV with watch and compare-and-set."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+from nats.errors import Error as NatsError
+from nats.js.errors import (
+    APIError,
+    BucketNotFoundError,
+    KeyDeletedError,
+    KeyNotFoundError,
+    KeyWrongLastSequenceError,
+    NoKeysError,
+)
+from nats.js.kv import KeyValue
+
+from bus.connection import Bus
+from bus.errors import Conflict, NotConnected
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M")
+
+REREAD_S = 15.0
+"""Watchers of nats-py end in silence when the server restarts, so everything is read now and then."""
+
+
+class Bucket(Generic[M]):
+    """Records of one type by key. Keys are ids: no dots, stars or spaces.
+
+    Every method raises NotConnected while the bus is away.
+    """
+
+    def __init__(self, bus: Bus, kv: KeyValue, type_: type[M]) -> None:
+        self._bus = bus
+        self._kv = kv
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder(type_).decode
+
+    @classmethod
+    async def open(cls, bus: Bus, name: str, type_: type[M]) -> "Bucket[M]":
+        """The bucket of that name, created if the mesh does not have it yet."""
+        try:
+            try:
+                kv = await bus.jetstream.key_value(name)
+            except BucketNotFoundError:
+                kv = await bus.jetstream.create_key_value(bucket=name, history=1)
+        except (NatsError, OSError) as error:
+            raise NotConnected(f"state {name!r}: {error or type(error).__name__}") from error
+        return cls(bus, kv, type_)
+
+    async def get(self, key: str) -> tuple[M, int] | None:
+        """The record and its revision; None when there is none or it cannot be read."""
+        try:
+            entry = await self._kv.get(key)
+        except (KeyNotFoundError, KeyDeletedError):
+            return None
+        except (NatsError, OSError) as error:
+            raise NotConnected(str(error)) from error
+        record = self._open(key, entry.value or b"")
+        return None if record is None else (record, entry.revision or 0)
+
+    async def put(self, key: str, record: M) -> int:
+        """Write whatever was there before; the new revision."""
+        try:
+            return await self._kv.put(key, self._encode(record))
+        except (NatsError, OSError) as error:
+            raise NotConnected(str(error)) from error
+
+    async def swap(self, key: str, record: M, revision: int) -> int:
+        """Write only if the record is still at ``revision`` (0: absent). Raises Conflict."""
+        try:
+            if revision == 0:
+                return await self._kv.create(key, self._encode(record))
+            return await self._kv.update(key, self._encode(record), last=revision)
+        except KeyWrongLastSequenceError as error:
+            raise Conflict(key) from error
+        except (NatsError, OSError) as error:
+            raise NotConnected(str(error)) from error
+
+    async def delete(self, key: str) -> None:
+        try:
+            await self._kv.delete(key)
+        except (NatsError, OSError) as error:
+            raise NotConnected(str(error)) from error
+
+    async def all(self) -> dict[str, M]:
+        try:
+            keys = await self._kv.keys()
+        except NoKeysError:
+            return {}
+        except (NatsError, OSError) as error:
+            raise NotConnected(str(error)) from error
+        found = {key: await self.get(key) for key in keys}
+        return {key: record[0] for key, record in found.items() if record is not None}
+
+    async def watch(self, changed: Callable[[str, M | None], None]) -> None:
+        """Tell every record there is, then every change (None: deleted), for ever.
+
+        A change is told once; one that a dead watcher missed is told within
+        REREAD_S, or at once after a reconnect.
+        """
+        known: dict[str, M] = {}
+        wake = asyncio.Event()
+        self._bus.on_reconnect.append(wake.set)
+        try:
+            while True:
+                wake.clear()
+                try:
+                    self._compare(known, await self.all(), changed)
+                    await self._follow(known, changed, wake)
+                except (NotConnected, NatsError, APIError, OSError) as error:
+                    log.info("state: watching again after %s", error or type(error).__name__)
+                    await asyncio.sleep(0.1)
+        finally:
+            self._bus.on_reconnect.remove(wake.set)
+
+    async def _follow(
+        self, known: dict[str, M], changed: Callable[[str, M | None], None], wake: asyncio.Event
+    ) -> None:
+        watcher = await self._kv.watchall()
+        end = asyncio.get_running_loop().time() + REREAD_S
+        try:
+            while not wake.is_set() and asyncio.get_running_loop().time() < end:
+                try:
+                    entry = await watcher.updates(timeout=1.0)
+                except (TimeoutError, NatsError):
+                    continue
+                if entry is None:
+                    continue
+                is_gone = entry.operation in ("DEL", "PURGE")
+                record = None if is_gone else self._open(entry.key, entry.value or b"")
+                self._tell(known, entry.key, record, changed)
+        finally:
+            await watcher.stop()
+
+    def _compare(
+        self, known: dict[str, M], there: dict[str, M], changed: Callable[[str, M | None], None]
+    ) -> None:
+        for key in [*known, *there]:
+            self._tell(known, key, there.get(key), changed)
+
+    @staticmethod
+    def _tell(
+        known: dict[str, M], key: str, record: M | None, changed: Callable[[str, M | None], None]
+    ) -> None:
+        if known.get(key) == record:
+            return
+        if record is None:
+            known.pop(key, None)
+        else:
+            known[key] = record
+        changed(key, record)
+
+    def _open(self, key: str, value: bytes) -> M | None:
+        try:
+            return self._decode(value)
+        except msgspec.DecodeError as error:
+            log.warning("state: unreadable record %r: %s", key, error)
+            return None

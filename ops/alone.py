@@ -1,0 +1,50 @@
+"""One service in this process: `odyssai gateway` and its like."""
+
+import argparse
+import os
+import runpy
+import sys
+
+from bus import embedded
+
+
+def main(args: argparse.Namespace) -> int:
+    """Does for one service what `odyssai up` does for all: settings by environment, then run."""
+    try:
+        os.environ |= settings(args)
+    except embedded.EmbeddedError as error:
+        print(f"odyssai: {error}", file=sys.stderr)
+        return 1
+    if not os.environ.get("ODYSSAI_NATS"):
+        print(
+            "odyssai: no bus to join; give --nats URL, set ODYSSAI_NATS, "
+            f"or run `odyssai up` on {args.home} first",
+            file=sys.stderr,
+        )
+        return 1
+    run_module(f"services.{args.service}", [])
+    return 0
+
+
+def run_module(name: str, argv: list[str]) -> None:
+    """What `python -m` does, in this process."""
+    sys.argv[1:] = argv
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def settings(args: argparse.Namespace) -> dict[str, str]:
+    """What the flags say, for the service to read; the home's own bus unless told otherwise."""
+    home = args.home.expanduser().absolute()
+    access = None if args.nats else embedded.known_access(home)
+    chosen = {
+        "ODYSSAI_NATS": args.nats or (access and access.url("mesh")),
+        "ODYSSAI_HOME": str(home),
+        "ODYSSAI_LOG_LEVEL": args.log_level,
+        "ODYSSAI_HOST": getattr(args, "host", None),
+        "ODYSSAI_PORT": getattr(args, "port", None),
+        "ODYSSAI_NODE": getattr(args, "node", None),
+        "ODYSSAI_MODELS": ",".join(getattr(args, "model", None) or ()),
+    }
+    if args.service == "health":
+        chosen["ODYSSAI_NATS_SYS"] = args.nats_sys or (access and access.url("sys"))
+    return {name: str(value) for name, value in chosen.items() if value}

@@ -1,0 +1,227 @@
+"""`odyssai up`: a whole mesh on this machine, or the part of it that is asked for."""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bus import embedded
+from ops import probe
+from ops.child import Program
+from ops.screen import Screen
+from ops.supervisor import BusProgram, BusSilent, Supervisor
+
+SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
+DEFAULT_MODEL = "smollm2"
+ROOT = Path(__file__).parents[1]
+BUS_RESTART_S = 0.025
+"""The first restart of the bus server: decoding goes on meanwhile, into the engines' rings."""
+_ASK_S = 0.1
+"""Between two looks at whether the gateway is ready."""
+
+
+class CannotStart(Exception):
+    """What was asked for cannot be started; nothing has been."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run, and where."""
+
+    home: Path
+    host: str
+    port: int
+    models: tuple[str, ...]
+    services: tuple[str, ...] = SERVICES
+    nats: str | None = None
+    """The bus to join; None to bring one along."""
+    nats_sys: str | None = None
+    """The bus server's own account, for the health service."""
+    bus_host: str = embedded.LOOPBACK
+    node: str
+    log_level: str = "info"
+    is_verbose: bool = False
+
+    @property
+    def near(self) -> str:
+        """The host by which this machine reaches the gateway."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+
+    @property
+    def address(self) -> str:
+        host = f"[{self.near}]" if ":" in self.near else self.near
+        return f"http://{host}:{self.port}"
+
+
+def main(args: argparse.Namespace) -> int:
+    try:
+        asyncio.run(run(planned(args), Screen()))
+    except (CannotStart, BusSilent, embedded.EmbeddedError) as error:
+        print(f"odyssai: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def planned(args: argparse.Namespace) -> Plan:
+    """Raises CannotStart."""
+    services = tuple(name.strip() for name in args.only.split(",") if name.strip())
+    unknown = [name for name in services if name not in SERVICES]
+    if unknown or not services:
+        raise CannotStart(
+            f"--only knows no service {', '.join(unknown) or 'by an empty name'}; "
+            f"there are {', '.join(SERVICES)}"
+        )
+    return Plan(
+        home=args.home.expanduser().absolute(),
+        host=args.host,
+        port=args.port,
+        models=_models(args.model),
+        services=services,
+        nats=args.nats,
+        nats_sys=args.nats_sys,
+        bus_host=args.bus_host,
+        node=args.node or node_name(),
+        log_level=args.log_level,
+        is_verbose=args.verbose,
+    )
+
+
+def _models(flags: Sequence[str] | None) -> tuple[str, ...]:
+    configured = os.environ.get("ODYSSAI_MODELS", "").split(",")
+    return tuple(flags or filter(None, configured)) or (DEFAULT_MODEL,)
+
+
+def node_name() -> str:
+    """This machine's name as it may stand in a subject."""
+    short = socket.gethostname().split(".")[0].lower()
+    return re.sub(r"[^a-z0-9]+", "-", short).strip("-") or "node"
+
+
+async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = None) -> None:
+    """Until Ctrl-C. Raises CannotStart, EmbeddedError and BusSilent; ``programs`` are a test's."""
+    started_s = time.monotonic()
+    if "gateway" in plan.services and not embedded.is_free(plan.host, plan.port):
+        raise CannotStart(f"port {plan.port} on {plan.host} is taken; choose another with --port")
+    plan, bus = _bus_of(plan)
+    supervisor = Supervisor(
+        [_program(plan, name) for name in plan.services] if programs is None else programs,
+        bus,
+        embedded.private_folder(plan.home / "logs"),
+        screen.say,
+        (lambda name, line: screen.say(f"{name:9} | {line}")) if plan.is_verbose else None,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, supervisor.stop)
+    await supervisor.run(lambda: announce(plan, screen, started_s))
+
+
+def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None]:
+    """The plan with the bus it will use, and the program when that has to be started."""
+    if plan.nats:
+        # Held until this process ends: two on one home would write into the same logs.
+        embedded.claim_home(plan.home)
+        return plan, None
+    server = embedded.prepare(plan.home, plan.bus_host)
+    program = Program(
+        "nats-server",
+        server.argv,
+        environment=os.environ,
+        inherits=(server.claim,),
+        first_restart_s=BUS_RESTART_S,
+        needs_leash=True,
+    )
+    access = server.access
+    joined = replace(plan, nats=access.url("mesh"), nats_sys=access.url("sys"))
+    return joined, BusProgram(program, lambda: embedded.answers(access))
+
+
+def _program(plan: Plan, service: str) -> Program:
+    return Program(
+        service,
+        (sys.executable, "-m", f"services.{service}"),
+        environment={**os.environ, **_import_path(), **_settings(plan, service)},
+    )
+
+
+def _import_path() -> dict[str, str]:
+    """Our packages are found wherever we run, and nothing in the present folder is."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _settings(plan: Plan, service: str) -> dict[str, str]:
+    settings = {
+        "ODYSSAI_NATS": plan.nats or "",
+        "ODYSSAI_HOME": str(plan.home),
+        "ODYSSAI_NODE": plan.node,
+        "ODYSSAI_LOG_LEVEL": plan.log_level,
+    }
+    if service == "gateway":
+        settings |= {"ODYSSAI_HOST": plan.host, "ODYSSAI_PORT": str(plan.port)}
+    if service == "runner":
+        settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
+    if service == "health" and plan.nats_sys:
+        settings |= {"ODYSSAI_NATS_SYS": plan.nats_sys}
+    return settings
+
+
+async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
+    """Say once that it serves, and how to use it."""
+    if "gateway" not in plan.services:
+        screen.say(f"runs {', '.join(plan.services)}\n{_places(plan)}\n\n  Ctrl-C ends all.")
+        return
+    while (await probe.fetch(plan.near, plan.port, "/ready"))[0] != 200:
+        screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
+        await asyncio.sleep(_ASK_S)
+    _, body = await probe.fetch(plan.near, plan.port, "/v1/models")
+    screen.say(_welcome(plan, _model_ids(body), time.monotonic() - started_s))
+
+
+def _awaited(plan: Plan) -> str:
+    if "runner" in plan.services:
+        return f"loading {', '.join(Path(model).name for model in plan.models)} …"
+    return f"starting {', '.join(plan.services)} …"
+
+
+def _model_ids(body: bytes) -> list[str]:
+    try:
+        return [str(model["id"]) for model in json.loads(body)["data"]]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
+def _welcome(plan: Plan, models: list[str], took_s: float) -> str:
+    question = {
+        "model": models[0] if models else "MODEL",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    }
+    return f"""
+odyssai serves, after {took_s:.1f} s
+
+  address  {plan.address}/v1
+  model    {", ".join(models) or "none yet"}
+{_places(plan)}
+
+  curl {plan.address}/v1/chat/completions -H 'Content-Type: application/json' \
+-d {shlex.quote(json.dumps(question))}
+
+  Ctrl-C ends all.
+"""
+
+
+def _places(plan: Plan) -> str:
+    bus = (plan.nats or "").rpartition("@")[2].removeprefix("nats://")
+    access = embedded.known_access(plan.home)
+    if access and access.url("mesh") == plan.nats:
+        bus += f"  (credentials in {plan.home / 'bus' / 'credentials.json'})"
+    return f"  bus      nats://{bus}\n  logs     {plan.home / 'logs'}"

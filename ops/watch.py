@@ -1,0 +1,139 @@
+"""`odyssai watch`: what happens in the mesh, one line at a time."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from bus import embedded
+from bus.connection import Bus
+from bus.errors import BusError
+from proto.subjects import TELEMETRY
+
+QUIET_S = 10.0
+"""A beat that says nothing new is printed this seldom."""
+
+Beat = dict[str, Any]
+
+
+def main(args: argparse.Namespace) -> int:
+    # `odyssai watch | head` ends without a word.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        asyncio.run(_watch(_url(args), Raw() if args.json else Readable()))
+    except (BusError, embedded.EmbeddedError) as error:
+        print(f"odyssai: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _url(args: argparse.Namespace) -> str:
+    if args.nats:
+        return str(args.nats)
+    access = embedded.known_access(args.home.expanduser())
+    if access:
+        return access.url("ops")
+    if "ODYSSAI_NATS" in os.environ:
+        return os.environ["ODYSSAI_NATS"]
+    raise BusError(f"{args.home} has no bus; give --nats URL or --home DIR")
+
+
+async def _watch(url: str, view: "Raw | Readable") -> None:
+    def heard(address: str, body: bytes) -> None:
+        line = view.line(address, body)
+        if line is not None:
+            print(line, flush=True)
+
+    async with Bus.connect(url, f"ops:watch-{os.getpid()}") as bus:
+        await bus.listen_raw(TELEMETRY, heard)
+        await asyncio.Event().wait()
+
+
+class Raw:
+    def line(self, address: str, body: bytes) -> str:
+        return body.decode(errors="replace")
+
+
+class Readable:
+    """Remembers the last beat printed of every speaker, to leave out what is not new."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, str]] = {}
+
+    def line(self, address: str, body: bytes) -> str | None:
+        kind, _, source = address.removeprefix("telemetry.").partition(".")
+        try:
+            message = json.loads(body)
+            told = _TELL.get(kind, _other)(message)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            told = body.decode(errors="replace")
+        if kind in _BEATS and not self._is_new(address, told):
+            return None
+        return f"{time.strftime('%H:%M:%S')}  {kind:8} {source:20} {told}"
+
+    def _is_new(self, address: str, told: str) -> bool:
+        now_s = time.monotonic()
+        then_s, before = self._said.get(address, (-QUIET_S, ""))
+        # Up to the dot stands the state; behind it are figures that move by themselves.
+        is_new = told.split(" · ")[0] != before.split(" · ")[0] or now_s - then_s >= QUIET_S
+        if is_new:
+            self._said[address] = (now_s, told)
+        return is_new
+
+
+def _engine(beat: Beat) -> str:
+    work = f"{beat['state']}, {beat['running']} running, {beat['queued']} queued"
+    figures = [f"{beat['tokens_per_s']:.0f} tokens/s", _size(beat["memory_bytes"])]
+    figures += [f"cache {_size(beat['cache']['used_bytes'])}"]
+    if beat["stalled_s"]:
+        figures.append(f"stalled {beat['stalled_s']:.1f} s")
+    return " · ".join([work, *figures, ", ".join(model["id"] for model in beat["models"])])
+
+
+def _node(beat: Beat) -> str:
+    engines = len(beat["engines"])
+    state = f"{beat['host']}, {engines} engine{'s' * (engines != 1)}"
+    return f"{state} · {_size(beat['free_bytes'])} of {_size(beat['memory_bytes'])} free"
+
+
+def _request(event: Beat) -> str:
+    tokens = f"{event['prompt_tokens']} + {event['completion_tokens']} tokens"
+    if event["cached_tokens"]:
+        tokens += f" ({event['cached_tokens']} cached)"
+    parts = [event["status"], event["model"], event["endpoint"], tokens]
+    if event["ttft_s"] is not None:
+        parts.append(f"first after {event['ttft_s'] * 1000:.0f} ms")
+    parts += [f"{event['duration_s']:.2f} s", f"{event['tokens_per_s']:.0f} tokens/s"]
+    return " · ".join(parts)
+
+
+def _alert(alert: Beat) -> str:
+    ended = "over: " if alert["cleared"] else ""
+    return f"{ended}{alert['alert']} {alert['subject']} · {alert['detail']}"
+
+
+def _event(event: Beat) -> str:
+    detail = f" · {event['detail']}" if event["detail"] else ""
+    return f"{event['phase']} {event['model']} on {event['node']}{detail}"
+
+
+def _other(message: Beat) -> str:
+    return " ".join(f"{name}={value}" for name, value in message.items())
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+_BEATS = {"engine", "node"}
+_TELL = {
+    "engine": _engine,
+    "node": _node,
+    "request": _request,
+    "alert": _alert,
+    "event": _event,
+}

@@ -1,0 +1,1 @@
+"""Who speaks: one folder a process; they meet only on the bus."""

@@ -1,0 +1,217 @@
+"""The cloud service's loop: each upstream is an engine like any other on the bus."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import httpx
+
+from bus.presence import beat, farewell
+from bus.stream import TokenSink, answer_replays
+from proto.errors import Code, MeshError
+from proto.frames import AnyFrame, Delta, End, Failed, Progress, Timings, Usage
+from proto.ids import EngineId, ModelId, NodeId, RequestId
+from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate
+from proto.presence import EngineBeat, Gone, ModelCard
+from proto.subjects import CANCEL, COUNT_TOKENS, ENGINE_BEAT, ENGINE_TELEMETRY, GENERATE
+from services.cloud.openai import OpenAIUpstream, Piece
+from services.cloud.settings import Upstream, read
+from services.host import Host, present
+
+log = logging.getLogger(__name__)
+
+SLOTS = 256
+"""Requests an upstream is sent at once."""
+CATALOG_S = 60.0
+CATALOG_RETRY_S = 5.0
+UNKNOWN_CONTEXT = 0
+
+
+async def serve(host: Host) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        living = [tasks.create_task(present(host))]
+        living += [tasks.create_task(_stand_in(host, upstream)) for upstream in read()]
+        await host.stopping.wait()
+        for task in living:
+            task.cancel()
+
+
+async def _stand_in(host: Host, upstream: Upstream) -> None:
+    engine = EngineId(f"cloud-{upstream.name}-{host.id}")
+    async with TokenSink.connect(host.bus.url, engine) as sink:
+        relay = Relay(host, upstream, engine, sink)
+        try:
+            await relay.serve()
+        finally:
+            await relay.close()
+            await farewell(
+                host.bus, Gone(kind="engine", id=engine, boot=host.boot, why="stopped")
+            )
+
+
+class Relay:
+    """Stands for one upstream: its catalog, its running requests."""
+
+    def __init__(self, host: Host, upstream: Upstream, engine: EngineId, sink: TokenSink) -> None:
+        self._host = host
+        self._upstream = upstream
+        self._engine = engine
+        self._sink = sink
+        self._client = OpenAIUpstream(upstream)
+        self._cards: tuple[ModelCard, ...] = ()
+        self._running: dict[RequestId, asyncio.Task[None]] = {}
+        self._events = 0
+
+    async def serve(self) -> None:
+        bus = self._host.bus
+        await bus.answer(GENERATE, self._generate, self._engine)
+        await bus.answer(COUNT_TOKENS, self._count, self._engine)
+        await bus.listen(CANCEL, self._cancel, self._engine)
+        await answer_replays(bus, self._sink, self._engine)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_catalog())
+            tasks.create_task(
+                beat(bus, self._engine, (ENGINE_BEAT, ENGINE_TELEMETRY), self._describe, _urgent)
+            )
+
+    async def close(self) -> None:
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self._client.close()
+
+    async def _keep_catalog(self) -> None:
+        """Its models appear with the upstream and vanish with it."""
+        while True:
+            try:
+                entries = await self._client.catalog()
+                self._cards = tuple(self._card(str(entry["id"]), entry) for entry in entries)
+                wait_s = CATALOG_S
+            except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
+                log.warning("no catalog of %s: %s", self._upstream.name, error)
+                self._cards, wait_s = (), CATALOG_RETRY_S
+            await asyncio.sleep(wait_s)
+
+    def _card(self, id: str, entry: dict[str, object]) -> ModelCard:
+        context = entry.get("context_length")
+        return ModelCard(
+            id=ModelId(f"{self._upstream.name}:{id}"),
+            context_length=context if isinstance(context, int) else UNKNOWN_CONTEXT,
+            owner=f"odyssai-cloud-{self._upstream.name}",
+        )
+
+    def _describe(self) -> EngineBeat:
+        return EngineBeat(
+            engine=self._engine,
+            node=NodeId("cloud"),
+            boot=self._host.boot,
+            pid=os.getpid(),
+            state="ready" if self._cards else "loading",
+            models=self._cards,
+            slots=SLOTS,
+            running=len(self._running),
+            steps=self._events,
+            upstream=self._upstream.url,
+        )
+
+    async def _count(self, question: CountTokens) -> Counted:
+        raise MeshError(
+            Code.UNSUPPORTED_PARAMETER,
+            f"{question.model} runs upstream, which does not count tokens without generating.",
+            param="model",
+        )
+
+    async def _generate(self, request: Generate) -> Accepted:
+        if self._sink.knows(request.request):
+            return Accepted(prompt_tokens=0)
+        if len(self._running) >= SLOTS:
+            raise MeshError(
+                Code.QUEUE_FULL,
+                f"{SLOTS} requests run on {self._upstream.name} already.",
+                retry_after_s=1.0,
+            )
+        self._sink.open(request.request, request.gateway)
+        task = asyncio.create_task(self._run(request))
+        self._running[request.request] = task
+        task.add_done_callback(lambda _: self._running.pop(request.request, None))
+        return Accepted(prompt_tokens=0)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        task = self._running.get(cancel.request)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, request: Generate) -> None:
+        frames = Frames(request)
+        try:
+            async with asyncio.timeout(_left_s(request)), aclosing(self._pieces(request)) as pieces:
+                self._send(request, frames.began())
+                async for piece in pieces:
+                    self._events += 1
+                    for frame in frames.of(piece):
+                        self._send(request, frame)
+                self._send(request, frames.ended())
+        except MeshError as error:
+            self._send(request, frames.failed(error.code, error.message))
+        except TimeoutError:
+            self._send(request, frames.failed(Code.DEADLINE, "The deadline of the request passed."))
+        except asyncio.CancelledError:
+            self._send(request, frames.failed(Code.CANCELLED, "The request was cancelled."))
+            raise
+
+    def _pieces(self, request: Generate) -> AsyncIterator[Piece]:
+        return self._client.generate(request)
+
+    def _send(self, request: Generate, frame: AnyFrame) -> None:
+        self._sink.send([(request.request, frame)])
+
+
+class Frames:
+    """Counts and times one request's frames."""
+
+    def __init__(self, request: Generate) -> None:
+        self._epoch = request.epoch
+        self._seq = 0
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._usage = Usage(0, 0, 0)
+        self._reason: Piece = Piece(reason="stop")
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq - 1
+
+    def began(self) -> Progress:
+        return Progress(self._epoch, self._next(), 0, 0, 0)
+
+    def of(self, piece: Piece) -> list[AnyFrame]:
+        if piece.usage is not None:
+            self._usage = piece.usage
+        if piece.reason is not None:
+            self._reason = piece
+        if not piece.text and not piece.logprobs:
+            return []
+        self._first = self._first or time.monotonic()
+        return [Delta(self._epoch, self._next(), piece.text, (), piece.logprobs)]
+
+    def ended(self) -> End:
+        now = time.monotonic()
+        first = self._first or now
+        timings = Timings(0.0, first - self._began, now - first)
+        return End(
+            self._epoch, self._next(), self._reason.reason or "stop", self._usage, timings
+        )
+
+    def failed(self, code: Code, message: str) -> Failed:
+        return Failed(self._epoch, self._next(), code.word, message)
+
+
+def _left_s(request: Generate) -> float | None:
+    return None if request.expires_s is None else request.expires_s - time.time()
+
+
+def _urgent(state: EngineBeat) -> object:
+    return state.state, state.models

@@ -1,0 +1,82 @@
+"""The watch: hear everybody, raise an alert when somebody is unwell, clear it when well again."""
+
+import asyncio
+import time
+
+from bus.connection import Bus
+from proto.presence import EngineBeat, GatewayBeat, Gone, NodeBeat, ServiceBeat
+from proto.subjects import (
+    ALERT_TELEMETRY,
+    ENGINE_BEAT,
+    GATEWAY_BEAT,
+    GONE,
+    NODE_BEAT,
+    SERVICE_BEAT,
+)
+from proto.telemetry import Alert
+from services.health.verdict import Trouble, Ward
+from services.host import Host, present
+
+ROUND_S = 0.25
+"""How often everybody is looked at."""
+
+
+async def serve(host: Host) -> None:
+    watch = Watch(host.bus)
+    await watch.follow()
+    async with asyncio.TaskGroup() as tasks:
+        living = [tasks.create_task(watch.keep()), tasks.create_task(present(host))]
+        await host.stopping.wait()
+        for task in living:
+            task.cancel()
+
+
+class Watch:
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._ward = Ward()
+        self._raised: set[Trouble] = set()
+
+    async def follow(self) -> None:
+        now = time.monotonic
+
+        def engine(beat: EngineBeat) -> None:
+            self._ward.hear("engine", beat.engine, now(), beat.stalled_s)
+
+        def node(beat: NodeBeat) -> None:
+            self._ward.hear("node", beat.node, now())
+
+        def gateway(beat: GatewayBeat) -> None:
+            self._ward.hear("gateway", beat.gateway, now())
+
+        def service(beat: ServiceBeat) -> None:
+            self._ward.hear("service", f"{beat.service}-{beat.id}", now())
+
+        def gone(gone: Gone) -> None:
+            self._ward.hear_gone(gone.kind, gone.id, gone.why, now())
+
+        await self._bus.listen(ENGINE_BEAT, engine)
+        await self._bus.listen(NODE_BEAT, node)
+        await self._bus.listen(GATEWAY_BEAT, gateway)
+        await self._bus.listen(SERVICE_BEAT, service)
+        await self._bus.listen(GONE, gone)
+
+    async def keep(self) -> None:
+        while True:
+            troubles = self._ward.troubles(time.monotonic())
+            for trouble in troubles - self._raised:
+                await self._say(trouble, cleared=False)
+            for trouble in self._raised - troubles:
+                await self._say(trouble, cleared=True)
+            self._raised = troubles
+            await asyncio.sleep(ROUND_S)
+
+    async def _say(self, trouble: Trouble, *, cleared: bool) -> None:
+        alert = Alert(
+            alert=trouble.alert,
+            subject=trouble.subject,
+            detail=trouble.detail,
+            cleared=cleared,
+            at_s=time.time(),
+        )
+        await self._bus.publish(ALERT_TELEMETRY, alert, trouble.subject)

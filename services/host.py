@@ -1,0 +1,119 @@
+"""What every service process needs: settings, signals, a lifeline, the bus, the last word."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from bus import tracing
+from bus.connection import Bus
+from bus.errors import NotConnected
+from bus.presence import beat, farewell
+from proto.ids import fresh
+from proto.presence import Gone, ServiceBeat
+from proto.subjects import SERVICE_BEAT
+
+log = logging.getLogger(__name__)
+
+EXIT_NO_BUS = 69
+"""EX_UNAVAILABLE: the supervisor tries again."""
+
+
+class SettingError(Exception):
+    """A setting is missing or makes no sense; the message names the variable and the remedy."""
+
+
+def setting(name: str, default: str | None = None) -> str:
+    """The value of an ``ODYSSAI_*`` variable. Raises SettingError if it is absent and needed."""
+    value = os.environ.get(name, "") or default
+    if value is None:
+        raise SettingError(f"{name} is not set; start this service with `odyssai`, or set it")
+    return value
+
+
+def number(name: str, default: float, least: float = 0.0) -> float:
+    """A numeric setting. Raises SettingError when it is no number or below ``least``."""
+    text = setting(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingError(f"{name} must be a number, not {text!r}") from None
+    if value < least:
+        raise SettingError(f"{name} must be at least {least:g}, not {value:g}")
+    return value
+
+
+@dataclass
+class Host:
+    """One running service process."""
+
+    service: str
+    id: str
+    bus: Bus
+    home: Path
+    boot: str = field(default_factory=fresh)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process was asked to end; a service then drains and returns."""
+
+
+Serve = Callable[[Host], Awaitable[None]]
+
+
+def run(service: str, serve: Serve, id: str | None = None) -> None:
+    """Run a service until it returns or is asked to stop. The process's only entry."""
+    logging.basicConfig(
+        level=os.environ.get("ODYSSAI_LOG", "INFO").upper(),
+        format=f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for chatty in ("httpx", "httpcore", "nats"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        uvloop.run(_live(service, serve, id or fresh()))
+    except (SettingError, NotConnected) as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence is the whole story
+        sys.exit(EXIT_NO_BUS if isinstance(error, NotConnected) else os.EX_CONFIG)
+
+
+async def _live(service: str, serve: Serve, id: str) -> None:
+    hold_lifeline()
+    tracing.export(service)
+    home = Path(setting("ODYSSAI_HOME", "~/.odyssai")).expanduser()
+    async with Bus.connect(setting("ODYSSAI_NATS"), f"{service}:{id}") as bus:
+        host = Host(service=service, id=id, bus=bus, home=home)
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, host.stopping.set)
+        gc.freeze()
+        await serve(host)
+
+
+def hold_lifeline() -> None:
+    """End this process at once when the supervisor is gone, however it went.
+
+    The supervisor alone holds the writing end of the pipe whose reading end is
+    ODYSSAI_LIFELINE_FD; nobody ever writes, so readable means closed.
+    """
+    lifeline = os.environ.get("ODYSSAI_LIFELINE_FD")
+    if lifeline:
+        asyncio.get_running_loop().add_reader(int(lifeline), os._exit, os.EX_OK)
+
+
+async def present(host: Host) -> None:
+    """Say every second that this service lives, and say farewell when it is stopped."""
+
+    def describe() -> ServiceBeat:
+        return ServiceBeat(service=host.service, id=host.id, boot=host.boot, pid=os.getpid())
+
+    try:
+        await beat(host.bus, host.id, (SERVICE_BEAT,), describe)
+    finally:
+        gone = Gone(kind="service", id=host.id, boot=host.boot, why="stopped")
+        await farewell(host.bus, gone)

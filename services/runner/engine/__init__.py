@@ -1,0 +1,1 @@
+"""One loaded model, served: the only folder that knows mlx."""

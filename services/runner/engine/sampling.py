@@ -1,0 +1,112 @@
+"""From a request's sampling to what mlx-lm calls a sampler and logits processors."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import mlx.core as mx
+from mlx_lm.sample_utils import (
+    apply_min_p,
+    apply_top_k,
+    apply_top_p,
+    greedy_sampler,
+    make_frequency_penalty,
+    make_logits_processors,
+    make_presence_penalty,
+)
+
+from proto.errors import Code, MeshError
+from proto.inference import Sampling
+
+Sampler = Callable[[mx.array], mx.array]
+"""Log-probabilities [rows, vocabulary] to one token a row."""
+Processor = Callable[[mx.array, mx.array], mx.array]
+"""Tokens so far, the prompt's included, and logits [1, vocabulary] to logits."""
+
+WHOLE = 1 << 30
+"""A penalty's window: all there is. mlx-lm's default is the last 20 tokens."""
+SEEDS = 1 << 64
+
+
+def check(sampling: Sampling, vocab_size: int) -> None:
+    """Raises MeshError for what only the model can tell is wrong."""
+    for id in sampling.logit_bias:
+        if not 0 <= id < vocab_size:
+            raise MeshError(
+                Code.INVALID_REQUEST,
+                f"token {id} is not among the model's {vocab_size}",
+                param="logit_bias",
+            )
+
+
+def sampler(sampling: Sampling, vocab_size: int) -> Sampler:
+    """Equal requests without a seed share one object: a batch then samples in a single call."""
+    if sampling.temperature == 0:
+        return greedy
+    top_k = sampling.top_k if sampling.top_k < vocab_size else 0
+    if sampling.seed is None:
+        return _unseeded(sampling.temperature, top_k, sampling.top_p, sampling.min_p)
+    return _Seeded(
+        sampling.seed,
+        lambda logprobs: _tempered(
+            logprobs, sampling.temperature, top_k, sampling.top_p, sampling.min_p
+        ),
+    )
+
+
+def processors(sampling: Sampling, prompt_tokens: int) -> list[Processor]:
+    """Presence and frequency count the answer alone, repetition the prompt as well."""
+    repetition = sampling.repetition_penalty
+    made: list[Processor] = make_logits_processors(
+        logit_bias=sampling.logit_bias or None,
+        repetition_penalty=None if repetition == 1 else repetition,
+        repetition_context_size=WHOLE,
+    )
+    if sampling.presence_penalty:
+        penalty = make_presence_penalty(sampling.presence_penalty, WHOLE)
+        made.append(_on_answer(penalty, prompt_tokens))
+    if sampling.frequency_penalty:
+        penalty = make_frequency_penalty(sampling.frequency_penalty, WHOLE)
+        made.append(_on_answer(penalty, prompt_tokens))
+    return made
+
+
+greedy: Sampler = greedy_sampler
+
+
+@lru_cache(maxsize=256)
+def _unseeded(temperature: float, top_k: int, top_p: float, min_p: float) -> Sampler:
+    def sample(logprobs: mx.array) -> mx.array:
+        return mx.random.categorical(_tempered(logprobs, temperature, top_k, top_p, min_p))
+
+    return sample
+
+
+class _Seeded:
+    """Draws with a key chain of its own, so that its neighbours in a batch change nothing."""
+
+    def __init__(self, seed: int, shape: Sampler) -> None:
+        self._key = mx.random.key(seed % SEEDS)
+        self._shape = shape
+
+    def __call__(self, logprobs: mx.array) -> mx.array:
+        self._key, key = mx.random.split(self._key)
+        return mx.random.categorical(self._shape(logprobs), key=key)
+
+
+def _tempered(
+    logprobs: mx.array, temperature: float, top_k: int, top_p: float, min_p: float
+) -> mx.array:
+    """The distribution to draw from: temperature first, then every cut-off on what it made."""
+    if temperature != 1:
+        logprobs = logprobs * (1 / temperature)
+    if top_k:
+        logprobs = apply_top_k(logprobs, top_k)
+    if top_p < 1:
+        logprobs = apply_top_p(logprobs, top_p)
+    if min_p:
+        logprobs = apply_min_p(logprobs, min_p)
+    return logprobs
+
+
+def _on_answer(penalty: Processor, prompt_tokens: int) -> Processor:
+    return lambda tokens, logits: penalty(tokens[prompt_tokens:], logits)

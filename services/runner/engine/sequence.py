@@ -1,0 +1,89 @@
+"""One request inside the engine, from its arrival to its last frame."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from proto.frames import End, Timings, Usage
+from proto.ids import RequestId, SessionId
+from proto.inference import FinishReason, Generate, Sampling
+from services.runner.engine.sampling import Processor, Sampler
+from services.runner.engine.text import Transcript
+
+Cache = list[Any]
+"""mlx-lm's caches, one a layer."""
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """What was asked for, and how far it is. Touched by the model's thread alone once submitted."""
+
+    request: RequestId
+    prompt: list[int]
+    max_tokens: int
+    """As granted: the context has room for them."""
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    session: SessionId | None = None
+    epoch: int = 0
+    expires_s: float | None = None
+    """Unix time in seconds."""
+    arrived_at: float = field(default_factory=time.monotonic)
+
+    seq: int = 0
+    """The number of its next frame."""
+    cached: int = 0
+    """Prompt tokens out of the prefix cache."""
+    done: int = 0
+    """Prompt tokens in its KV cache, those out of the prefix cache included."""
+    matched_at: int = -1
+    """The version of the prefix cache that ``cached`` was read from."""
+    cache: Cache | None = None
+    """Its KV cache, from its first prefill chunk until it joins the decoding batch."""
+    generated: int = 0
+    """Tokens of the answer; one that ends the model's turn is none of them."""
+    sampler: Sampler | None = None
+    processors: list[Processor] = field(default_factory=list)
+    transcript: Transcript | None = None
+
+    admitted_at: float = 0.0
+    progress_at: float = 0.0
+    first_token_at: float = 0.0
+
+    @classmethod
+    def of(cls, asked: Generate, prompt: list[int], max_tokens: int) -> "Sequence":
+        return cls(
+            request=asked.request,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            sampling=asked.sampling,
+            stop=asked.stop,
+            logprobs=asked.logprobs,
+            session=asked.session,
+            epoch=asked.epoch,
+            expires_s=asked.expires_s,
+        )
+
+    @property
+    def remaining(self) -> int:
+        """Prompt tokens still to be prefilled."""
+        return len(self.prompt) - self.done
+
+    def next_seq(self) -> int:
+        self.seq += 1
+        return self.seq - 1
+
+    def end(self, reason: FinishReason, stop: str | None, now: float) -> End:
+        return End(
+            self.epoch,
+            self.next_seq(),
+            reason,
+            Usage(len(self.prompt), self.generated, self.cached),
+            Timings(
+                queued_s=self.admitted_at - self.arrived_at,
+                prefill_s=self.first_token_at - self.admitted_at,
+                decode_s=now - self.first_token_at,
+            ),
+            stop,
+        )

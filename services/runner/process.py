@@ -1,0 +1,111 @@
+"""Engine processes as the operating system knows them: by pid and start time, never by name."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from proto.state import EngineRecord
+
+LOOK_S = 0.2
+"""How often a process that is not our child is looked at."""
+SAME_START_S = 0.05
+"""Two readings of one process's start time differ by rounding only."""
+
+
+class EngineProcess:
+    """One life of an engine, started by this agent or by one before it."""
+
+    def __init__(self, pid: int, started_s: float, child: asyncio.subprocess.Process | None) -> None:
+        self.pid = pid
+        self.started_s = started_s
+        self._child = child
+
+    @classmethod
+    async def start(cls, environment: dict[str, str], log: Path) -> "EngineProcess":
+        """A new engine process; it inherits the supervisor's lifeline, so it outlives only us."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with _open_log(log) as out:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "services.runner.engine",
+                env={**os.environ, **environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                pass_fds=_lifeline(),
+            )
+        return cls(child.pid, _started(child.pid) or 0.0, child)
+
+    @classmethod
+    def adopt(cls, record: EngineRecord) -> "EngineProcess | None":
+        """The process of a record, if it still is the one the record speaks of."""
+        started = _started(record.pid)
+        if started is None or abs(started - record.started_s) > SAME_START_S:
+            return None
+        return cls(record.pid, started, None)
+
+    async def ended(self) -> str:
+        """Wait for its end; what the system says of it."""
+        if self._child is not None:
+            code = await self._child.wait()
+            return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        while self._is_alive():
+            await asyncio.sleep(LOOK_S)
+        return "ended"
+
+    def signal(self, sign: signal.Signals) -> None:
+        if self._is_alive():
+            os.kill(self.pid, sign)
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask it to end, then make it."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.ended()
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self.ended()
+
+    def _is_alive(self) -> bool:
+        started = _started(self.pid)
+        return started is not None and abs(started - self.started_s) <= SAME_START_S
+
+
+def _started(pid: int) -> float | None:
+    """When a process began, unix time; None if there is none, or only its corpse."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def _lifeline() -> tuple[int, ...]:
+    lifeline = os.environ.get("ODYSSAI_LIFELINE_FD")
+    return (int(lifeline),) if lifeline else ()
+
+
+LOG_BYTES = 5_000_000
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    """Append; one older file is kept."""
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".old.log"))
+    return log.open("ab")
+
+
+def last_words(log: Path, lines: int = 3) -> str:
+    """The end of an engine's log, for the event that says why it failed."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        text = file.read().decode(errors="replace")
+    return "\n".join(text.strip().splitlines()[-lines:])

@@ -1,0 +1,36 @@
+"""What an agent is told: which node it is, which models to hold."""
+
+import hashlib
+import re
+import socket
+
+from msgspec import Struct
+
+from proto.ids import EngineId, NodeId
+from services.host import SettingError, setting
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    node: NodeId
+    sources: tuple[str, ...]
+    """Model folders or Hugging Face ids; an engine for each."""
+
+
+def read() -> Settings:
+    """From ODYSSAI_NODE and ODYSSAI_MODELS. Raises SettingError."""
+    node = setting("ODYSSAI_NODE", slug(socket.gethostname()) or "node")
+    if slug(node) != node:
+        raise SettingError(f"ODYSSAI_NODE may hold a-z, 0-9 and '-', not {node!r}")
+    sources = [part.strip() for part in setting("ODYSSAI_MODELS", "smollm2").split(",")]
+    return Settings(node=NodeId(node), sources=tuple(filter(None, sources)))
+
+
+def slug(name: str) -> str:
+    """A name as one token of a subject."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def engine_id(node: NodeId, source: str) -> EngineId:
+    """The same for the same model on the same node, however often it is restarted."""
+    mark = hashlib.blake2b(source.encode(), digest_size=3).hexdigest()
+    return EngineId(f"{node}-{slug(source.rstrip('/').rpartition('/')[2])[:32]}-{mark}")

@@ -1,0 +1,79 @@
+"""The scheduler's loop: hear who is there, answer who should serve."""
+
+import asyncio
+from collections import Counter
+
+from bus.fleet import Fleet
+from bus.state import Bucket
+from proto.errors import Code, MeshError
+from proto.ids import EngineId
+from proto.inference import Schedule, Scheduled
+from proto.presence import HEARTBEAT_S, EngineBeat
+from proto.state import ENGINES, EngineRecord
+from proto.subjects import ENGINE_BEAT, SCHEDULE
+from services.host import Host, present
+from services.scheduler.routing import rank
+
+
+async def serve(host: Host) -> None:
+    """Answer until asked to stop. Every scheduler of the mesh gives the same answers."""
+    scheduler = Scheduler()
+    await scheduler.fleet.follow(host.bus)
+    await host.bus.listen(ENGINE_BEAT, scheduler.hear_beat)
+    records = await Bucket.open(host.bus, ENGINES, EngineRecord)
+    async with asyncio.TaskGroup() as tasks:
+        living = [
+            tasks.create_task(records.watch(scheduler.hear_record)),
+            tasks.create_task(present(host)),
+        ]
+        await asyncio.sleep(HEARTBEAT_S)  # One round of heartbeats: before it, nobody is known.
+        await host.bus.answer(SCHEDULE, scheduler.schedule, group="scheduler")
+        await host.stopping.wait()
+        for task in living:
+            task.cancel()
+
+
+class Scheduler:
+    """Knows the fleet; sends each request to the engine best placed to answer it."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet()
+        self._records: dict[str, EngineRecord] = {}
+        self._sent: Counter[EngineId] = Counter()
+
+    def hear_beat(self, beat: EngineBeat) -> None:
+        self._sent.pop(beat.engine, None)
+
+    def hear_record(self, key: str, record: EngineRecord | None) -> None:
+        if record is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = record
+
+    async def schedule(self, question: Schedule) -> Scheduled:
+        """Raises MeshError when no engine could serve the model now."""
+        holders = self.fleet.holders(question.model)
+        if not holders:
+            raise self._refusal(question.model)
+        candidates = rank(question, holders, self._sent)
+        self._sent[candidates[0].engine] += 1
+        return Scheduled(candidates=candidates)
+
+    def _refusal(self, model: str) -> MeshError:
+        known = [record for record in self._records.values() if model in record.models]
+        if known or any(model in _names(engine) for engine in self.fleet.engines()):
+            return MeshError(
+                Code.NO_ENGINE,
+                f"No engine serves {model!r} at this moment; it is loading or recovering. Try again.",
+                retry_after_s=1.0,
+            )
+        there = ", ".join(card.id for card in self.fleet.models()) or "none yet"
+        return MeshError(
+            Code.MODEL_NOT_FOUND,
+            f"The model {model!r} does not exist here. GET /v1/models lists what does: {there}.",
+            param="model",
+        )
+
+
+def _names(engine: EngineBeat) -> set[str]:
+    return {name for card in engine.models for name in (card.id, *card.aliases)}

@@ -1,0 +1,82 @@
+"""What all tests share: a real bus server and a connection to it."""
+
+import json
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from bus.connection import Bus
+from proto.ids import fresh
+
+
+class NatsServer:
+    """A real nats-server that a test may kill and start again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = -1
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        ports = self._folder / "ports"
+        shutil.rmtree(ports, ignore_errors=True)
+        ports.mkdir(parents=True)
+        config = self._folder / "nats.conf"
+        config.write_text(
+            f"host: 127.0.0.1\nport: {self._port}\nports_file_dir: '{ports}'\n"
+            "max_payload: 8MB\nno_fast_producer_stall: true\nwrite_deadline: '2s'\n"
+            f"jetstream {{ store_dir: '{self._folder / 'js'}' }}\n"
+        )
+        binary = Path(sysconfig.get_path("scripts")) / "nats-server"
+        self._process = subprocess.Popen(
+            [binary, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._port = _port(ports, self._process)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _port(folder: Path, process: subprocess.Popen[bytes]) -> int:
+    end = time.monotonic() + 10
+    while time.monotonic() < end and process.poll() is None:
+        for file in folder.glob("*.ports"):
+            text = file.read_text()
+            if text.endswith("}"):
+                return int(json.loads(text)["nats"][0].rpartition(":")[2])
+        time.sleep(0.005)
+    raise AssertionError("nats-server did not start")
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server of the test's own, to be killed and restarted."""
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    async with Bus.connect(nats_url, f"test:{fresh()}") as bus:
+        yield bus

@@ -1,0 +1,137 @@
+"""What every question and answer on the bus keeps."""
+
+import asyncio
+
+import pytest
+
+from bus import tracing
+from bus.connection import Bus
+from bus.errors import NoAnswer, NobodyThere, TooLarge
+from proto.errors import Code, MeshError
+from proto.ids import fresh
+from proto.inference import Counted, CountTokens, Schedule, Scheduled, Text
+from proto.presence import ServiceBeat
+from proto.subjects import COUNT_TOKENS, SCHEDULE, SERVICE_BEAT
+
+QUESTION = CountTokens(model="m", prompt=Text(text="hello"))
+
+
+async def test_an_answer_comes_back_typed(bus: Bus) -> None:
+    engine = fresh()
+
+    async def count(question: CountTokens) -> Counted:
+        return Counted(tokens=len(question.prompt.text))
+
+    await bus.answer(COUNT_TOKENS, count, engine)
+    await bus.settled()
+
+    assert await bus.ask(COUNT_TOKENS, QUESTION, engine) == Counted(tokens=5)
+
+
+async def test_a_refusal_arrives_as_the_error_that_was_raised(bus: Bus) -> None:
+    engine = fresh()
+
+    async def refuse(_: CountTokens) -> Counted:
+        raise MeshError(Code.QUEUE_FULL, "busy", param="model", retry_after_s=2.5)
+
+    await bus.answer(COUNT_TOKENS, refuse, engine)
+    await bus.settled()
+
+    with pytest.raises(MeshError) as caught:
+        await bus.ask(COUNT_TOKENS, QUESTION, engine)
+    error = caught.value
+    assert (error.code, error.message, error.param) == (Code.QUEUE_FULL, "busy", "model")
+    assert error.retry_after_s == 2.5
+
+
+async def test_a_failure_of_the_answerer_is_an_internal_error_without_its_text(bus: Bus) -> None:
+    engine = fresh()
+
+    async def fail(_: CountTokens) -> Counted:
+        raise ValueError("secret prompt text")
+
+    await bus.answer(COUNT_TOKENS, fail, engine)
+    await bus.settled()
+
+    with pytest.raises(MeshError) as caught:
+        await bus.ask(COUNT_TOKENS, QUESTION, engine)
+    assert caught.value.code is Code.INTERNAL
+    assert "secret" not in caught.value.message
+
+
+async def test_nobody_there_is_known_at_once(bus: Bus) -> None:
+    with pytest.raises(NobodyThere):
+        async with asyncio.timeout(1):
+            await bus.ask(COUNT_TOKENS, QUESTION, fresh())
+
+
+async def test_a_question_past_its_deadline_is_not_answered(bus: Bus) -> None:
+    engine, asked = fresh(), asyncio.Event()
+
+    async def never(_: CountTokens) -> Counted:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await bus.answer(COUNT_TOKENS, never, engine)
+    await bus.settled()
+
+    with pytest.raises(NoAnswer):
+        await bus.ask(COUNT_TOKENS, QUESTION, engine, timeout_s=0.05)
+    assert asked.is_set()
+
+
+async def test_a_message_beyond_what_the_bus_carries_is_refused_here(bus: Bus) -> None:
+    huge = CountTokens(model="m", prompt=Text(text="x" * 9_000_000))
+
+    with pytest.raises(TooLarge):
+        await bus.ask(COUNT_TOKENS, huge, fresh())
+
+
+async def test_each_question_to_a_group_is_answered_by_one_member(bus: Bus) -> None:
+    answered: list[int] = []
+
+    async def member(_: Schedule) -> Scheduled:
+        answered.append(1)
+        return Scheduled(candidates=())
+
+    for _ in range(3):
+        await bus.answer(SCHEDULE, member, group="scheduler")
+    await bus.settled()
+
+    for _ in range(5):
+        await bus.ask(SCHEDULE, Schedule(model="m"))
+    await bus.settled()
+
+    assert len(answered) == 5
+
+
+async def test_malformed_mail_is_dropped_and_the_rest_arrives(bus: Bus) -> None:
+    heard: asyncio.Queue[ServiceBeat] = asyncio.Queue()
+    await bus.listen(SERVICE_BEAT, heard.put_nowait)
+    await bus.settled()
+    beat = ServiceBeat(service="test", id="a", boot="b", pid=1)
+
+    await bus._client.publish(SERVICE_BEAT.at("a"), b"\xc1 not msgpack")
+    await bus.publish(SERVICE_BEAT, beat, "a")
+
+    assert await asyncio.wait_for(heard.get(), 2) == beat
+    assert bus.bad_mail == 1
+
+
+async def test_the_trace_of_the_asker_reaches_the_answerer(bus: Bus) -> None:
+    engine = fresh()
+    seen: list[str] = []
+
+    async def count(_: CountTokens) -> Counted:
+        context = tracing.current.get()
+        assert context is not None
+        seen.append(context.trace)
+        return Counted(tokens=0)
+
+    await bus.answer(COUNT_TOKENS, count, engine)
+    await bus.settled()
+    mine = tracing.begin("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    await bus.ask(COUNT_TOKENS, QUESTION, engine)
+
+    assert seen == [mine.trace] == ["4bf92f3577b34da6a3ce929d0e0e4736"]

@@ -1,0 +1,159 @@
+"""What every token stream keeps: frames in order, each once, whatever the bus loses."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from bus.connection import Bus
+from bus.stream import TokenSink, TokenSource, TokenStream, answer_replays
+from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
+from proto.ids import EngineId, GatewayId, RequestId, fresh
+from proto.subjects import STREAM
+from tests.conftest import NatsServer
+
+END = (Usage(1, 1, 0), Timings(0.0, 0.0, 0.0))
+
+
+def delta(seq: int, epoch: int = 0) -> Delta:
+    return Delta(epoch, seq, f"t{seq}", (seq,))
+
+
+class Pair:
+    """An engine's sink and a gateway's source, as two processes would have them."""
+
+    def __init__(self, engine: EngineId, sink: TokenSink, source: TokenSource) -> None:
+        self.engine = engine
+        self.sink = sink
+        self.source = source
+
+    def open(self, gateway: GatewayId, request: str) -> TokenStream:
+        stream = self.source.open(RequestId(request))
+        stream.attach(self.engine, 0)
+        self.sink.open(RequestId(request), gateway)
+        return stream
+
+
+@asynccontextmanager
+async def pair(url: str) -> AsyncIterator[tuple[Pair, GatewayId]]:
+    engine, gateway = EngineId(fresh()), GatewayId(fresh())
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        engine_bus = await enter(Bus.connect(url, f"engine:{engine}"))
+        gateway_bus = await enter(Bus.connect(url, f"gateway:{gateway}"))
+        sink = await enter(TokenSink.connect(url, engine))
+        await answer_replays(engine_bus, sink, engine)
+        await engine_bus.settled()
+        source = await enter(TokenSource.connect(gateway_bus, gateway))
+        yield Pair(engine, sink, source), gateway
+
+
+async def read(stream: TokenStream, until: int) -> list[AnyFrame]:
+    frames: list[AnyFrame] = []
+    async with asyncio.timeout(10):
+        while len(frames) < until:
+            await stream.ready()
+            frames += stream.take()
+    return frames
+
+
+async def test_frames_arrive_in_order_and_the_last_ends_the_stream(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        sent = [delta(0), delta(1), End(0, 2, "stop", *END)]
+        mesh.sink.send([(RequestId("r1"), frame) for frame in sent])
+
+        assert await read(stream, 3) == sent
+        assert stream.is_over
+
+
+async def test_streams_of_many_requests_do_not_mix(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        streams = [mesh.open(gateway, f"r{i}") for i in range(50)]
+        for seq in range(20):
+            mesh.sink.send([(s.request, delta(seq)) for s in streams])
+
+        for stream in streams:
+            assert await read(stream, 20) == [delta(seq) for seq in range(20)]
+
+
+async def test_a_lost_frame_is_asked_for_and_nothing_comes_twice(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        for seq in range(5):
+            frame = (stream.request, delta(seq))
+            if seq in (1, 2):  # Lost on the way: in the ring, never written.
+                mesh.sink._streams[stream.request].ring.append(
+                    (seq, STREAM.encode(frame[1]))
+                )
+            else:
+                mesh.sink.send([frame])
+
+        assert await read(stream, 5) == [delta(seq) for seq in range(5)]
+        assert mesh.source.gaps >= 1
+
+
+async def test_a_lost_tail_is_found_by_silence(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        mesh.sink.send([(stream.request, delta(0))])
+        end = End(0, 1, "stop", *END)
+        mesh.sink._streams[stream.request].ring.append((1, STREAM.encode(end)))
+
+        assert (await read(stream, 2))[-1] == end
+
+
+async def test_frames_of_an_older_attempt_are_dropped(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        stream.attach(mesh.engine, 1)
+        mesh.sink.send([(stream.request, delta(0, epoch=0)), (stream.request, delta(0, epoch=1))])
+
+        assert await read(stream, 1) == [delta(0, epoch=1)]
+
+
+async def test_a_stream_the_engine_no_longer_knows_fails(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        mesh.sink.send([(stream.request, delta(0))])
+        await read(stream, 1)
+        mesh.sink._streams.clear()  # As a restarted engine would be.
+
+        last = (await read(stream, 1))[0]
+        assert isinstance(last, Failed)
+        assert last.code == "engine_lost"
+
+
+async def test_malformed_frames_are_dropped(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        address = STREAM.at(gateway, mesh.engine, "r1")
+        await mesh.sink._client.publish(address, b"\xc1nonsense")
+        mesh.sink.send([(stream.request, delta(0))])
+
+        assert await read(stream, 1) == [delta(0)]
+        assert mesh.source.bad_mail == 1
+
+
+async def test_a_killed_server_costs_no_token_and_doubles_none(nats_server: NatsServer) -> None:
+    async with pair(nats_server.url) as (mesh, gateway):
+        streams = [mesh.open(gateway, f"r{i}") for i in range(16)]
+
+        under_way = asyncio.Event()
+
+        async def generate() -> None:
+            for seq in range(200):
+                if seq == 20:
+                    under_way.set()
+                mesh.sink.send([(s.request, delta(seq)) for s in streams])
+                await asyncio.sleep(0.005)
+            mesh.sink.send([(s.request, End(0, 200, "stop", *END)) for s in streams])
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(generate())
+            readers = [tasks.create_task(read(s, 201)) for s in streams]
+            await under_way.wait()
+            nats_server.kill()
+            nats_server.start()
+
+        wanted = [delta(seq) for seq in range(200)]
+        assert all(reader.result()[:-1] == wanted for reader in readers)
