@@ -1,0 +1,46 @@
+"""Who is well."""
+
+from services.health.verdict import FORGET_S, Ward
+
+
+def alerts(ward: Ward, now: float) -> set[tuple[str, str]]:
+    return {(trouble.alert, trouble.subject) for trouble in ward.troubles(now)}
+
+
+def test_everybody_heard_of_late_is_well() -> None:
+    ward = Ward()
+    ward.hear("engine", "e", now=0.0)
+
+    assert alerts(ward, now=2.0) == set()
+
+
+def test_silence_is_trouble_until_it_is_broken() -> None:
+    ward = Ward()
+    ward.hear("node", "n", now=0.0)
+    assert alerts(ward, now=3.0) == {("node_gone", "n")}
+
+    ward.hear("node", "n", now=3.1)
+    assert alerts(ward, now=3.2) == set()
+
+
+def test_an_engine_that_stands_still_with_work_is_wedged() -> None:
+    ward = Ward()
+    ward.hear("engine", "e", now=0.0, stalled_s=2.1)
+
+    assert alerts(ward, now=0.5) == {("engine_wedged", "e")}
+
+
+def test_a_death_is_trouble_at_once_and_a_stop_is_none() -> None:
+    ward = Ward()
+    for id, why in (("killed", "SIGKILL"), ("stopped", "stopped")):
+        ward.hear("engine", id, now=0.0)
+        ward.hear_gone("engine", id, why, now=0.1)
+
+    assert alerts(ward, now=0.2) == {("engine_gone", "killed")}
+
+
+def test_the_long_gone_are_forgotten() -> None:
+    ward = Ward()
+    ward.hear("gateway", "g", now=0.0)
+
+    assert alerts(ward, now=FORGET_S + 1) == set()

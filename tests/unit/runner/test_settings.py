@@ -1,0 +1,29 @@
+"""What an agent is told."""
+
+import pytest
+
+from services.host import SettingError
+from services.runner.settings import engine_id, read
+
+
+def test_sources_are_split_and_the_node_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODYSSAI_NODE", "studio-1")
+    monkeypatch.setenv("ODYSSAI_MODELS", "smollm2, org/name ,")
+
+    assert read().node == "studio-1"
+    assert read().sources == ("smollm2", "org/name")
+
+
+def test_a_node_name_that_is_no_subject_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODYSSAI_NODE", "my.mac")
+
+    with pytest.raises(SettingError, match="ODYSSAI_NODE"):
+        read()
+
+
+def test_an_engine_keeps_its_id_and_no_two_share_one() -> None:
+    ids = {engine_id("n", s) for s in ("org/Model-1.5", "other/Model-1.5", "/models/Model-1.5/")}
+
+    assert len(ids) == 3
+    assert engine_id("n", "org/Model-1.5") in ids
+    assert all("." not in id and "/" not in id for id in ids)
