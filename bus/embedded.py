@@ -109,7 +109,7 @@ class EmbeddedServer:
     argv: tuple[str, ...]
     credentials: Path
     claim: int
-    """Descriptor of the lock on the home; the server inherits it, so its life is part of the claim."""
+    """Descriptor of the lock on the home; the server inherits it, and so extends the claim."""
 
 
 def prepare(home: Path, host: str = LOOPBACK) -> EmbeddedServer:

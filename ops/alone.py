@@ -39,7 +39,7 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
     chosen = {
         "ODYSSAI_NATS": args.nats or (access and access.url("mesh")),
         "ODYSSAI_HOME": str(home),
-        "ODYSSAI_LOG_LEVEL": args.log_level,
+        "ODYSSAI_LOG": args.log_level,
         "ODYSSAI_HOST": getattr(args, "host", None),
         "ODYSSAI_PORT": getattr(args, "port", None),
         "ODYSSAI_NODE": getattr(args, "node", None),

@@ -8,9 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ops.journal import Journal
-from ops.leash import leashed
 
 FIRST_RESTART_S = 0.1
 LONGEST_RESTART_S = 10.0
@@ -18,6 +18,7 @@ HEALTHY_S = 30.0
 """Alive this long, a program's next end counts as its first."""
 CRASH_LOOP = 3
 """Ends in a row after which the operator is told why."""
+_LEASH = ("/bin/sh", str(Path(__file__).with_name("leash.sh")))
 _NOT_STARTED = 127
 """What a shell says of a program that cannot be run."""
 
@@ -39,14 +40,15 @@ class Backoff:
 
     def __init__(self, first_s: float, chance: Callable[[], float] = random.random) -> None:
         self.failures = 0
-        self._first_s = first_s
+        self._first_s = self._next_s = first_s
         self._chance = chance
 
     def after(self, lived_s: float) -> float:
         if lived_s >= HEALTHY_S:
-            self.failures = 0
-        delay_s = min(LONGEST_RESTART_S, self._first_s * 2.0**self.failures)
+            self.failures, self._next_s = 0, self._first_s
+        delay_s = self._next_s
         self.failures += 1
+        self._next_s = min(LONGEST_RESTART_S, 2 * delay_s)
         return delay_s * (0.8 + 0.4 * self._chance())
 
 
@@ -109,16 +111,22 @@ class Child:
 
     async def _start(self) -> asyncio.subprocess.Process:
         program = self.program
-        lifeline = {"ODYSSAI_LIFELINE_FD": str(self._lifeline)}
+        if program.needs_leash:
+            argv, descriptors = (*_LEASH, *program.argv), program.inherits
+            stdin, lifeline = self._lifeline, {}
+        else:
+            argv, descriptors = program.argv, (self._lifeline, *program.inherits)
+            stdin, lifeline = (
+                asyncio.subprocess.DEVNULL,
+                {"ODYSSAI_LIFELINE_FD": str(self._lifeline)},
+            )
         return await asyncio.create_subprocess_exec(
-            *(leashed(program.argv) if program.needs_leash else program.argv),
-            stdin=self._lifeline if program.needs_leash else asyncio.subprocess.DEVNULL,
+            *argv,
+            stdin=stdin,
             stdout=self._journal.inlet,
             stderr=self._journal.inlet,
-            env={**program.environment, **({} if program.needs_leash else lifeline)},
-            pass_fds=program.inherits
-            if program.needs_leash
-            else (self._lifeline, *program.inherits),
+            env={**program.environment, **lifeline},
+            pass_fds=descriptors,
             start_new_session=True,
         )
 

@@ -96,7 +96,7 @@ def _add_bus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
-        default=os.environ.get("ODYSSAI_LOG_LEVEL", "info"),
+        default=os.environ.get("ODYSSAI_LOG", "info"),
         help="how much goes to the logs (default: %(default)s)",
     )
 

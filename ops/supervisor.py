@@ -58,7 +58,7 @@ class Supervisor:
         self._stopping.set()
 
     async def run(self, *when_started: Callable[[], Coroutine[None, None, None]]) -> None:
-        """``when_started`` run beside the services and are cancelled at the end. Raises BusSilent."""
+        """``when_started`` runs beside the services, is cancelled at the end. Raises BusSilent."""
         with contextlib.ExitStack() as stack:
             lifeline, held = os.pipe()
             stack.callback(os.close, held)

@@ -164,7 +164,7 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         "ODYSSAI_NATS": plan.nats or "",
         "ODYSSAI_HOME": str(plan.home),
         "ODYSSAI_NODE": plan.node,
-        "ODYSSAI_LOG_LEVEL": plan.log_level,
+        "ODYSSAI_LOG": plan.log_level,
     }
     if service == "gateway":
         settings |= {"ODYSSAI_HOST": plan.host, "ODYSSAI_PORT": str(plan.port)}

@@ -2,22 +2,32 @@
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
-from proto.subjects import TELEMETRY
+from proto.presence import EngineBeat, NodeBeat
+from proto.subjects import (
+    ALERT_TELEMETRY,
+    ENGINE_TELEMETRY,
+    EVENT_TELEMETRY,
+    NODE_TELEMETRY,
+    REQUEST_TELEMETRY,
+    TELEMETRY,
+    Subject,
+)
+from proto.telemetry import Alert, EngineEvent, RequestEvent
 
 QUIET_S = 10.0
 """A beat that says nothing new is printed this seldom."""
-
-Beat = dict[str, Any]
 
 
 def main(args: argparse.Namespace) -> int:
@@ -66,11 +76,7 @@ class Readable:
 
     def line(self, address: str, body: bytes) -> str | None:
         kind, _, source = address.removeprefix("telemetry.").partition(".")
-        try:
-            message = json.loads(body)
-            told = _TELL.get(kind, _other)(message)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            told = body.decode(errors="replace")
+        told = _told(kind, body)
         if kind in _BEATS and not self._is_new(address, told):
             return None
         return f"{time.strftime('%H:%M:%S')}  {kind:8} {source:20} {told}"
@@ -85,44 +91,48 @@ class Readable:
         return is_new
 
 
-def _engine(beat: Beat) -> str:
-    work = f"{beat['state']}, {beat['running']} running, {beat['queued']} queued"
-    figures = [f"{beat['tokens_per_s']:.0f} tokens/s", _size(beat["memory_bytes"])]
-    figures += [f"cache {_size(beat['cache']['used_bytes'])}"]
-    if beat["stalled_s"]:
-        figures.append(f"stalled {beat['stalled_s']:.1f} s")
-    return " · ".join([work, *figures, ", ".join(model["id"] for model in beat["models"])])
+def _told(kind: str, body: bytes) -> str:
+    """In words; what is of no kind we know, or malformed, as it is."""
+    try:
+        subject, tell = _KINDS[kind]
+        return tell(subject.decode(body))
+    except (KeyError, msgspec.DecodeError):
+        return body.decode(errors="replace")
 
 
-def _node(beat: Beat) -> str:
-    engines = len(beat["engines"])
-    state = f"{beat['host']}, {engines} engine{'s' * (engines != 1)}"
-    return f"{state} · {_size(beat['free_bytes'])} of {_size(beat['memory_bytes'])} free"
+def _engine(beat: EngineBeat) -> str:
+    work = f"{beat.state}, {beat.running} running, {beat.queued} queued"
+    figures = [f"{beat.tokens_per_s:.0f} tokens/s", _size(beat.memory_bytes)]
+    figures.append(f"cache {_size(beat.cache.used_bytes)}")
+    if beat.stalled_s:
+        figures.append(f"stalled {beat.stalled_s:.1f} s")
+    return " · ".join([work, *figures, ", ".join(model.id for model in beat.models)])
 
 
-def _request(event: Beat) -> str:
-    tokens = f"{event['prompt_tokens']} + {event['completion_tokens']} tokens"
-    if event["cached_tokens"]:
-        tokens += f" ({event['cached_tokens']} cached)"
-    parts = [event["status"], event["model"], event["endpoint"], tokens]
-    if event["ttft_s"] is not None:
-        parts.append(f"first after {event['ttft_s'] * 1000:.0f} ms")
-    parts += [f"{event['duration_s']:.2f} s", f"{event['tokens_per_s']:.0f} tokens/s"]
-    return " · ".join(parts)
+def _node(beat: NodeBeat) -> str:
+    engines = len(beat.engines)
+    state = f"{beat.host}, {engines} engine{'s' * (engines != 1)}"
+    return f"{state} · {_size(beat.free_bytes)} of {_size(beat.memory_bytes)} free"
 
 
-def _alert(alert: Beat) -> str:
-    ended = "over: " if alert["cleared"] else ""
-    return f"{ended}{alert['alert']} {alert['subject']} · {alert['detail']}"
+def _request(event: RequestEvent) -> str:
+    tokens = f"{event.prompt_tokens} + {event.completion_tokens} tokens"
+    if event.cached_tokens:
+        tokens += f" ({event.cached_tokens} cached)"
+    parts = [event.status, event.model, event.endpoint, tokens]
+    if event.ttft_s is not None:
+        parts.append(f"first after {event.ttft_s * 1000:.0f} ms")
+    return " · ".join([*parts, f"{event.duration_s:.2f} s", f"{event.tokens_per_s:.0f} tokens/s"])
 
 
-def _event(event: Beat) -> str:
-    detail = f" · {event['detail']}" if event["detail"] else ""
-    return f"{event['phase']} {event['model']} on {event['node']}{detail}"
+def _alert(alert: Alert) -> str:
+    ended = "over: " if alert.cleared else ""
+    return f"{ended}{alert.alert} {alert.subject} · {alert.detail}"
 
 
-def _other(message: Beat) -> str:
-    return " ".join(f"{name}={value}" for name, value in message.items())
+def _event(event: EngineEvent) -> str:
+    detail = f" · {event.detail}" if event.detail else ""
+    return f"{event.phase} {event.model} on {event.node}{detail}"
 
 
 def _size(count: int) -> str:
@@ -130,10 +140,10 @@ def _size(count: int) -> str:
 
 
 _BEATS = {"engine", "node"}
-_TELL = {
-    "engine": _engine,
-    "node": _node,
-    "request": _request,
-    "alert": _alert,
-    "event": _event,
+_KINDS: dict[str, tuple[Subject[Any], Callable[[Any], str]]] = {
+    "engine": (ENGINE_TELEMETRY, _engine),
+    "node": (NODE_TELEMETRY, _node),
+    "request": (REQUEST_TELEMETRY, _request),
+    "alert": (ALERT_TELEMETRY, _alert),
+    "event": (EVENT_TELEMETRY, _event),
 }

@@ -70,6 +70,11 @@ class Sequence:
         """Prompt tokens still to be prefilled."""
         return len(self.prompt) - self.done
 
+    @property
+    def held(self) -> Cache:
+        assert self.cache is not None, "only a sequence between two chunks holds a cache"
+        return self.cache
+
     def next_seq(self) -> int:
         self.seq += 1
         return self.seq - 1

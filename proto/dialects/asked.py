@@ -1,0 +1,119 @@
+"""What every dialect comes down to: what a client asked for, and what it is answered."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from proto.errors import Code, MeshError
+from proto.frames import End, PositionLogprobs
+from proto.ids import GatewayId, ModelId, RequestId, SessionId
+from proto.inference import Generate, Prompt, Sampling
+
+R = TypeVar("R")
+
+LARGEST = 2**53
+"""Whole numbers beyond this are not the same in every JSON reader."""
+
+Empty = Annotated[list[Any], Meta(max_length=0)]
+"""A list that may only be empty, since nothing in it could be honoured yet."""
+NonEmpty = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1, le=LARGEST)]
+Ignored = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""Anything: it has no bearing on the tokens."""
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """One HTTP request in canonical words: every prompt answered ``n`` times."""
+
+    model: ModelId
+    prompts: tuple[Prompt, ...]
+    n: int = 1
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    session: SessionId | None = None
+    stream: bool = False
+    include_usage: bool = False
+    """A stream ends with a chunk that holds the usage."""
+
+    @property
+    def choices(self) -> int:
+        return len(self.prompts) * self.n
+
+    def generate(
+        self, choice: int, request: RequestId, gateway: GatewayId, expires_s: float | None
+    ) -> Generate:
+        """What to ask an engine for one of the choices."""
+        sampling = self.sampling
+        if choice and sampling.seed is not None:
+            # One seed for all would give n times the same answer.
+            sampling = msgspec.structs.replace(sampling, seed=(sampling.seed + choice) % 2**63)
+        return Generate(
+            request=request,
+            gateway=gateway,
+            model=self.model,
+            prompt=self.prompts[choice // self.n],
+            sampling=sampling,
+            max_tokens=self.max_tokens,
+            stop=self.stop,
+            logprobs=self.logprobs,
+            session=self.session,
+            expires_s=expires_s,
+        )
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """One choice, complete."""
+
+    text: str
+    logprobs: tuple[PositionLogprobs, ...] = ()
+    end: End
+
+
+def decode(decoder: msgspec.json.Decoder[R], body: bytes, not_yet: Mapping[str, str]) -> R:
+    """The request in a body. Raises MeshError that names the field at fault.
+
+    ``not_yet`` says for fields whose types leave room for nothing but their off
+    value what to do instead; its keys are paths without indexes.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        _explain(str(error), not_yet)
+    except UnicodeDecodeError as error:
+        raise invalid(f"The body is not UTF-8 (byte {error.start}); send UTF-8 JSON.") from None
+    except msgspec.DecodeError as error:
+        raise invalid(f"The body is not JSON: {error}. Send one JSON object.") from None
+    except RecursionError:
+        raise invalid("The body is nested too deeply; send a flatter JSON object.") from None
+
+
+def invalid(message: str, param: str | None = None) -> MeshError:
+    return MeshError(Code.INVALID_REQUEST, message, param=param)
+
+
+def unsupported(param: str, instead: str) -> MeshError:
+    return MeshError(Code.UNSUPPORTED_PARAMETER, f"`{param}`: {instead}", param=param)
+
+
+def _explain(complaint: str, not_yet: Mapping[str, str]) -> NoReturn:
+    """Turn msgspec's sentence into one that names the field and says what to do."""
+    what, _, place = complaint.partition(" - at ")
+    path = place.replace("`key` in ", "").strip("`").removeprefix("$").removeprefix(".")
+    field = re.search(r"field `([^`]*)`", what)
+    where = ".".join(part for part in (path, field and field[1]) if part)
+    bare = re.sub(r"\[[^]]*]", "", where)
+    is_lacking = "missing" in what or "length >=" in what
+    for known, instead in not_yet.items():
+        if not is_lacking and (bare == known or bare.startswith(f"{known}.")):
+            raise unsupported(where if "." in known else known, instead)
+    if "unknown field" in what:
+        raise invalid(f"Unknown field `{where}`; check its spelling or leave it out.", where)
+    if "missing" in what:
+        raise invalid(f"`{where}` is required; add it.", where)
+    subject = f"`{where}`: " if where else "The body: "
+    raise invalid(f"{subject}{what[:1].lower()}{what[1:]}.", where or None)

@@ -1,0 +1,31 @@
+"""Anthropic's endpoint for messages."""
+
+from proto.dialects import anthropic
+from proto.dialects.anthropic_answer import Events, message
+from proto.dialects.asked import Answered, Asked
+from proto.errors import MeshError
+from proto.ids import RequestId
+from services.gateway.wire import About, Wire
+
+
+class Anthropic(Wire):
+    """What both endpoints share."""
+
+    dialect = "anthropic"
+    endpoint = "/v1/messages/count_tokens"
+
+    def refusal(self, error: MeshError, request: RequestId) -> bytes:
+        return anthropic.envelope(error, request)
+
+
+class Messages(Anthropic):
+    endpoint = "/v1/messages"
+
+    def asked(self, body: bytes) -> Asked:
+        return anthropic.asked_messages(body)
+
+    def events(self, asked: Asked, about: About) -> Events:
+        return Events(f"msg_{about.request}", asked.model, about.request)
+
+    def whole(self, asked: Asked, about: About, answers: list[Answered]) -> bytes:
+        return message(f"msg_{about.request}", asked.model, answers[0])

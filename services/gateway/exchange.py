@@ -1,0 +1,123 @@
+"""One HTTP request and its response, over bare ASGI: bodies, replies, and who left when."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
+from typing import Any
+
+from proto.errors import Code, MeshError
+from proto.ids import RequestId, fresh
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before it was answered."""
+
+
+class Exchange:
+    """Entered with ``async with``, it interrupts the task inside as soon as the client leaves.
+
+    That holds in every phase, since a client that left shows as a disconnect on
+    ``receive``, whatever the task is waiting for. What comes out of the block
+    then is ClientLeft, or what ``interrupt`` was given.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.id = RequestId(fresh())
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.query: bytes = scope["query_string"]
+        self.is_started = False
+        self.is_complete = False
+        self._receive = receive
+        self._send = send
+        self._why: Exception | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    def header(self, name: bytes) -> str | None:
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def body(self, limit_bytes: int) -> bytes:
+        """Raises MeshError when it is larger, without having read the rest; ClientLeft."""
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit_bytes:
+            raise _too_large(limit_bytes)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit_bytes:
+                raise _too_large(limit_bytes)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        """The whole response at once."""
+        length = (b"content-length", str(len(body)).encode())
+        await self.begin(status, [length, *(headers or [JSON])])
+        await self.write(body, more=False)
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        self.is_started = True
+        names = (b"x-request-id", self.id.encode()), (b"request-id", self.id.encode())
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *names]}
+        )
+
+    async def write(self, body: bytes, more: bool = True) -> None:
+        # Before the send: it wakes the watch, which must not take the end for a disconnect.
+        self.is_complete = not more
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def interrupt(self, why: Exception) -> None:
+        """End the block in the middle of whatever it waits for."""
+        if self._why is None and self._task is not None and not self.is_complete:
+            self._why = why
+            self._task.cancel()
+
+    async def __aenter__(self) -> "Exchange":
+        self._task = asyncio.current_task()
+        self._watch = asyncio.create_task(self._wait_for_disconnect())
+        return self
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.interrupt(ClientLeft())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._watch is not None
+        assert self._task is not None
+        self._watch.cancel()
+        task, self._task = self._task, None
+        if self._why is not None and task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise self._why from None
+
+
+def _too_large(limit_bytes: int) -> MeshError:
+    return MeshError(
+        Code.TOO_LARGE, f"The body exceeds {limit_bytes} bytes; send less text in one request."
+    )

@@ -1,0 +1,34 @@
+"""Where a request goes when no scheduler answers: by the gateway's own view of the fleet."""
+
+from bus.fleet import Fleet, card_of
+from proto.errors import Code, MeshError
+from proto.inference import Candidate, Schedule
+
+
+def pick(question: Schedule, fleet: Fleet) -> tuple[Candidate, ...]:
+    """The least busy engine first; those to avoid last. Raises MeshError when there is none."""
+    holders = fleet.holders(question.model)
+    if not holders:
+        raise _missing(question.model, fleet)
+    holders.sort(key=lambda e: (e.engine in question.avoid, e.running + e.queued, e.engine))
+    return tuple(Candidate(engine=beat.engine, boot=beat.boot) for beat in holders)
+
+
+def _missing(model: str, fleet: Fleet) -> MeshError:
+    engines = fleet.engines()
+    if not engines or any(card_of(engine, model) for engine in engines):
+        return MeshError(
+            Code.NO_ENGINE,
+            f"No engine serves {model!r} at this moment; it is loading or recovering. Try again.",
+            retry_after_s=1.0,
+        )
+    return unknown(model, fleet)
+
+
+def unknown(model: str, fleet: Fleet) -> MeshError:
+    there = ", ".join(card.id for card in fleet.models()) or "none yet"
+    return MeshError(
+        Code.MODEL_NOT_FOUND,
+        f"The model {model!r} does not exist here. GET /v1/models lists what does: {there}.",
+        param="model",
+    )

@@ -1,0 +1,77 @@
+"""What one request came to, told once at its end, whatever the end."""
+
+import time
+
+from proto.dialects.asked import Asked
+from proto.frames import End
+from proto.ids import EngineId, GatewayId, RequestId
+from proto.telemetry import RequestEvent
+from services.gateway.wire import Wire
+
+
+class Record:
+    """Filled in while the request is served."""
+
+    def __init__(self, request: RequestId, wire: Wire) -> None:
+        self.request = request
+        self.wire = wire
+        self.status = "ok"
+        self.model = ""
+        self.session: str | None = None
+        self.stream = False
+        self.engine: EngineId | None = None
+        self.trace: str | None = None
+        self._ends: dict[int, End] = {}
+        self._choices_per_prompt = 1
+        self._started_s = time.time()
+        self._began = time.monotonic()
+        self._read = self._began
+        self._first: float | None = None
+
+    def read(self) -> None:
+        """The last byte of the request is here."""
+        self._read = time.monotonic()
+
+    def understood(self, asked: Asked) -> None:
+        self.model = asked.model
+        self.session = asked.session
+        self.stream = asked.stream
+        self._choices_per_prompt = asked.n
+
+    def token(self) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+
+    def end(self, choice: int, end: End) -> None:
+        self._ends[choice] = end
+
+    def event(self, gateway: GatewayId) -> RequestEvent:
+        ends = self._ends.values()
+        first = min(self._ends, default=0)
+        timings = self._ends[first].timings if ends else None
+        prompts = [e.usage for c, e in self._ends.items() if c % self._choices_per_prompt == 0]
+        completion = sum(end.usage.completion_tokens for end in ends)
+        decode_s = max((end.timings.decode_s for end in ends), default=0.0)
+        return RequestEvent(
+            request=self.request,
+            model=self.model,
+            engine=self.engine,
+            gateway=gateway,
+            dialect=self.wire.dialect,
+            endpoint=self.wire.endpoint,
+            stream=self.stream,
+            status=self.status,
+            finish_reason=self._ends[first].reason if ends else None,
+            prompt_tokens=sum(usage.prompt_tokens for usage in prompts),
+            completion_tokens=completion,
+            cached_tokens=sum(usage.cached_tokens for usage in prompts),
+            started_s=self._started_s,
+            queued_s=timings.queued_s if timings else 0.0,
+            prefill_s=timings.prefill_s if timings else 0.0,
+            decode_s=decode_s,
+            ttft_s=None if self._first is None else self._first - self._read,
+            duration_s=time.monotonic() - self._began,
+            tokens_per_s=completion / decode_s if decode_s > 0 else 0.0,
+            session=self.session,
+            trace=self.trace,
+        )

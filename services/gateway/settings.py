@@ -1,0 +1,28 @@
+"""What can be set, from the environment, once."""
+
+from msgspec import Struct
+
+from services.host import number, setting
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0: any free one."""
+    body_limit_bytes: int = 32 * 2**20
+    prompt_limit_chars: int = 2_000_000
+    """Four bytes each are what the bus carries in one message of 8 MB."""
+    drain_s: float = 7.0
+    """How long open requests may go on when the process is asked to end; its supervisor kills
+    after ten."""
+
+    @classmethod
+    def read(cls) -> "Settings":
+        """From ODYSSAI_HOST, ODYSSAI_PORT and the limits' variables. Raises SettingError."""
+        return cls(
+            host=setting("ODYSSAI_HOST", cls.host),
+            port=int(number("ODYSSAI_PORT", cls.port)),
+            body_limit_bytes=int(number("ODYSSAI_BODY_LIMIT_MB", 32, 1) * 2**20),
+            prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
+            drain_s=number("ODYSSAI_DRAIN_S", 7.0),
+        )

@@ -1,0 +1,50 @@
+"""What a dialect has to bring to be served over HTTP."""
+
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from proto.dialects.asked import Answered, Asked
+from proto.errors import MeshError
+from proto.frames import Delta, End, Progress
+from proto.ids import RequestId
+
+
+class Events(Protocol):
+    """Frames of one answer's choices, in; server-sent events, out."""
+
+    @property
+    def is_complete(self) -> bool: ...
+
+    def progress(self, index: int, frame: Progress) -> bytes: ...
+
+    def delta(self, index: int, frame: Delta) -> bytes: ...
+
+    def end(self, index: int, frame: End) -> bytes: ...
+
+    def failed(self, error: MeshError) -> bytes: ...
+
+
+class About(Struct, frozen=True):
+    """What an answer says of itself."""
+
+    request: RequestId
+    created: int
+    """Unix time in seconds."""
+    fingerprint: str
+
+
+class Wire(Protocol):
+    """One endpoint of a dialect."""
+
+    endpoint: str
+    dialect: Literal["openai", "anthropic"]
+
+    def asked(self, body: bytes) -> Asked:
+        """Raises MeshError."""
+
+    def events(self, asked: Asked, about: About) -> Events: ...
+
+    def whole(self, asked: Asked, about: About, answers: list[Answered]) -> bytes: ...
+
+    def refusal(self, error: MeshError, request: RequestId) -> bytes: ...

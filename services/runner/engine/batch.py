@@ -1,0 +1,373 @@
+"""Continuous batching: who is admitted, what a step runs, and the frames that come of it.
+
+A step reads at most one chunk of prompts, then decodes one token of every
+running answer. Everything here belongs to the one thread that owns mlx.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+import mlx.core as mx
+from mlx_lm.generate import BatchGenerator
+from mlx_lm.models.cache import make_prompt_cache
+
+from proto.errors import Code, MeshError
+from proto.frames import AnyFrame, Delta, Failed, PositionLogprobs, Progress
+from proto.ids import RequestId
+from proto.inference import FinishReason
+from proto.presence import CacheLoad
+from services.runner.engine import logprobs, prefill, sampling
+from services.runner.engine.loading import LoadedModel
+from services.runner.engine.prefix_cache import prefix_cache
+from services.runner.engine.sequence import Cache, Sequence
+from services.runner.engine.text import Pieces, Transcript
+
+SLOTS = 64
+PROGRESS_S = 0.5
+"""With the longest chunk on top, a reader hears of a long prompt at least every second."""
+LEARNING = 0.2
+"""Weight of the latest decode step in the measured step time."""
+
+log = logging.getLogger(__name__)
+
+Frames = list[tuple[RequestId, AnyFrame]]
+
+
+class Batch:
+    """One model's requests: ``slots`` of them at work, the others waiting in order of arrival."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        slots: int = SLOTS,
+        cache_bytes: int = 1 << 30,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` gives unix seconds, by which requests expire."""
+        self._loaded = loaded
+        self._slots = slots
+        self._clock = clock
+        self._pieces = Pieces(loaded.tokenizer)
+        self._ends = frozenset(loaded.tokenizer.eos_token_ids)
+        self._prefixes = prefix_cache(loaded.model, cache_bytes)
+        self._generator = self._new_generator()
+        self._waiting: deque[Sequence] = deque()
+        self._prefilling: list[Sequence] = []
+        self._decoding: dict[int, Sequence] = {}
+        """By the generator's uid."""
+        self._frames: Frames = []
+        self._pace = prefill.Pace()
+        self._turn = 0
+        self._decode_s = 0.0
+        self._read_tokens = 0
+        self._next_expiry = float("inf")
+        self.generated_tokens = 0
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._decoding or self._prefilling or self._waiting or self._frames)
+
+    @property
+    def running(self) -> int:
+        return len(self._decoding) + len(self._prefilling)
+
+    @property
+    def queued(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def queued_tokens(self) -> int:
+        """Prompt tokens not yet read. Safe to ask from any thread: it sums over copies."""
+        return sum(s.remaining for s in [*list(self._waiting), *list(self._prefilling)])
+
+    @property
+    def cache_load(self) -> CacheLoad:
+        return self._prefixes.stats()
+
+    def place_of(self, request: RequestId) -> int | None:
+        """Requests ahead of it in the waiting queue; None once it is admitted, or unknown."""
+        return next((i for i, s in enumerate(self._waiting) if s.request == request), None)
+
+    def add(self, sequence: Sequence) -> None:
+        self._waiting.append(sequence)
+        if sequence.expires_s is not None:
+            self._next_expiry = min(self._next_expiry, sequence.expires_s)
+
+    def cancel(self, request: RequestId) -> None:
+        """Its slot is free at once; its reader hears of it with the next step's frames."""
+        self._abandon(lambda s: s.request == request, Code.CANCELLED, "the request was cancelled")
+
+    def abandon_all(self, code: Code, message: str) -> None:
+        self._abandon(lambda _: True, code, message)
+
+    def warm(self) -> None:
+        """A first pass of no request's, so that none waits for kernels and the pace is known."""
+        for _ in range(2):
+            blank = Sequence(RequestId("warm"), [0] * prefill.SMALLEST, 1)
+            blank.cache = make_prompt_cache(self._loaded.model)
+            self._timed_read([blank], prefill.SMALLEST)
+
+    def step(self) -> Frames:
+        """One chunk of prompts, one token of each answer; the frames in the order they arose."""
+        self._expire()
+        self._admit()
+        # First tokens go out before the decode step that would be theirs alone.
+        has_streams = bool(self._decoding)
+        if self._prefilling:
+            self._prefill()
+        if has_streams:
+            self._decode()
+        frames, self._frames = self._frames, []
+        return frames
+
+    # Admission
+
+    def _admit(self) -> None:
+        while self._waiting and self.running < self._slots:
+            sequence = self._waiting.popleft()
+            sequence.admitted_at = time.monotonic()
+            try:
+                self._equip(sequence)
+            except MeshError as refused:
+                self._fail(sequence, refused.code, refused.message)
+            else:
+                self._match(sequence)
+                self._prefilling.append(sequence)
+                self._report(sequence, sequence.admitted_at)
+
+    def _equip(self, sequence: Sequence) -> None:
+        asked, vocab_size = sequence.sampling, self._loaded.vocab_size
+        sampling.check(asked, vocab_size)
+        sequence.sampler = sampling.sampler(asked, vocab_size)
+        sequence.processors = sampling.processors(asked, len(sequence.prompt))
+        sequence.transcript = Transcript(self._pieces, sequence.prompt[-1], sequence.stop)
+
+    def _match(self, sequence: Sequence) -> None:
+        sequence.cached = sequence.done = self._prefixes.match(sequence.prompt)
+        sequence.matched_at = self._prefixes.version
+
+    def _report(self, sequence: Sequence, now: float) -> None:
+        sequence.progress_at = now
+        self._emit(
+            sequence,
+            Progress(
+                sequence.epoch,
+                sequence.next_seq(),
+                sequence.done,
+                len(sequence.prompt),
+                sequence.cached,
+            ),
+        )
+
+    # Reading prompts
+
+    def _prefill(self) -> None:
+        for sequence in self._prefilling:
+            if sequence.cache is None and sequence.matched_at != self._prefixes.version:
+                self._match(sequence)
+        seconds = max(prefill.BUSY_S, self._decode_s) if self._decoding else prefill.IDLE_S
+        budget = self._pace.tokens(seconds)
+        group = prefill.choose(self._prefilling, budget, self._turn)
+        self._turn += 1
+        try:
+            drawn = self._read(group, budget)
+        except Exception:
+            log.exception("reading the prompts of %s failed", [s.request for s in group])
+            for sequence in group:
+                self._prefilling.remove(sequence)
+                self._fail(sequence, Code.INTERNAL, "the engine failed while reading the prompt")
+        else:
+            self._begin(drawn)
+        now = time.monotonic()
+        for sequence in self._prefilling:
+            if now - sequence.progress_at >= PROGRESS_S:
+                self._report(sequence, now)
+
+    def _read(self, group: list[Sequence], budget: int) -> list[prefill.Drawn]:
+        """First tokens if the chunk ends the group's prompts, which the prefix cache then knows."""
+        with mx.stream(self._generator.stream):
+            for sequence in group:
+                if sequence.cache is None:
+                    sequence.cache, sequence.cached = self._prefixes.fetch(sequence.prompt)
+                    sequence.done = sequence.cached
+            logits = self._timed_read(group, budget)
+            if logits is None:
+                return []
+            drawn = self._draw(group, logits)
+            for sequence, _, _ in drawn:
+                self._prefixes.insert(sequence.prompt, sequence.held)
+            return drawn
+
+    def _timed_read(self, group: list[Sequence], budget: int) -> mx.array | None:
+        # The step decoded last may still be running: it is not this chunk's cost.
+        mx.synchronize(self._generator.stream)
+        started = time.perf_counter()
+        chunk = prefill.Chunk.of(group, budget)
+        logits = prefill.read(self._loaded.model, chunk, self._loaded.vocab_size)
+        if chunk.size >= prefill.SMALLEST:
+            self._pace.learn(chunk.size, time.perf_counter() - started)
+        self._read_tokens += chunk.size
+        if self._read_tokens > prefill.CLEAR_TOKENS:
+            self._read_tokens = 0
+            mx.clear_cache()
+        return logits
+
+    def _draw(self, group: list[Sequence], logits: mx.array) -> list[prefill.Drawn]:
+        """First tokens, all in one call; if that fails, one by one to see whose fault it is."""
+        try:
+            return prefill.first_tokens(group, logits)
+        except Exception:
+            log.exception("sampling %d first tokens failed", len(group))
+        drawn = []
+        for row, sequence in enumerate(group):
+            try:
+                drawn += prefill.first_tokens([sequence], logits[row : row + 1])
+            except Exception:
+                log.exception("sampling for %s failed", sequence.request)
+                self._prefilling.remove(sequence)
+                self._fail(sequence, Code.INTERNAL, "the engine failed while sampling")
+        return drawn
+
+    def _begin(self, drawn: list[prefill.Drawn]) -> None:
+        """First tokens go out; who wants more joins the decoding batch."""
+        staying: list[tuple[Sequence, int]] = []
+        now = time.monotonic()
+        for sequence, token, row in drawn:
+            self._prefilling.remove(sequence)
+            sequence.first_token_at = now
+            if not self._take(sequence, token, row, now):
+                staying.append((sequence, token))
+        if staying:
+            sequences = [sequence for sequence, _ in staying]
+            uids = self._generator.insert(
+                [[token] for _, token in staying],
+                max_tokens=[s.max_tokens - 1 for s in sequences],
+                caches=[s.held for s in sequences],
+                all_tokens=[list(s.prompt) for s in sequences],
+                samplers=[s.sampler for s in sequences],
+                logits_processors=[s.processors for s in sequences],
+            )
+            self._decoding.update(zip(uids, sequences, strict=True))
+            for sequence in sequences:
+                sequence.cache = None
+
+    # Decoding
+
+    def _decode(self) -> None:
+        started = time.perf_counter()
+        try:
+            _, responses = self._generator.next()
+        except Exception:
+            log.exception("a decode step of %d requests failed", len(self._decoding))
+            self._collapse()
+            return
+        self._decode_s += LEARNING * (time.perf_counter() - started - self._decode_s)
+        now = time.monotonic()
+        stopped: list[int] = []
+        for response in responses:
+            uid = response.uid
+            sequence = self._decoding[uid]
+            if self._take(sequence, response.token, response.logprobs, now):
+                if response.finish_reason is None:
+                    stopped.append(uid)
+                else:
+                    del self._decoding[uid]
+                    self._keep(sequence, response.all_tokens, response.prompt_cache)
+        if stopped:
+            self._release(stopped)
+
+    def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
+        """One token of an answer becomes a frame. True if the answer ends with it."""
+        transcript = sequence.transcript
+        assert transcript is not None, "an admitted sequence has a transcript"
+        if token in self._ends:
+            text, stop = transcript.finish()
+            if text:
+                self._emit(sequence, Delta(sequence.epoch, sequence.next_seq(), text, ()))
+            self._end(sequence, "stop", stop, now)
+            return True
+        self.generated_tokens += 1
+        sequence.generated += 1
+        is_full = sequence.generated >= sequence.max_tokens
+        text, stop = transcript.push(token)
+        if is_full and stop is None:
+            rest, stop = transcript.finish()
+            text += rest
+        details: tuple[PositionLogprobs, ...] = ()
+        if sequence.logprobs is not None:
+            details = (logprobs.position(row, token, sequence.logprobs, self._pieces),)
+        self._frames.append(
+            (sequence.request, Delta(sequence.epoch, sequence.seq, text, (token,), details))
+        )
+        sequence.seq += 1
+        if stop is not None or is_full:
+            self._end(sequence, "length", stop, now)
+            return True
+        return False
+
+    def _release(self, uids: list[int]) -> None:
+        """Out of the decoding batch before their natural end; what was computed is kept."""
+        caches = self._generator.remove(uids, return_prompt_caches=True)
+        for uid in uids:
+            cache, tokens = caches[uid]
+            self._keep(self._decoding.pop(uid), tokens, cache)
+
+    def _keep(self, sequence: Sequence, tokens: list[int], cache: Cache) -> None:
+        with mx.stream(self._generator.stream):
+            self._prefixes.insert(tokens, cache, sequence.session)
+
+    def _collapse(self) -> None:
+        lost, self._decoding = list(self._decoding.values()), {}
+        for sequence in lost:
+            self._fail(sequence, Code.INTERNAL, "the engine failed while generating")
+        self._generator.close()
+        self._generator = self._new_generator()
+
+    def _new_generator(self) -> BatchGenerator:
+        return BatchGenerator(
+            self._loaded.model,
+            stop_tokens=[[token] for token in self._ends],
+            completion_batch_size=self._slots,
+            prefill_batch_size=self._slots,
+        )
+
+    # Ends
+
+    def _end(self, sequence: Sequence, reason: FinishReason, stop: str | None, now: float) -> None:
+        self._emit(sequence, sequence.end("stop_sequence" if stop else reason, stop, now))
+
+    def _fail(self, sequence: Sequence, code: Code, message: str) -> None:
+        self._emit(sequence, Failed(sequence.epoch, sequence.next_seq(), code.word, message))
+
+    def _emit(self, sequence: Sequence, frame: AnyFrame) -> None:
+        self._frames.append((sequence.request, frame))
+
+    def _expire(self) -> None:
+        if (now := self._clock()) < self._next_expiry:
+            return
+        self._abandon(
+            lambda s: s.expires_s is not None and s.expires_s <= now,
+            Code.DEADLINE,
+            "the request's deadline passed before its answer was complete",
+        )
+        everyone = [*self._waiting, *self._prefilling, *self._decoding.values()]
+        self._next_expiry = min(
+            (s.expires_s for s in everyone if s.expires_s is not None), default=float("inf")
+        )
+
+    def _abandon(self, is_over: Callable[[Sequence], bool], code: Code, message: str) -> None:
+        for sequence in [s for s in self._waiting if is_over(s)]:
+            self._waiting.remove(sequence)
+            self._fail(sequence, code, message)
+        for sequence in [s for s in self._prefilling if is_over(s)]:
+            self._prefilling.remove(sequence)
+            if sequence.cache is not None:
+                self._keep(sequence, sequence.prompt[: sequence.done], sequence.cache)
+            self._fail(sequence, code, message)
+        if uids := [uid for uid, s in self._decoding.items() if is_over(s)]:
+            for uid in uids:
+                self._fail(self._decoding[uid], code, message)
+            self._release(uids)

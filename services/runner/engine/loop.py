@@ -1,0 +1,153 @@
+"""Thread M: the one thread that loads and runs a model, and the doors to it.
+
+Import it after ``blas.preload()``: it imports mlx.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+
+from proto.errors import Code
+from proto.ids import RequestId
+from proto.presence import CacheLoad
+from services.runner.engine import batch, loading
+from services.runner.engine.batch import Batch, Frames
+from services.runner.engine.loading import LoadedModel
+from services.runner.engine.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """The order to end."""
+
+
+_Order = Sequence | RequestId | _Stop
+"""A request, the id of one to cancel, or the end."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The thread's state as of now; what EngineBeat says of it."""
+
+    steps: int
+    last_step_at: float
+    """Monotonic seconds."""
+    has_work: bool
+    running: int
+    queued: int
+    """Waiting for a slot, those included that the thread has not seen yet."""
+    queued_tokens: int
+    generated_tokens: int
+    cache: CacheLoad
+    memory_bytes: int
+
+
+class ModelThread:
+    """A model on a thread of its own. Every method may be called from any other thread."""
+
+    def __init__(
+        self,
+        source: str,
+        home: Path,
+        deliver: Callable[[Frames], None],
+        *,
+        slots: int = batch.SLOTS,
+        cache_bytes: int = 1 << 30,
+    ) -> None:
+        """``deliver`` is called on the model's thread, once for each step that has frames."""
+        self._source = source
+        self._home = home
+        self._deliver = deliver
+        self._slots = slots
+        self._cache_bytes = cache_bytes
+        self._inbox: queue.SimpleQueue[_Order] = queue.SimpleQueue()
+        self._batch: Batch | None = None
+        self._steps = 0
+        self._last_step_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self.loaded: Future[LoadedModel] = Future()
+        """The model once it can serve, or why it cannot: a NotLoadable, most likely."""
+
+    def start(self) -> Future[LoadedModel]:
+        self._thread.start()
+        return self.loaded
+
+    def submit(self, sequence: Sequence) -> None:
+        """Admitted at the very next step, if a slot is free."""
+        self._inbox.put(sequence)
+
+    def cancel(self, request: RequestId) -> None:
+        """Effective at the next step; harmless for a request that is over."""
+        self._inbox.put(request)
+
+    def stop(self, timeout_s: float | None = None) -> None:
+        """What still runs fails with ``engine_lost``, so that it may go on elsewhere."""
+        self._inbox.put(_Stop())
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def snapshot(self) -> Snapshot:
+        work, arriving = self._batch, self._inbox.qsize()
+        return Snapshot(
+            steps=self._steps,
+            last_step_at=self._last_step_at,
+            has_work=arriving > 0 or (work is not None and work.has_work),
+            running=work.running if work else 0,
+            queued=arriving + (work.queued if work else 0),
+            queued_tokens=work.queued_tokens if work else 0,
+            generated_tokens=work.generated_tokens if work else 0,
+            cache=work.cache_load if work else CacheLoad(),
+            memory_bytes=mx.get_active_memory() + mx.get_cache_memory(),
+        )
+
+    def _run(self) -> None:
+        try:
+            loaded = loading.load(self._source, self._home)
+            work = Batch(loaded, slots=self._slots, cache_bytes=self._cache_bytes)
+            work.warm()
+        except BaseException as failure:  # noqa: BLE001 - handed to whoever waits for the model
+            self.loaded.set_exception(failure)
+            return
+        self._batch = work
+        self.loaded.set_result(loaded)
+        while self._obey(work):
+            self._step(work)
+        work.abandon_all(Code.ENGINE_LOST, "the engine is stopping")
+        self._hand_over(work.step())
+
+    def _obey(self, work: Batch) -> bool:
+        """Carries out all orders there are; waits for one when there is nothing else to do."""
+        while not (self._inbox.empty() and work.has_work):
+            match self._inbox.get():
+                case Sequence() as sequence:
+                    work.add(sequence)
+                case _Stop():
+                    return False
+                case request:
+                    work.cancel(request)
+        # A step clock that stood because nothing was to do has not stalled.
+        self._last_step_at = time.monotonic()
+        return True
+
+    def _step(self, work: Batch) -> None:
+        try:
+            frames = work.step()
+        except Exception:
+            log.exception("a step failed; all of its requests are given up")
+            work.abandon_all(Code.INTERNAL, "the engine failed")
+            return
+        self._steps += 1
+        self._hand_over(frames)
+
+    def _hand_over(self, frames: Frames) -> None:
+        if frames:
+            self._deliver(frames)

@@ -1,0 +1,185 @@
+"""Reading prompts: which one next, how much of it at once, and the pass through the model.
+
+mlx-lm's own prompt batches make a short prompt wait for a long one beside it,
+and stop the running streams meanwhile; so prompts are read here, in chunks
+between two decode steps.
+"""
+
+from collections.abc import Sequence as Run
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from services.runner.engine.sequence import Cache, Sequence
+
+BUSY_S = 0.060
+"""What a chunk may cost while streams are decoding: the longest gap between two tokens."""
+IDLE_S = 0.4
+"""What it may cost when nothing decodes: cancels, arrivals and the step clock wait that long."""
+FIRST_RATE = 64.0
+"""Tokens a second assumed before anything is measured: too few rather than too many."""
+SMALLEST, LARGEST = 16, 2048
+"""Tokens of a chunk. Below, a pass is all overhead; above, attention takes too much memory."""
+LEARNING = 0.5
+"""Weight of the latest chunk in the measured rate."""
+OLDEST_EVERY = 4
+"""One chunk in so many goes to the prompt that arrived first, whatever its length."""
+WASTE = 0.25
+"""Most padding in a batch of prompts."""
+SHARED = 32
+"""Prompts that agree on so many unread tokens are not read twice side by side."""
+HEAD_FLOATS = 4 << 20
+"""Largest [tokens, vocabulary] that is cheaper than a second pass for the last token alone."""
+CLEAR_TOKENS = 4096
+"""mlx's buffer cache grows with every new chunk size; so often it is emptied."""
+
+
+class Pace:
+    """How many tokens a chunk may have, learned from what chunks cost."""
+
+    def __init__(self) -> None:
+        self.rate = FIRST_RATE
+
+    def tokens(self, seconds: float) -> int:
+        return max(SMALLEST, min(LARGEST, int(self.rate * seconds)))
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        self.rate += LEARNING * (tokens / max(seconds, 1e-6) - self.rate)
+
+
+def choose(waiting: Run[Sequence], budget: int, turn: int) -> list[Sequence]:
+    """Who is read next: one prompt, or several that end together in one padded batch.
+
+    The shortest remainder goes first, but every ``OLDEST_EVERY``-th turn is the
+    oldest prompt's: a short one never waits behind another's thousands of
+    tokens, and a long one always gets its quarter. ``waiting`` is in order of
+    arrival.
+    """
+    by_length = sorted(waiting, key=lambda sequence: sequence.remaining)
+    first = waiting[0] if turn % OLDEST_EVERY == 0 else by_length[0]
+    group, openings = [first], {_opening(first)}
+    if first.remaining <= budget:
+        for other in by_length:
+            opening = _opening(other)
+            is_shared = opening is not None and opening in openings
+            if other is not first and not is_shared and _fits([*group, other], budget):
+                group.append(other)
+                openings.add(opening)
+    return group
+
+
+def _fits(group: list[Sequence], budget: int) -> bool:
+    return (
+        len(group) * max(sequence.remaining for sequence in group) <= budget
+        and _is_dense([sequence.remaining for sequence in group])
+        and _is_dense([len(sequence.prompt) for sequence in group])
+    )
+
+
+def _is_dense(lengths: list[int]) -> bool:
+    return sum(lengths) >= (1 - WASTE) * max(lengths) * len(lengths)
+
+
+def _opening(sequence: Sequence) -> tuple[int, ...] | None:
+    """Its next tokens. Who has the same finds them in the prefix cache a chunk later."""
+    if sequence.remaining <= SHARED:
+        return None
+    return tuple(sequence.prompt[sequence.done : sequence.done + SHARED])
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some prompts' next tokens: part of one prompt, or all that remains of one or several."""
+
+    sequences: list[Sequence]
+    tokens: list[list[int]]
+
+    @classmethod
+    def of(cls, sequences: list[Sequence], budget: int) -> "Chunk":
+        return cls(sequences, [s.prompt[s.done : s.done + budget] for s in sequences])
+
+    @property
+    def is_last(self) -> bool:
+        first = self.sequences[0]
+        return len(self.tokens[0]) == first.remaining
+
+    @property
+    def size(self) -> int:
+        return len(self.tokens) * max(map(len, self.tokens))
+
+
+def read(model: nn.Module, chunk: Chunk, vocab_size: int) -> mx.array | None:
+    """Runs the chunk; the sequences' caches hold it then.
+
+    Logits [sequences, vocabulary] of the prompts' last tokens if the chunk ends them.
+    """
+    caches = [sequence.held for sequence in chunk.sequences]
+    cache = caches[0] if len(caches) == 1 else _merged(caches)
+    if not chunk.is_last:
+        _pass(model, chunk.tokens, cache)
+        logits = None
+    elif chunk.size * vocab_size <= HEAD_FLOATS or max(map(len, chunk.tokens)) == 1:
+        logits = _pass(model, chunk.tokens, cache)
+    else:
+        # The logits of the first pass are never asked for, so mlx never computes them.
+        _pass(model, [tokens[:-1] for tokens in chunk.tokens], cache)
+        logits = _pass(model, [tokens[-1:] for tokens in chunk.tokens], cache)
+    mx.eval(logits if logits is not None else [], [layer.state for layer in cache])
+    for row, (sequence, tokens) in enumerate(zip(chunk.sequences, chunk.tokens, strict=True)):
+        sequence.done += len(tokens)
+        if len(caches) > 1:
+            sequence.cache = [layer.extract(row) for layer in cache]
+    return logits
+
+
+def _merged(caches: list[Cache]) -> Cache:
+    return [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
+
+
+def _pass(model: nn.Module, tokens: list[list[int]], cache: Cache) -> mx.array:
+    """One forward pass over rows of different lengths. Logits of each row's last token."""
+    lengths = [len(row) for row in tokens]
+    width = max(lengths)
+    padding = [width - length for length in lengths]
+    if width == 0:
+        return mx.array([])
+    if any(padding):
+        for layer in cache:
+            layer.prepare(lengths=lengths, right_padding=padding)
+    logits = model(
+        mx.array([row + [0] * gap for row, gap in zip(tokens, padding, strict=True)]), cache=cache
+    )
+    if any(padding):
+        for layer in cache:
+            layer.finalize()
+        return logits[mx.arange(len(tokens)), mx.array(lengths) - 1]
+    return logits[:, -1]
+
+
+Drawn = tuple[Sequence, int, mx.array]
+"""A sequence, its first token, and the log-probabilities that it was drawn from."""
+
+
+def first_tokens(group: list[Sequence], logits: mx.array) -> list[Drawn]:
+    """As the decoding batch draws all later ones; one call where everybody samples alike."""
+    if any(sequence.processors for sequence in group):
+        rows = [_processed(s, logits[row : row + 1]) for row, s in enumerate(group)]
+        logits = mx.concatenate(rows, axis=0)
+    logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    samplers = [sequence.sampler for sequence in group]
+    assert None not in samplers, "an admitted sequence has a sampler"
+    if all(sampler is samplers[0] for sampler in samplers):
+        tokens = samplers[0](logprobs)
+    else:
+        tokens = mx.concatenate([s(logprobs[i : i + 1]) for i, s in enumerate(samplers)])
+    mx.eval(tokens, logprobs)
+    return list(zip(group, tokens.tolist(), list(logprobs), strict=True))
+
+
+def _processed(sequence: Sequence, logits: mx.array) -> mx.array:
+    if sequence.processors:
+        tokens = mx.array(sequence.prompt)
+        for processor in sequence.processors:
+            logits = processor(tokens, logits)
+    return logits

@@ -1,0 +1,324 @@
+"""The engine on the bus: takes requests, hands them to the model's thread, sends its frames.
+
+This is the asyncio side; nothing here touches an array.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections import OrderedDict
+
+import psutil
+
+from bus.presence import beat, farewell
+from bus.stream import TokenSink, answer_replays
+from proto.errors import Code, MeshError
+from proto.frames import AnyFrame, End, Failed
+from proto.ids import GatewayId, RequestId
+from proto.inference import (
+    Accepted,
+    Cancel,
+    Chat,
+    Counted,
+    CountTokens,
+    Generate,
+    Prompt,
+    Text,
+    Tokens,
+)
+from proto.prefix import prefix_hashes
+from proto.presence import (
+    HEARTBEAT_S,
+    SILENCE_S,
+    STALL_S,
+    EngineBeat,
+    EngineState,
+    GatewayBeat,
+    Gone,
+    NodeBeat,
+)
+from proto.subjects import (
+    CANCEL,
+    COUNT_TOKENS,
+    ENGINE_BEAT,
+    ENGINE_TELEMETRY,
+    GATEWAY_BEAT,
+    GENERATE,
+    GONE,
+    NODE_BEAT,
+)
+from services.host import Host
+from services.runner.engine.loading import NotLoadable
+from services.runner.engine.loop import ModelThread
+from services.runner.engine.prompt import room, tokens_of
+from services.runner.engine.sampling import check
+from services.runner.engine.sequence import Sequence
+from services.runner.engine.settings import Settings, read
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 4.0
+"""How long running answers may go on after the engine was asked to stop."""
+ORPHAN_S = 30.0
+"""Without an agent for this long, an engine belongs to nobody and ends."""
+INLINE_CHARS = 20_000
+"""A longer prompt is tokenised beside the event loop."""
+SERVED_PREFIXES = 256
+WATCH_S = 0.5
+GATEWAY_SILENCE_S = SILENCE_S + 1.0
+"""Cancelling costs a client its answer, so a gateway is given one heartbeat more."""
+LEARNING = 0.1
+
+
+async def serve(host: Host) -> None:
+    """Load the model, then serve it until asked to stop."""
+    settings = read()
+    async with TokenSink.connect(host.bus.url, settings.engine) as sink:
+        engine = Engine(host, settings, sink)
+        async with asyncio.TaskGroup() as tasks:
+            living = [tasks.create_task(engine.present()), tasks.create_task(engine.watch())]
+            if await engine.load():
+                await engine.answer()
+                await host.stopping.wait()
+                await engine.drain()
+            for task in living:
+                task.cancel()
+        engine.thread.stop()
+    if engine.trouble is not None:
+        log.error("%s", engine.trouble)
+        sys.exit(os.EX_DATAERR)
+
+
+class Engine:
+    """One loaded model as the mesh sees it: what it holds, takes, refuses and says."""
+
+    def __init__(self, host: Host, settings: Settings, sink: TokenSink) -> None:
+        self._host = host
+        self._settings = settings
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self.thread = ModelThread(
+            settings.source,
+            host.home,
+            self._hand_over,
+            slots=settings.slots,
+            cache_bytes=settings.cache_bytes,
+        )
+        self.trouble: NotLoadable | None = None
+        self._state: EngineState = "loading"
+        self._open: dict[RequestId, tuple[GatewayId, Accepted]] = {}
+        self._heard: dict[GatewayId, float] = {}
+        self._agent_heard = time.monotonic()
+        self._served: OrderedDict[bytes, None] = OrderedDict()
+        self._request_s = 1.0
+        self._counted = (time.monotonic(), 0)
+        self._tokens_per_s = 0.0
+        self._process = psutil.Process()
+
+    async def load(self) -> bool:
+        """False when the model cannot be loaded, or the engine was asked to stop meanwhile."""
+        loading = asyncio.wrap_future(self.thread.start())
+        stopping = asyncio.ensure_future(self._host.stopping.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not loading.done():
+            return False
+        try:
+            self._loaded = loading.result()
+        except NotLoadable as trouble:
+            self.trouble = trouble
+            return False
+        log.info("serving %s", self._loaded.card)
+        return True
+
+    async def answer(self) -> None:
+        bus, engine = self._host.bus, self._settings.engine
+        await bus.answer(GENERATE, self._generate, engine)
+        await bus.answer(COUNT_TOKENS, self._count, engine)
+        await bus.listen(CANCEL, self._cancel, engine)
+        await answer_replays(bus, self._sink, engine)
+        await bus.settled()
+        self._state = "ready"
+
+    async def drain(self) -> None:
+        """Take nothing new, let running answers finish for a while, then end them."""
+        self._state = "draining"
+        end = time.monotonic() + DRAIN_S
+        while self._open and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        for request in list(self._open):
+            self.thread.cancel(request)
+        while self._open and time.monotonic() < end + 0.5:
+            await asyncio.sleep(0.02)
+        settings = self._settings
+        gone = Gone(kind="engine", id=settings.engine, boot=settings.boot, why="stopped")
+        await farewell(self._host.bus, gone)
+        await self._host.bus.settled()
+
+    # Requests
+
+    async def _generate(self, asked: Generate) -> Accepted:
+        known = self._open.get(asked.request)
+        if known is not None or self._sink.knows(asked.request):
+            return self._again(asked, known[1] if known else None)
+        self._refuse_if_full()
+        tokens = await self._tokens(asked.prompt)
+        check(asked.sampling, self._loaded.vocab_size)
+        granted = room(len(tokens), asked.max_tokens, self._loaded.card.context_length)
+        self._refuse_if_full()
+        accepted = Accepted(
+            prompt_tokens=len(tokens), place=max(0, len(self._open) - self._settings.slots)
+        )
+        self._open[asked.request] = asked.gateway, accepted
+        self._heard.setdefault(asked.gateway, time.monotonic())
+        self._sink.open(asked.request, asked.gateway)
+        self.thread.submit(Sequence.of(asked, tokens, granted))
+        self._remember(asked.prompt)
+        return accepted
+
+    def _again(self, asked: Generate, accepted: Accepted | None) -> Accepted:
+        """A request that is known already gets the same stream, never a second generation."""
+        self._sink.replay(asked.request, 0)
+        return accepted or Accepted(prompt_tokens=0)
+
+    def _refuse_if_full(self) -> None:
+        if self._state != "ready":
+            raise MeshError(Code.NO_ENGINE, "This engine takes no requests.", retry_after_s=1.0)
+        settings = self._settings
+        waiting = len(self._open) - settings.slots
+        if waiting >= settings.queue_limit:
+            wait_s = self._request_s * (1 + waiting / settings.slots)
+            raise MeshError(
+                Code.QUEUE_FULL,
+                f"{settings.slots} requests are running and {waiting} wait already. "
+                "Try again later, or add an engine for this model.",
+                retry_after_s=min(max(1.0, wait_s), 60.0),
+            )
+
+    async def _count(self, asked: CountTokens) -> Counted:
+        return Counted(tokens=len(await self._tokens(asked.prompt)))
+
+    async def _tokens(self, prompt: Prompt) -> list[int]:
+        if _size(prompt) <= INLINE_CHARS:
+            return tokens_of(prompt, self._loaded)
+        return await asyncio.to_thread(tokens_of, prompt, self._loaded)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        if cancel.request in self._open:
+            self.thread.cancel(cancel.request)
+
+    def _remember(self, prompt: Prompt) -> None:
+        for digest in prefix_hashes(prompt):
+            self._served[digest] = None
+            self._served.move_to_end(digest)
+        while len(self._served) > SERVED_PREFIXES:
+            self._served.popitem(last=False)
+
+    # Frames
+
+    def _hand_over(self, frames: list[tuple[RequestId, AnyFrame]]) -> None:
+        """Called on the model's thread, once a step."""
+        self._loop.call_soon_threadsafe(self._send, frames)
+
+    def _send(self, frames: list[tuple[RequestId, AnyFrame]]) -> None:
+        self._sink.send(frames)
+        for request, frame in frames:
+            if isinstance(frame, End | Failed):
+                self._open.pop(request, None)
+            if isinstance(frame, End):
+                took_s = frame.timings.prefill_s + frame.timings.decode_s
+                self._request_s += LEARNING * (took_s - self._request_s)
+
+    # Presence
+
+    async def present(self) -> None:
+        await beat(
+            self._host.bus,
+            self._settings.engine,
+            (ENGINE_BEAT, ENGINE_TELEMETRY),
+            self._describe,
+            lambda state: (state.state, state.stalled_s >= STALL_S),
+        )
+
+    def _describe(self) -> EngineBeat:
+        settings, now = self._settings, self.thread.snapshot()
+        is_stalled = now.has_work and self._state == "ready"
+        return EngineBeat(
+            engine=settings.engine,
+            node=settings.node,
+            boot=settings.boot,
+            pid=os.getpid(),
+            state=self._state,
+            models=(self._loaded.card,) if self._state != "loading" else (),
+            slots=settings.slots,
+            running=min(len(self._open), settings.slots),
+            queued=max(0, len(self._open) - settings.slots),
+            queue_limit=settings.queue_limit,
+            queued_tokens=now.queued_tokens,
+            steps=now.steps,
+            stalled_s=round(time.monotonic() - now.last_step_at, 3) if is_stalled else 0.0,
+            tokens_per_s=self._rate(now.generated_tokens),
+            generated_tokens=now.generated_tokens,
+            memory_bytes=max(self._process.memory_info().rss, now.memory_bytes),
+            cache=now.cache,
+            served_prefixes=tuple(self._served),
+        )
+
+    def _rate(self, generated: int) -> float:
+        """Tokens a second over the last second or more."""
+        now, (since, before) = time.monotonic(), self._counted
+        if now - since >= HEARTBEAT_S:
+            self._tokens_per_s = round((generated - before) / (now - since), 1)
+            self._counted = now, generated
+        return self._tokens_per_s
+
+    # Who we work for
+
+    async def watch(self) -> None:
+        """Stop generating for gateways that are gone; end when the agent is."""
+        bus = self._host.bus
+        await bus.listen(GATEWAY_BEAT, self._hear_gateway)
+        await bus.listen(GONE, self._hear_gone)
+        await bus.listen(NODE_BEAT, self._hear_agent, self._settings.node)
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now = time.monotonic()
+            if not bus.is_connected:  # Silence proves nothing while we are deaf.
+                self._heard = dict.fromkeys(self._heard, now)
+                self._agent_heard = now
+            silent = {g for g, at in self._heard.items() if now - at > GATEWAY_SILENCE_S}
+            self._drop(silent)
+            if now - self._agent_heard > ORPHAN_S:
+                log.error("no agent for %g s: ending", ORPHAN_S)
+                self._host.stopping.set()
+
+    def _hear_gateway(self, beat: GatewayBeat) -> None:
+        self._heard[beat.gateway] = time.monotonic()
+
+    def _hear_gone(self, gone: Gone) -> None:
+        if gone.kind == "gateway":
+            self._drop({GatewayId(gone.id)})
+
+    def _hear_agent(self, _: NodeBeat) -> None:
+        self._agent_heard = time.monotonic()
+
+    def _drop(self, gateways: set[GatewayId]) -> None:
+        for gateway in gateways:
+            self._heard.pop(gateway, None)
+        for request, (gateway, _) in self._open.items():
+            if gateway in gateways:
+                log.info("cancelling %s: its gateway is gone", request)
+                self.thread.cancel(request)
+
+
+def _size(prompt: Prompt) -> int:
+    """Characters to tokenise."""
+    match prompt:
+        case Chat(turns=turns):
+            return sum(len(turn.content) for turn in turns)
+        case Text(text=text):
+            return len(text)
+        case Tokens():
+            return 0

