@@ -38,19 +38,21 @@ clean: ## remove .venv and everything made
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
 
 .venv/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
-	$(INSTALL) --require-hashes -r requirements.lock
-	$(INSTALL) --no-build-isolation -e .
+	@echo "installing into .venv; the first time takes about a minute"
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-build-isolation -e .
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
-	$(INSTALL) --require-hashes -r requirements-dev.lock
-	$(INSTALL) --no-build-isolation -e .
+	@echo "installing into .venv, with what tests need"
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@$(INSTALL) --no-build-isolation -e .
 	@touch .venv/run.stamp $@
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "odyssai needs Python 3.11 or newer, with venv." \
 	"macOS: brew install python@3.13 · Debian, Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
 
 .PHONY: help setup run test check lock sizes clean
 .DEFAULT_GOAL = help

@@ -22,7 +22,7 @@ User = Literal["mesh", "ops", "sys"]
 """``mesh`` may all, ``ops`` hears telemetry only, ``sys`` hears the server's own events."""
 
 LOOPBACK = "127.0.0.1"
-CLAIM_S = 3.0
+CLAIM_S = 2.0
 """A supervisor that was killed leaves a server that needs a moment to end."""
 READY_S = 10.0
 """From start to answering takes 25 ms; a large store on a busy disk takes longer."""

@@ -47,10 +47,18 @@ class Bucket(Generic[M]):
             try:
                 kv = await bus.jetstream.key_value(name)
             except BucketNotFoundError:
-                kv = await bus.jetstream.create_key_value(bucket=name, history=1)
+                kv = await cls._create(bus, name)
         except (NatsError, OSError) as error:
             raise NotConnected(f"state {name!r}: {error or type(error).__name__}") from error
         return cls(bus, kv, type_)
+
+    @staticmethod
+    async def _create(bus: Bus, name: str) -> KeyValue:
+        """On three servers where the bus has them, so that one may be lost."""
+        try:
+            return await bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
+        except APIError:
+            return await bus.jetstream.create_key_value(bucket=name, history=1)
 
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""

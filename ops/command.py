@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="odyssai", description="Serve language models from a mesh of machines."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND …")
     _add_up(commands.add_parser("up", help="run everything on this machine"))
     for service, purpose in _SERVICES.items():
         _add_service(commands.add_parser(service, help=purpose), service)

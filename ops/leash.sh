@@ -27,10 +27,14 @@ program=$!
 watch=$!
 wait "$program"
 status=$?
-# A signal that is handed on makes `wait` return early.
+# A signal that is handed on makes `wait` return early, with the signal's status.
 while kill -0 "$program" 2>/dev/null; do
   wait "$program"
   status=$?
 done
+# It may have ended, and been noted, in that very moment; 127 says that there is no more to learn.
+wait "$program" 2>/dev/null
+last=$?
+[ "$last" = 127 ] || status=$last
 kill -KILL "$watch" 2>/dev/null
 exit "$status"

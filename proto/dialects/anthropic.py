@@ -102,7 +102,7 @@ def _joined(content: str | list[Block]) -> str:
 
 
 class MessagesRequest(Conversation, forbid_unknown_fields=True, kw_only=True):
-    """POST /v1/messages"""
+    """POST /v1/messages."""
 
     max_tokens: Count
     temperature: Probability | None = None
@@ -142,7 +142,7 @@ class MessagesRequest(Conversation, forbid_unknown_fields=True, kw_only=True):
 
 
 class CountRequest(Conversation, forbid_unknown_fields=True, kw_only=True):
-    """POST /v1/messages/count_tokens"""
+    """POST /v1/messages/count_tokens."""
 
 
 _MESSAGES = msgspec.json.Decoder(MessagesRequest)

@@ -160,7 +160,7 @@ class Request(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ChatRequest(Request, forbid_unknown_fields=True, kw_only=True):
-    """POST /v1/chat/completions"""
+    """POST /v1/chat/completions."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     max_completion_tokens: Count | None = None
@@ -218,7 +218,7 @@ class ChatRequest(Request, forbid_unknown_fields=True, kw_only=True):
 
 
 class CompletionRequest(Request, forbid_unknown_fields=True, kw_only=True):
-    """POST /v1/completions"""
+    """POST /v1/completions."""
 
     prompt: str | Annotated[list[str | TokenId | list[TokenId]], Meta(min_length=1)]
     """One prompt or many, as text or as token ids."""

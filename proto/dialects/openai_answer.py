@@ -265,17 +265,17 @@ class ChatEvents(_Events):
 
     def end(self, index: int, frame: End) -> bytes:
         self._spent[index] = frame.usage
-        finish = b'%b,"choices":[{"index":%d,"delta":{},"logprobs":null,"finish_reason":"%b"}]%b' % (
-            self._top, index, finish_reason(frame).encode(), self._bottom
-        )  # fmt: skip
         role = self._role(index) if index in self._silent else b""
+        finish = self._choice(index, b"{}", b'"%b"' % finish_reason(frame).encode())
         return role + finish + (self._close() if self.is_complete else b"")
 
     def _role(self, index: int) -> bytes:
         self._silent.discard(index)
-        delta = b'{"role":"assistant","content":"","refusal":null}'
-        return b'%b,"choices":[{"index":%d,"delta":%b,"logprobs":null,"finish_reason":null}]%b' % (
-            self._top, index, delta, self._bottom
+        return self._choice(index, b'{"role":"assistant","content":"","refusal":null}', b"null")
+
+    def _choice(self, index: int, delta: bytes, finish: bytes) -> bytes:
+        return b'%b,"choices":[{"index":%d,"delta":%b,"logprobs":null,"finish_reason":%b}]%b' % (
+            self._top, index, delta, finish, self._bottom
         )  # fmt: skip
 
 

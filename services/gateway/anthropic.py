@@ -1,18 +1,19 @@
-"""Anthropic's endpoint for messages."""
+"""Anthropic's endpoints."""
+
+from typing import Literal
 
 from proto.dialects import anthropic
 from proto.dialects.anthropic_answer import Events, message
 from proto.dialects.asked import Answered, Asked
 from proto.errors import MeshError
 from proto.ids import RequestId
-from services.gateway.wire import About, Wire
+from services.gateway.wire import About
 
 
-class Anthropic(Wire):
+class Anthropic:
     """What both endpoints share."""
 
-    dialect = "anthropic"
-    endpoint = "/v1/messages/count_tokens"
+    dialect: Literal["openai", "anthropic"] = "anthropic"
 
     def refusal(self, error: MeshError, request: RequestId) -> bytes:
         return anthropic.envelope(error, request)

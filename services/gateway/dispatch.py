@@ -1,6 +1,7 @@
 """From a question to the engine that answers it, and on to another one if that one dies."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 
@@ -29,6 +30,8 @@ from proto.prefix import prefix_hashes
 from proto.presence import SILENCE_S, STALL_S, Gone
 from proto.subjects import CANCEL, COUNT_TOKENS, GENERATE, GONE, SCHEDULE
 from services.gateway.placing import pick
+
+log = logging.getLogger(__name__)
 
 SCHEDULE_S = 1.0
 """How long a scheduler may think before another one is asked."""
@@ -70,21 +73,27 @@ class Mesh:
 
     async def count(self, question: CountTokens) -> Counted:
         """Raises MeshError."""
-        prompt = Schedule(model=question.model, prompt_bytes=_bytes(question.prompt))
+        schedule = Schedule(model=question.model, prompt_bytes=size(question.prompt))
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                for candidate in await self.candidates(prompt):
-                    return await self.bus.ask(
-                        COUNT_TOKENS, question, candidate.engine, timeout_s=ACCEPT_S
-                    )
+                return await self._count_at(await self.candidates(schedule), question)
             except MeshError as error:
                 if error.code not in LOST or time.monotonic() > end:
                     raise
-            except BusError as error:
-                if time.monotonic() > end:
-                    raise _unreachable(error) from error
             await asyncio.sleep(POLL_S)
+
+    async def _count_at(self, candidates: tuple[Candidate, ...], question: CountTokens) -> Counted:
+        for candidate in candidates:
+            try:
+                return await self.bus.ask(
+                    COUNT_TOKENS, question, candidate.engine, timeout_s=ACCEPT_S
+                )
+            except TooLarge as error:
+                raise _too_large(error) from error
+            except BusError as error:
+                log.info("engine %s did not count: %s", candidate.engine, error)
+        raise _all_refused([])
 
     async def candidates(self, question: Schedule) -> tuple[Candidate, ...]:
         """Engines to try, best first. Raises MeshError when there is none."""
@@ -107,8 +116,15 @@ class Mesh:
         self._abandoned[stream] = (time.monotonic() + 1.0, CANCELS - 1)
         await self._cancel(stream)
 
+    def _successor(self, stream: TokenStream) -> "Generation | None":
+        """Who uses the same request id now, having been moved to another engine."""
+        same = (g for g in self._open if g.question.request == stream.request)
+        return next(same, None)
+
     async def _cancel(self, stream: TokenStream) -> None:
-        if stream.engine is not None:
+        successor = self._successor(stream)
+        is_moved_back = successor is not None and successor.engine == stream.engine
+        if stream.engine is not None and not is_moved_back:
             await self.bus.publish(CANCEL, Cancel(request=stream.request), stream.engine)
 
     def _hear_gone(self, gone: Gone) -> None:
@@ -157,7 +173,8 @@ class Mesh:
             stream.take()
             if stream.is_over or not left:
                 del self._abandoned[stream]
-                self.source.close(stream)
+                if self._successor(stream) is None:
+                    self.source.close(stream)
             elif now >= at:
                 self._abandoned[stream] = (now + 1.0, left - 1)
                 await self._cancel(stream)
@@ -189,7 +206,7 @@ class Generation:
         self._attempts += 1
         schedule = Schedule(
             model=self.question.model,
-            prompt_bytes=_bytes(self.question.prompt),
+            prompt_bytes=size(self.question.prompt),
             prefix=prefix_hashes(self.question.prompt),
             session=self.question.session,
         )
@@ -227,6 +244,8 @@ class Generation:
     async def _recover(self, frames: list[AnyFrame], failed: Failed) -> list[AnyFrame]:
         error = MeshError(Code.of(failed.code), failed.message)
         if self.is_bound or error.code not in LOST or self._attempts >= ATTEMPTS:
+            if not frames:
+                raise error
             self._failure = error
             return frames
         if self.engine is not None:
@@ -264,7 +283,7 @@ class Generation:
             raise
         except TooLarge as error:
             self._drop()
-            raise MeshError(Code.TOO_LARGE, f"The prompt is too large: {error}.") from error
+            raise _too_large(error) from error
         except NobodyThere as error:
             self._avoid.append(candidate.engine)
             self._drop()
@@ -273,6 +292,7 @@ class Generation:
             self._avoid.append(candidate.engine)
             self._asked_boots.add(candidate.boot)
             await self._abandon()
+            self.engine = None
             raise MeshError(Code.ENGINE_LOST, "The engine did not answer.") from error
         finally:
             self._asking = None
@@ -280,7 +300,7 @@ class Generation:
         return accepted
 
     def _expect(self, candidate: Candidate) -> None:
-        """Every engine asked has an epoch of its own: what an earlier one still sends is dropped."""
+        """Each engine asked gets its own epoch: what an earlier one still sends is dropped."""
         self._epoch += 1
         self._stream = self._mesh.source.open(self.question.request)
         self._stream.attach(candidate.engine, self._epoch)
@@ -323,7 +343,8 @@ async def _ready_soon(stream: TokenStream) -> bool:
     return True
 
 
-def _bytes(prompt: Prompt) -> int:
+def size(prompt: Prompt) -> int:
+    """Characters, a token id counting as four."""
     if isinstance(prompt, Chat):
         return sum(len(turn.content) for turn in prompt.turns)
     return len(prompt.text) if isinstance(prompt, Text) else 4 * len(prompt.ids)
@@ -344,8 +365,11 @@ def _all_refused(refusals: list[MeshError]) -> MeshError:
     )  # fmt: skip
 
 
+def _too_large(error: TooLarge) -> MeshError:
+    return MeshError(Code.TOO_LARGE, f"The prompt is too large: {error}; shorten it.")
+
+
 def _unreachable(error: BusError) -> MeshError:
     return MeshError(
         Code.BUS_UNAVAILABLE, f"The mesh cannot be reached: {error}. Try again.", retry_after_s=1.0
     )
-

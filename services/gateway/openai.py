@@ -1,5 +1,7 @@
 """OpenAI's endpoints."""
 
+from typing import Literal
+
 from proto.dialects import openai
 from proto.dialects.asked import Answered, Asked
 from proto.dialects.openai_answer import (
@@ -11,14 +13,13 @@ from proto.dialects.openai_answer import (
 )
 from proto.errors import MeshError
 from proto.ids import RequestId
-from services.gateway.wire import About, Events, Wire
+from services.gateway.wire import About, Events
 
 
-class OpenAi(Wire):
-    """What both endpoints share."""
+class OpenAi:
+    """What all its endpoints share."""
 
-    dialect = "openai"
-    endpoint = "/v1"
+    dialect: Literal["openai", "anthropic"] = "openai"
 
     def refusal(self, error: MeshError, request: RequestId) -> bytes:
         return openai.envelope(error)

@@ -1,13 +1,18 @@
 """Frames into bytes: to a client that reads along, or gathered for one that waits."""
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 from proto.dialects.asked import Answered
+from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, PositionLogprobs, Progress
 from services.gateway.dispatch import Generation
 from services.gateway.exchange import Exchange
 from services.gateway.record import Record
 from services.gateway.wire import Events
+
+T = TypeVar("T")
 
 WAITING = b": waiting\n\n"
 
@@ -17,11 +22,12 @@ async def stream(
 ) -> None:
     """Send all choices as they come. Raises MeshError when one fails."""
     if len(generations) == 1:
-        return await _relay(0, generations[0], events, exchange, record)
-    await _all(
-        _relay(index, generation, events, exchange, record)
-        for index, generation in enumerate(generations)
-    )
+        await _relay(0, generations[0], events, exchange, record)
+    else:
+        await side_by_side(
+            _relay(index, generation, events, exchange, record)
+            for index, generation in enumerate(generations)
+        )
 
 
 async def _relay(
@@ -56,7 +62,7 @@ async def gather(generations: list[Generation], record: Record) -> list[Answered
     """All choices, complete. Raises MeshError when one fails."""
     if len(generations) == 1:
         return [await _gather(0, generations[0], record)]
-    return await _all(
+    return await side_by_side(
         _gather(index, generation, record) for index, generation in enumerate(generations)
     )
 
@@ -79,3 +85,14 @@ async def _gather(index: int, generation: Generation, record: Record) -> Answere
             elif isinstance(frame, End):
                 record.end(index, frame)
                 return Answered(text="".join(text), logprobs=tuple(logprobs), end=frame)
+
+
+async def side_by_side(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results. The first to fail ends the others, and is raised itself."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(work) for work in works]
+    except BaseExceptionGroup as group:
+        refused = group.subgroup(MeshError) or group
+        raise refused.exceptions[0] from None
+    return [task.result() for task in running]

@@ -6,22 +6,22 @@ from services.host import number, setting
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    host: str = "127.0.0.1"
-    port: int = 8000
+    host: str
+    port: int
     """0: any free one."""
-    body_limit_bytes: int = 32 * 2**20
-    prompt_limit_chars: int = 2_000_000
-    """Four bytes each are what the bus carries in one message of 8 MB."""
-    drain_s: float = 7.0
+    body_limit_bytes: int
+    prompt_limit_chars: int
+    """Four bytes a character are what the bus carries in one message of 8 MB."""
+    drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
-    after ten."""
+    after ten seconds."""
 
     @classmethod
     def read(cls) -> "Settings":
         """From ODYSSAI_HOST, ODYSSAI_PORT and the limits' variables. Raises SettingError."""
         return cls(
-            host=setting("ODYSSAI_HOST", cls.host),
-            port=int(number("ODYSSAI_PORT", cls.port)),
+            host=setting("ODYSSAI_HOST", "127.0.0.1"),
+            port=int(number("ODYSSAI_PORT", 8000)),
             body_limit_bytes=int(number("ODYSSAI_BODY_LIMIT_MB", 32, 1) * 2**20),
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),

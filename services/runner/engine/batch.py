@@ -98,28 +98,38 @@ class Batch:
 
     def cancel(self, request: RequestId) -> None:
         """Its slot is free at once; its reader hears of it with the next step's frames."""
-        self._abandon(lambda s: s.request == request, Code.CANCELLED, "the request was cancelled")
+        with mx.stream(self._generator.stream):
+            self._abandon(
+                lambda s: s.request == request, Code.CANCELLED, "the request was cancelled"
+            )
 
     def abandon_all(self, code: Code, message: str) -> None:
-        self._abandon(lambda _: True, code, message)
+        with mx.stream(self._generator.stream):
+            self._abandon(lambda _: True, code, message)
+
+    def close(self) -> None:
+        """Gives back the memory limit that the generator set."""
+        self._generator.close()
 
     def warm(self) -> None:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
-        for _ in range(2):
-            blank = Sequence(RequestId("warm"), [0] * prefill.SMALLEST, 1)
-            blank.cache = make_prompt_cache(self._loaded.model)
-            self._timed_read([blank], prefill.SMALLEST)
+        with mx.stream(self._generator.stream):
+            for _ in range(2):
+                blank = Sequence(RequestId("warm"), [0] * prefill.SMALLEST, 1)
+                blank.cache = make_prompt_cache(self._loaded.model)
+                self._timed_read([blank], prefill.SMALLEST)
 
     def step(self) -> Frames:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
-        self._expire()
-        self._admit()
-        # First tokens go out before the decode step that would be theirs alone.
-        has_streams = bool(self._decoding)
-        if self._prefilling:
-            self._prefill()
-        if has_streams:
-            self._decode()
+        with mx.stream(self._generator.stream):
+            self._expire()
+            self._admit()
+            # First tokens go out before the decode step that would be theirs alone.
+            has_streams = bool(self._decoding)
+            if self._prefilling:
+                self._prefill()
+            if has_streams:
+                self._decode()
         frames, self._frames = self._frames, []
         return frames
 
@@ -188,18 +198,17 @@ class Batch:
 
     def _read(self, group: list[Sequence], budget: int) -> list[prefill.Drawn]:
         """First tokens if the chunk ends the group's prompts, which the prefix cache then knows."""
-        with mx.stream(self._generator.stream):
-            for sequence in group:
-                if sequence.cache is None:
-                    sequence.cache, sequence.cached = self._prefixes.fetch(sequence.prompt)
-                    sequence.done = sequence.cached
-            logits = self._timed_read(group, budget)
-            if logits is None:
-                return []
-            drawn = self._draw(group, logits)
-            for sequence, _, _ in drawn:
-                self._prefixes.insert(sequence.prompt, sequence.held)
-            return drawn
+        for sequence in group:
+            if sequence.cache is None:
+                sequence.cache, sequence.cached = self._prefixes.fetch(sequence.prompt)
+                sequence.done = sequence.cached
+        logits = self._timed_read(group, budget)
+        if logits is None:
+            return []
+        drawn = self._draw(group, logits)
+        for sequence, _, _ in drawn:
+            self._prefixes.insert(sequence.prompt, sequence.held)
+        return drawn
 
     def _timed_read(self, group: list[Sequence], budget: int) -> mx.array | None:
         # The step decoded last may still be running: it is not this chunk's cost.
@@ -316,8 +325,7 @@ class Batch:
             self._keep(self._decoding.pop(uid), tokens, cache)
 
     def _keep(self, sequence: Sequence, tokens: list[int], cache: Cache) -> None:
-        with mx.stream(self._generator.stream):
-            self._prefixes.insert(tokens, cache, sequence.session)
+        self._prefixes.insert(tokens, cache, sequence.session)
 
     def _collapse(self) -> None:
         lost, self._decoding = list(self._decoding.values()), {}

@@ -69,7 +69,8 @@ def _gguf() -> Path:
 
 
 def _read(path: Path) -> tuple[Weights, dict[str, Any]]:
-    weights, metadata = mx.load(str(path), return_metadata=True)
+    loaded: Any = mx.load(str(path), return_metadata=True)
+    weights, metadata = loaded
     return {_name(key): value for key, value in weights.items()}, metadata
 
 
@@ -199,7 +200,8 @@ def _dequantized(weights: Weights) -> Weights:
                 value,
                 scales.astype(mx.float32),
                 biases.astype(mx.float32),
-                **packings[layer],
+                group_size=packings[layer]["group_size"],
+                bits=packings[layer]["bits"],
             )
     return plain
 
@@ -221,8 +223,8 @@ def _tokenizer(metadata: dict[str, Any]) -> Tokenizer:
     tokenizer.add_special_tokens(
         [
             AddedToken(token, special=True, normalized=False)
-            for token, type in zip(tokens, types, strict=True)
-            if type == CONTROL
+            for token, kind in zip(tokens, types, strict=True)
+            if kind == CONTROL
         ]
     )
     return tokenizer

@@ -4,16 +4,17 @@ Loading runs on the thread that will run the model: mlx keeps a default stream p
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
-from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tokenizer
 from mlx_lm.utils import _download as download
+from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tokenizer
 
 from proto.ids import ModelId
 from proto.presence import ModelCard
@@ -30,7 +31,7 @@ class NotLoadable(Exception):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    model: nn.Module
+    model: Module
     tokenizer: TokenizerWrapper
     card: ModelCard
     vocab_size: int
@@ -79,10 +80,8 @@ def _locate(source: str, home: Path) -> tuple[Path, str, tuple[str, ...]]:
 
 def _from_hub(id: str) -> Path:
     """What the local cache holds is not asked for again, so that a restart needs no network."""
-    try:
-        return hf_repo_to_path(id)
-    except Exception:  # noqa: BLE001 - whatever is wrong with the cache, the hub may cure it
-        pass
+    with suppress(Exception):  # Whatever is wrong with the cache, the hub may cure it.
+        return Path(hf_repo_to_path(id))
     try:
         return download(id)
     except Exception as refused:
@@ -98,7 +97,7 @@ def _aliases(id: str) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys((short, short.lower(), id.lower())) if name != id)
 
 
-def _for_cpu(model: nn.Module) -> nn.Module:
+def _for_cpu(model: Module) -> Module:
     """float32 throughout: half precision answers nonsense here, packed weights are slow."""
     model = dequantize_model(model)
     model.apply(lambda value: value.astype(mx.float32) if value.dtype in _HALF else value)
@@ -114,7 +113,7 @@ def _card(
     aliases: tuple[str, ...],
     folder: Path,
     config: dict[str, Any],
-    model: nn.Module,
+    model: Module,
     has_chat_template: bool,
 ) -> ModelCard:
     weights = dict(tree_flatten(model.parameters()))

@@ -7,9 +7,10 @@ between two decode steps.
 
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.base import Module
 
 from services.runner.engine.sequence import Cache, Sequence
 
@@ -109,7 +110,7 @@ class Chunk:
         return len(self.tokens) * max(map(len, self.tokens))
 
 
-def read(model: nn.Module, chunk: Chunk, vocab_size: int) -> mx.array | None:
+def read(model: Module, chunk: Chunk, vocab_size: int) -> mx.array | None:
     """Runs the chunk; the sequences' caches hold it then.
 
     Logits [sequences, vocabulary] of the prompts' last tokens if the chunk ends them.
@@ -137,7 +138,7 @@ def _merged(caches: list[Cache]) -> Cache:
     return [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
 
 
-def _pass(model: nn.Module, tokens: list[list[int]], cache: Cache) -> mx.array:
+def _pass(model: Module, tokens: list[list[int]], cache: Cache) -> mx.array:
     """One forward pass over rows of different lengths. Logits of each row's last token."""
     lengths = [len(row) for row in tokens]
     width = max(lengths)
@@ -147,9 +148,8 @@ def _pass(model: nn.Module, tokens: list[list[int]], cache: Cache) -> mx.array:
     if any(padding):
         for layer in cache:
             layer.prepare(lengths=lengths, right_padding=padding)
-    logits = model(
-        mx.array([row + [0] * gap for row, gap in zip(tokens, padding, strict=True)]), cache=cache
-    )
+    padded = [row + [0] * gap for row, gap in zip(tokens, padding, strict=True)]
+    logits: mx.array = model(mx.array(padded), cache=cache)
     if any(padding):
         for layer in cache:
             layer.finalize()
@@ -168,13 +168,14 @@ def first_tokens(group: list[Sequence], logits: mx.array) -> list[Drawn]:
         logits = mx.concatenate(rows, axis=0)
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     samplers = [sequence.sampler for sequence in group]
-    assert None not in samplers, "an admitted sequence has a sampler"
     if all(sampler is samplers[0] for sampler in samplers):
-        tokens = samplers[0](logprobs)
+        drawn = samplers[0](logprobs)
     else:
-        tokens = mx.concatenate([s(logprobs[i : i + 1]) for i, s in enumerate(samplers)])
-    mx.eval(tokens, logprobs)
-    return list(zip(group, tokens.tolist(), list(logprobs), strict=True))
+        drawn = mx.concatenate([s(logprobs[i : i + 1]) for i, s in enumerate(samplers)])
+    rows = list(logprobs)
+    mx.eval(drawn, rows)
+    tokens: Any = drawn.tolist()
+    return list(zip(group, tokens, rows, strict=True))
 
 
 def _processed(sequence: Sequence, logits: mx.array) -> mx.array:

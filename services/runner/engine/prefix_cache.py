@@ -8,7 +8,7 @@ from collections.abc import Sequence as Run
 from typing import Protocol
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.base import Module
 from mlx_lm.models.cache import KVCache, LRUPromptCache, make_prompt_cache
 
 from proto.ids import SessionId
@@ -35,16 +35,14 @@ class PrefixCache(Protocol):
         """A cache of one's own that holds the longest known prefix, and its length."""
         ...
 
-    def insert(
-        self, tokens: Run[int], cache: Cache, session: SessionId | None = None
-    ) -> None:
+    def insert(self, tokens: Run[int], cache: Cache, session: SessionId | None = None) -> None:
         """Keep what ``cache`` holds for ``tokens``; the cache is not changed, nor may it be."""
         ...
 
     def stats(self) -> CacheLoad: ...
 
 
-def prefix_cache(model: nn.Module, limit_bytes: int) -> PrefixCache:
+def prefix_cache(model: Module, limit_bytes: int) -> PrefixCache:
     """A tree where all layers are plain KV; whole snapshots for windows and state spaces."""
     if all(type(layer) is KVCache for layer in make_prompt_cache(model)):
         return RadixCache(model, limit_bytes)
@@ -75,7 +73,7 @@ class _Node:
 class RadixCache:
     """A tree of token spans. Over its limit the leaf unused for longest goes, pinned ones last."""
 
-    def __init__(self, model: nn.Module, limit_bytes: int) -> None:
+    def __init__(self, model: Module, limit_bytes: int) -> None:
         self._model = model
         self._limit = limit_bytes
         self._root = _Node([], [], None)
@@ -100,14 +98,14 @@ class RadixCache:
                 layer.offset = layer.keys.shape[2]
         return cache, sum(count for _, count in path)
 
-    def insert(
-        self, tokens: Run[int], cache: Cache, session: SessionId | None = None
-    ) -> None:
+    def insert(self, tokens: Run[int], cache: Cache, session: SessionId | None = None) -> None:
         tokens = list(tokens[: cache[0].offset])
         path = self._path(tokens)
         known = sum(count for _, count in path)
         end = path[-1][0] if path else self._root
         if known < len(tokens):
+            if _nbytes(cache, len(tokens) - known) > self._limit:
+                return
             if path and path[-1][1] < len(end.tokens):
                 end = self._split(end, path[-1][1])
                 path[-1] = (end, len(end.tokens))
@@ -119,9 +117,7 @@ class RadixCache:
         self._evict()
 
     def stats(self) -> CacheLoad:
-        return CacheLoad(
-            used_bytes=self._used_bytes, limit_bytes=self._limit, tokens=self._tokens
-        )
+        return CacheLoad(used_bytes=self._used_bytes, limit_bytes=self._limit, tokens=self._tokens)
 
     def _path(self, tokens: Run[int]) -> list[tuple[_Node, int]]:
         """The nodes along ``tokens``, and how much of each agrees; only the last may be partial."""
@@ -209,6 +205,11 @@ def _joined(parts: list[tuple[mx.array, int]]) -> mx.array:
     return slices[0] if len(slices) == 1 else mx.concatenate(slices, axis=2)
 
 
+def _nbytes(cache: Cache, tokens: int) -> int:
+    layers = [(layer.keys, layer.values) for layer in cache]
+    return sum(array.nbytes // array.shape[2] * tokens for pair in layers for array in pair)
+
+
 def _cut(cache: Cache, start: int, stop: int) -> list[tuple[mx.array, mx.array]]:
     return _spans([(layer.keys, layer.values) for layer in cache], start, stop)
 
@@ -231,7 +232,7 @@ class SnapshotCache:
     A session is not pinned here: the latest snapshot is the last to go anyway.
     """
 
-    def __init__(self, model: nn.Module, limit_bytes: int) -> None:
+    def __init__(self, model: Module, limit_bytes: int) -> None:
         self._model = model
         self._limit = limit_bytes
         self._entries = LRUPromptCache(SNAPSHOTS, limit_bytes)
@@ -247,9 +248,7 @@ class SnapshotCache:
             return make_prompt_cache(self._model), 0
         return cache, len(known) - len(rest)
 
-    def insert(
-        self, tokens: Run[int], cache: Cache, session: SessionId | None = None
-    ) -> None:
+    def insert(self, tokens: Run[int], cache: Cache, session: SessionId | None = None) -> None:
         mx.async_eval([layer.state for layer in cache])
         if sum(layer.nbytes for layer in cache) <= self._limit:
             self._entries.insert_cache("", list(tokens), cache)

@@ -7,7 +7,7 @@ from typing import Any
 from proto.frames import End, Timings, Usage
 from proto.ids import RequestId, SessionId
 from proto.inference import FinishReason, Generate, Sampling
-from services.runner.engine.sampling import Processor, Sampler
+from services.runner.engine.sampling import Processor, Sampler, greedy
 from services.runner.engine.text import Transcript
 
 Cache = list[Any]
@@ -22,7 +22,7 @@ class Sequence:
     prompt: list[int]
     max_tokens: int
     """As granted: the context has room for them."""
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     session: SessionId | None = None
@@ -43,7 +43,8 @@ class Sequence:
     """Its KV cache, from its first prefill chunk until it joins the decoding batch."""
     generated: int = 0
     """Tokens of the answer; one that ends the model's turn is none of them."""
-    sampler: Sampler | None = None
+    sampler: Sampler = greedy
+    """Its own, and its processors, from admission on."""
     processors: list[Processor] = field(default_factory=list)
     transcript: Transcript | None = None
 

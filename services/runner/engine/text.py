@@ -158,8 +158,8 @@ class _Stop:
         name, node, states, held = self._state
         surplus = max(0, len(held) - self._longest_start)
         self._state = (name, node, states, held[surplus:])
-        return held[:surplus]
+        return str(held[:surplus])
 
     def flush(self) -> str:
-        self._state, held, _ = TextStateMachine.flush(self._state)
+        held: str = self._state[3]
         return held

@@ -21,6 +21,9 @@ from ops import up
 from ops.child import Program
 from ops.screen import Screen
 
+GONE_S = 2.0
+"""However a supervisor ends, this much later nothing of it may be left."""
+
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Corpses left out: where nobody buries orphans, they lie about."""
@@ -32,6 +35,14 @@ def is_alive(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def left_of(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Who is still alive when all should be gone."""
+    end_s = time.monotonic() + GONE_S
+    while (left := living(family)) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return left
 
 
 def program(name: str, *arguments: str, needs_leash: bool = False) -> Program:

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from ops.child import _LEASH
+from tests.unit.ops.fake_mesh import left_of, living
 
 
 @pytest.fixture
@@ -75,9 +76,8 @@ def test_a_request_to_end_reaches_the_program(lifeline: list[int]) -> None:
 
     assert process.wait(5) == 5
     end(process)
-    for orphan in family:
-        if orphan.is_running():
-            orphan.kill()
+    for orphan in living(family):
+        orphan.kill()
 
 
 def test_nobody_is_left_to_watch_a_program_that_ended(lifeline: list[int]) -> None:
@@ -87,5 +87,4 @@ def test_nobody_is_left_to_watch_a_program_that_ended(lifeline: list[int]) -> No
     process.wait(5)
     end(process)
 
-    _, alive = psutil.wait_procs(family, timeout=2)
-    assert not alive
+    assert not left_of(family)

@@ -17,9 +17,7 @@ import pytest
 from bus import embedded
 from ops import up
 from tests.unit.ops import fake_mesh
-
-GONE_S = 2.0
-"""However the supervisor ends, this much later nothing of it may be left."""
+from tests.unit.ops.fake_mesh import left_of
 
 
 def free_port() -> int:
@@ -67,14 +65,6 @@ def mesh(tmp_path: Path) -> Iterator[Up]:
     mesh = Up(tmp_path / "home")
     yield mesh
     mesh.end()
-
-
-def left_of(family: list[psutil.Process]) -> list[psutil.Process]:
-    """Who is still alive when all should be gone."""
-    end_s = time.monotonic() + GONE_S
-    while (left := fake_mesh.living(family)) and time.monotonic() < end_s:
-        time.sleep(0.01)
-    return left
 
 
 def names(processes: list[psutil.Process]) -> set[str]:

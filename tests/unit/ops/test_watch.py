@@ -75,10 +75,10 @@ def test_a_request_tells_how_it_went() -> None:
 
 def test_alerts_and_events_are_told() -> None:
     alert = Alert(alert="engine_gone", subject="e", detail="SIGKILL", cleared=True, at_s=0.0)
-    event = EngineEvent(engine="e", node="n", model="tiny", phase="loading", at_s=0.0)
+    event = EngineEvent(engine="e", node="n", model="tiny", phase="starting", at_s=0.0)
 
     assert "over: engine_gone e · SIGKILL" in (line("alert", alert) or "")
-    assert (line("event", event) or "").endswith("loading tiny on n")
+    assert (line("event", event) or "").endswith("starting tiny on n")
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"[1]", b"{}", b"null", b'{"state": 1}'])

@@ -1,0 +1,110 @@
+"""GET /.well-known/inference-engine.json: what this mesh can do. Every line of it is true now.
+
+One document for two kinds of readers: those that look for ``vendor``, ``features``
+and ``limits``, and those that look for ``engine``, ``capabilities`` and ``models``.
+"""
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import fields
+
+from bus.fleet import Fleet
+from services.gateway.exchange import Exchange
+from services.gateway.gateway import VERSION, Gateway
+from services.gateway.models import XOdyssai, entries
+
+NAME = "odyssai-mesh"
+VENDOR = "odyssai.eu"
+"""Companion takes an engine for one that keeps a contract only under this name."""
+
+
+class Auth(Struct, frozen=True):
+    required: bool = False
+    scheme: str = "none"
+    scope: str = ""
+    public_routes: list[str] = msgspec.field(default_factory=lambda: ["/*"])
+    eventsource_query_fallback: bool = False
+
+
+class Speculation(Struct, frozen=True):
+    supported: bool = False
+    modes: list[str] = []
+    active_pairs: list[str] = []
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    stream: bool = True
+    tools: bool = False
+    vision: bool = False
+    embeddings: bool = False
+    max_context: int
+    """Tokens of prompt and answer, of the model with the most; 0 while none is there."""
+    session_cache: bool = True
+    openai_compat: bool = True
+    anthropic_compat: bool = True
+    speculative_decoding: Speculation = Speculation()
+
+
+class Limits(Struct, frozen=True):
+    max_concurrent_requests: int
+    """Slots and queue places of all engines; beyond them is a 429."""
+    max_prompt_chars: int
+    """Beyond them is a 413."""
+
+
+class Admin(Struct, frozen=True):
+    models_dir_configurable: bool = False
+    supports_pool_load_unload: bool = False
+    supports_hot_swap: bool = False
+
+
+class Extension(Struct, frozen=True):
+    doc: str
+    fields: list[str]
+
+
+class Extensions(Struct, frozen=True):
+    x_odyssai: Extension
+
+
+class ContractModel(Struct, frozen=True):
+    id: str
+    x_odyssai: XOdyssai
+
+
+class Contract(Struct, frozen=True, kw_only=True):
+    name: str = NAME
+    engine: str = NAME
+    vendor: str = VENDOR
+    version: str = VERSION
+    api_compat: list[str] = msgspec.field(default_factory=lambda: ["openai/v1", "anthropic/v1"])
+    auth: Auth = Auth()
+    features: list[str]
+    capabilities: Capabilities
+    limits: Limits
+    admin: Admin = Admin()
+    extensions: Extensions
+    models: list[ContractModel]
+
+
+async def show_contract(gateway: Gateway, exchange: Exchange) -> None:
+    document = contract(gateway.fleet, gateway.settings.prompt_limit_chars)
+    await exchange.reply(200, msgspec.json.encode(document))
+
+
+def contract(fleet: Fleet, prompt_limit_chars: int) -> Contract:
+    serving = fleet.serving()
+    listed = entries(fleet)
+    features = ["sse-streaming", "prefix-cache", "openai-models-extended"]
+    if any(beat.upstream for beat in serving):
+        features.append("cloud-passthrough")
+    names = [field.encode_name for field in fields(XOdyssai)]
+    return Contract(
+        features=features,
+        capabilities=Capabilities(
+            max_context=max((entry.x_odyssai.context_length for entry in listed), default=0)
+        ),
+        limits=Limits(sum(beat.slots + beat.queue_limit for beat in serving), prompt_limit_chars),
+        extensions=Extensions(Extension("/openapi.json", names)),
+        models=[ContractModel(entry.id, entry.x_odyssai) for entry in listed],
+    )

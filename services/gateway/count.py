@@ -1,0 +1,21 @@
+"""POST /v1/messages/count_tokens: counted by an engine, with the model's own tokenizer."""
+
+import msgspec
+
+from bus import tracing
+from proto.dialects import anthropic
+from services.gateway.exchange import Exchange
+from services.gateway.gateway import Gateway
+from services.gateway.generate import expect_fitting, expect_json
+
+
+async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
+    """Raises MeshError, ClientLeft."""
+    body = await exchange.body(gateway.settings.body_limit_bytes)
+    expect_json(exchange)
+    question = anthropic.asked_count(body)
+    expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
+    tracing.begin(exchange.header(b"traceparent"))
+    async with exchange:
+        counted = await gateway.mesh.count(question)
+        await exchange.reply(200, msgspec.json.encode(anthropic.TokenCount(counted.tokens)))

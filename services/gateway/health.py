@@ -1,0 +1,72 @@
+"""Is the process alive, can it serve, and what is there."""
+
+import time
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from services.gateway.contract import NAME
+from services.gateway.exchange import Exchange
+from services.gateway.gateway import VERSION, Gateway
+
+
+class Health(Struct, frozen=True):
+    status: Literal["ok"]
+    """The process lives; whether it can serve is told by /ready."""
+    version: str
+    uptime_s: float
+    models_loaded: list[str]
+    open_requests: int
+    requests_served: int
+
+
+class Readiness(Struct, frozen=True):
+    ready: bool
+    why: str
+
+
+class Welcome(Struct, frozen=True):
+    name: str
+    version: str
+    openapi: str
+    models: str
+    contract: str
+
+
+async def show_health(gateway: Gateway, exchange: Exchange) -> None:
+    health = Health(
+        status="ok",
+        version=VERSION,
+        uptime_s=round(time.monotonic() - gateway.started, 3),
+        models_loaded=[card.id for card in gateway.fleet.models()],
+        open_requests=len(gateway.open),
+        requests_served=gateway.served,
+    )
+    await exchange.reply(200, msgspec.json.encode(health))
+
+
+async def show_readiness(gateway: Gateway, exchange: Exchange) -> None:
+    readiness = _readiness(gateway)
+    await exchange.reply(200 if readiness.ready else 503, msgspec.json.encode(readiness))
+
+
+def _readiness(gateway: Gateway) -> Readiness:
+    if not gateway.mesh.bus.is_connected:
+        return Readiness(False, "The bus cannot be reached; is nats-server running?")
+    models = gateway.fleet.models()
+    if not models:
+        loading = sum(beat.state == "loading" for beat in gateway.fleet.engines())
+        return Readiness(False, f"No engine serves a model yet; {loading} are loading.")
+    return Readiness(True, f"{len(models)} models can be asked for.")
+
+
+async def show_welcome(gateway: Gateway, exchange: Exchange) -> None:
+    welcome = Welcome(
+        name=NAME,
+        version=VERSION,
+        openapi="/openapi.json",
+        models="/v1/models",
+        contract="/.well-known/inference-engine.json",
+    )
+    await exchange.reply(200, msgspec.json.encode(welcome))

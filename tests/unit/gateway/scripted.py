@@ -1,0 +1,155 @@
+"""An engine that answers by a script, and a gateway in front of it: for timing-exact tests."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bus.connection import Bus
+from bus.presence import farewell
+from bus.stream import TokenSink, answer_replays
+from proto.errors import Code, MeshError
+from proto.frames import AnyFrame, Delta, End, Progress, Timings, Usage
+from proto.ids import EngineId, ModelId, NodeId, RequestId, fresh
+from proto.inference import Accepted, Cancel, Counted, CountTokens, FinishReason, Generate
+from proto.presence import EngineBeat, Gone, ModelCard
+from proto.subjects import CANCEL, COUNT_TOKENS, ENGINE_BEAT, GENERATE
+from services.gateway import service
+from services.host import Host
+
+MODEL = ModelId("org/tiny-1.0")
+ALIAS = ModelId("tiny")
+
+Script = Callable[["ScriptedEngine", Generate], Awaitable[None]]
+
+
+def deltas(epoch: int, *pieces: str, start: int = 1) -> list[AnyFrame]:
+    return [Delta(epoch, start + i, piece, (i,)) for i, piece in enumerate(pieces)]
+
+
+def end(
+    epoch: int, seq: int, tokens: int = 2, reason: FinishReason = "stop", stop: str | None = None
+) -> End:
+    return End(epoch, seq, reason, Usage(10, tokens, 4), Timings(0.0, 0.1, 0.2), stop)
+
+
+async def hello(engine: "ScriptedEngine", asked: Generate) -> None:
+    """Progress, ``Hello``, `` world``, the end."""
+    epoch = asked.epoch
+    engine.send(asked, Progress(epoch, 0, 10, 10, 4))
+    engine.send(asked, *deltas(epoch, "Hello", " world"))
+    engine.send(asked, end(epoch, 3))
+
+
+async def silence(engine: "ScriptedEngine", asked: Generate) -> None:
+    """Accepted, and nothing more."""
+
+
+@dataclass
+class ScriptedEngine:
+    bus: Bus
+    sink: TokenSink
+    id: EngineId
+    script: Script = hello
+    refusal: MeshError | None = None
+    slots: int = 4
+    boot: str = field(default_factory=fresh)
+    asked: list[Generate] = field(default_factory=list)
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Queue[RequestId] = field(default_factory=asyncio.Queue)
+
+    def send(self, asked: Generate, *frames: AnyFrame) -> None:
+        self.sink.send((asked.request, frame) for frame in frames)
+
+    def beat(self, **changes: object) -> EngineBeat:
+        card = ModelCard(id=MODEL, aliases=(ALIAS,), context_length=2048, created_s=1_700_000_000)
+        state: dict[str, object] = {
+            "engine": self.id,
+            "node": NodeId("n1"),
+            "boot": self.boot,
+            "pid": os.getpid(),
+            "state": "ready",
+            "models": (card,),
+            "slots": self.slots,
+            "queue_limit": 8,
+        }
+        return EngineBeat(**(state | changes))  # type: ignore[arg-type]
+
+    async def say(self, **changes: object) -> None:
+        await self.bus.publish(ENGINE_BEAT, self.beat(**changes), self.id)
+        await self.bus.settled()
+
+    async def die(self) -> None:
+        await farewell(self.bus, Gone(kind="engine", id=self.id, boot=self.boot))
+
+    async def _generate(self, asked: Generate) -> Accepted:
+        self.asked.append(asked)
+        self.was_asked.set()
+        if self.refusal is not None:
+            raise self.refusal
+        self.sink.open(asked.request, asked.gateway)
+        asyncio.get_running_loop().call_soon(
+            lambda: self._running.append(asyncio.ensure_future(self.script(self, asked)))
+        )
+        return Accepted(prompt_tokens=10)
+
+    async def _count(self, question: CountTokens) -> Counted:
+        return Counted(tokens=7)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        self.cancelled.put_nowait(cancel.request)
+
+    async def _beats(self) -> None:
+        while True:
+            await self.bus.publish(ENGINE_BEAT, self.beat(), self.id)
+            await asyncio.sleep(0.5)
+
+    def __post_init__(self) -> None:
+        self._running: list[asyncio.Future[None]] = []
+
+    async def _open(self) -> None:
+        await self.bus.answer(GENERATE, self._generate, self.id)
+        await self.bus.answer(COUNT_TOKENS, self._count, self.id)
+        await self.bus.listen(CANCEL, self._cancel, self.id)
+        await answer_replays(self.bus, self.sink, self.id)
+        await self.bus.settled()
+
+
+@asynccontextmanager
+async def engine(
+    url: str, id: str = "e1", script: Script = hello
+) -> AsyncIterator[ScriptedEngine]:
+    """Its id is made unique, since tests share a bus server."""
+    name = EngineId(f"{id}-{fresh()}")
+    async with (
+        Bus.connect(url, f"engine:{name}") as bus,
+        TokenSink.connect(url, name) as sink,
+    ):
+        scripted = ScriptedEngine(bus, sink, name, script)
+        await scripted._open()
+        beats = asyncio.create_task(scripted._beats())
+        try:
+            yield scripted
+        finally:
+            beats.cancel()
+            for running in scripted._running:
+                running.cancel()
+
+
+def full() -> MeshError:
+    return MeshError(Code.QUEUE_FULL, "full", retry_after_s=3.2)
+
+
+@asynccontextmanager
+async def gateway(url: str, home: Path, port: int = 0) -> AsyncIterator[Host]:
+    """A whole gateway in this process, on the port that its heartbeat tells."""
+    async with Bus.connect(url, f"gateway:{fresh()}") as bus:
+        host = Host(service="gateway", id=fresh(), bus=bus, home=home)
+        serving = asyncio.create_task(service.serve(host))
+        try:
+            yield host
+        finally:
+            host.stopping.set()
+            await serving
