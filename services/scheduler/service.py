@@ -60,8 +60,7 @@ class Scheduler:
         return Scheduled(candidates=candidates)
 
     def _refusal(self, model: str) -> MeshError:
-        known = [record for record in self._records.values() if model in record.models]
-        if known or any(model in _names(engine) for engine in self.fleet.engines()):
+        if self._may_come(model):
             return MeshError(
                 Code.NO_ENGINE,
                 f"No engine serves {model!r} at this moment; it is loading or recovering. Try again.",
@@ -73,6 +72,15 @@ class Scheduler:
             f"The model {model!r} does not exist here. GET /v1/models lists what does: {there}.",
             param="model",
         )
+
+    def _may_come(self, model: str) -> bool:
+        """True for a model that somebody held, or that a first, still nameless engine may hold."""
+        engines = self.fleet.engines()
+        if any(model in _names(engine) for engine in engines):
+            return True
+        if any(model in record.models for record in self._records.values()):
+            return True
+        return not self.fleet.models() and any(engine.state == "loading" for engine in engines)
 
 
 def _names(engine: EngineBeat) -> set[str]:

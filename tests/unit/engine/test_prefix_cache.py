@@ -1,6 +1,6 @@
 import mlx.core as mx
 import pytest
-from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
+from mlx_lm.models.cache import RotatingKVCache, make_prompt_cache
 
 from services.runner.engine import prefix_cache as module
 from services.runner.engine.prefix_cache import RadixCache, SnapshotCache, prefix_cache
@@ -158,7 +158,7 @@ def test_requests_with_one_new_system_prompt_read_it_once(drive):
 @pytest.fixture
 def windowed(tiny, monkeypatch):
     def make_cache():
-        return [KVCache(), RotatingKVCache(max_size=64)]
+        return [RotatingKVCache(max_size=64) for _ in tiny.model.layers]
 
     monkeypatch.setattr(tiny.model, "make_cache", make_cache, raising=False)
     return tiny

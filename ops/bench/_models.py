@@ -1,0 +1,48 @@
+"""What is served while we measure: the tiny model of the tests, and words to ask it."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from ops.bench._children import ROOT
+
+BUNDLED = "smollm2"
+Message = dict[str, str]
+
+_WORDS = (
+    "the and that with from this have they which one would there their what about when make "
+    "like time just know take people into year good some could them see other than then now "
+    "look only come over think also back after work first well even want because give most"
+).split()
+
+
+def tiny(folder: Path, context_length: int = 8192) -> Path:
+    """A random llama of two layers; no answer of it ends before its last token."""
+    made = folder / "tiny-llama"
+    subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "tiny.py"), str(made)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    config = json.loads((made / "config.json").read_text())
+    config["max_position_embeddings"] = context_length
+    (made / "config.json").write_text(json.dumps(config))
+    return made
+
+
+def prompt(mark: str, words: int) -> list[Message]:
+    """A question that differs from that of any other mark from its first word on.
+
+    The mark stands in a system message, so that no prefix cache knows the prompt
+    and no chat template puts a common one before it.
+    """
+    return [
+        {"role": "system", "content": f"{mark} is your name. Be brief."},
+        {"role": "user", "content": text(mark, words)},
+    ]
+
+
+def text(mark: str, words: int) -> str:
+    return " ".join(random.Random(mark).choices(_WORDS, k=words))
