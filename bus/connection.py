@@ -28,7 +28,7 @@ M = TypeVar("M")
 A = TypeVar("A")
 
 RECONNECT_WAIT_S = 0.05
-"""A restarted server is found again within a tenth of a second (measured; the default waits 2 s)."""
+"""A restarted server is found again within a tenth of a second; the default waits 2 s."""
 PING_INTERVAL_S = 5
 FIRST_CONNECT_S = 30.0
 """How long a starting process waits for the bus server."""
@@ -40,7 +40,6 @@ DEADLINE = "deadline"
 
 async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options: Any) -> Client:
     """One NATS connection that reconnects for ever. Raises NotConnected after FIRST_CONNECT_S."""
-
     last: list[Exception] = []
 
     async def failed(error: Exception) -> None:
@@ -61,7 +60,7 @@ async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options:
             await client.connect(
                 url.split(","),
                 name=name,
-                reconnect_time_wait=RECONNECT_WAIT_S,
+                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # it only sleeps
                 max_reconnect_attempts=-1,
                 connect_timeout=2,
                 ping_interval=PING_INTERVAL_S,

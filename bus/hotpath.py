@@ -28,7 +28,7 @@ class HotParser(Parser):
         cls, client: Client, subscription: Subscription, hear: Callable[[bytes, bytes], None]
     ) -> None:
         """Replace the client's parser; it survives reconnects, as the subscription's id does."""
-        client._ps = cls(client, subscription._id, hear)  # noqa: SLF001
+        client._ps = cls(client, subscription._id, hear)
 
     async def parse(self, data: bytes = b"") -> None:
         if self.state == AWAITING_CONTROL_LINE:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 M = TypeVar("M")
 
 REREAD_S = 15.0
-"""Watchers of nats-py end in silence when the server restarts, so everything is read now and then."""
+"""Watchers of nats-py end in silence when the server restarts: all is read now and then."""
 
 
 class Bucket(Generic[M]):

@@ -107,7 +107,7 @@ class TokenSink:
 
     def _write(self, out: list[bytes]) -> None:
         """Straight to the socket: nats-py's own path costs a task switch and 5 µs a message."""
-        transport = self._client._transport  # noqa: SLF001
+        transport = self._client._transport
         if out and transport is not None and self._client.is_connected:
             transport.write(b"".join(out))
 
@@ -126,8 +126,18 @@ class TokenStream:
     Read by one task: ``await ready()``, then ``take()`` all there is.
     """
 
-    __slots__ = ("_early", "_frames", "_waiter", "engine", "epoch", "heard_at", "patience_s",
-                 "request", "want", "is_over")  # fmt: skip
+    __slots__ = (
+        "_early",
+        "_frames",
+        "_waiter",
+        "engine",
+        "epoch",
+        "heard_at",
+        "is_over",
+        "patience_s",
+        "request",
+        "want",
+    )  # fmt: skip
 
     def __init__(self, request: RequestId) -> None:
         self.request = request
@@ -200,9 +210,7 @@ class TokenSource:
     @asynccontextmanager
     async def connect(cls, bus: Bus, gateway: GatewayId) -> "AsyncIterator[TokenSource]":
         source = cls(bus, gateway)
-        client = await dial(
-            bus.url, f"tokens:{gateway}", source._replay_all, pending_size=-1
-        )
+        client = await dial(bus.url, f"tokens:{gateway}", source._replay_all, pending_size=-1)
         try:
             await source._subscribe(client)
             async with asyncio.TaskGroup() as tasks:
@@ -300,5 +308,3 @@ async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> None:
         return Replayed(next_seq=sink.replay(question.request, question.seq))
 
     await bus.answer(REPLAY, replay, engine)
-
-

@@ -51,14 +51,16 @@ def parse(header: str | None) -> TraceContext | None:
 def begin(header: str | None = None) -> TraceContext:
     """Continue the caller's trace, or start one, for the current task."""
     caller = parse(header)
-    context = caller.child() if caller else TraceContext(secrets.token_hex(16), secrets.token_hex(8))
+    context = (
+        caller.child() if caller else TraceContext(secrets.token_hex(16), secrets.token_hex(8))
+    )
     current.set(context)
     return context
 
 
 def export(service: str) -> None:
     """Send this process's spans to the collector named by the OTEL_* variables, if any."""
-    global _tracer  # noqa: PLW0603 - one exporter a process
+    global _tracer
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

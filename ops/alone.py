@@ -45,6 +45,4 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
         "ODYSSAI_NODE": getattr(args, "node", None),
         "ODYSSAI_MODELS": ",".join(getattr(args, "model", None) or ()),
     }
-    if args.service == "health":
-        chosen["ODYSSAI_NATS_SYS"] = args.nats_sys or (access and access.url("sys"))
     return {name: str(value) for name, value in chosen.items() if value}

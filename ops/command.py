@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 DEFAULT_PORT = 8000
 """Where clients of such servers look first."""
@@ -33,11 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Version(argparse.Action):
+    """Looks it up when asked only: that takes longer than all else here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        metadata = importlib.import_module("importlib.metadata")
+        parser.exit(message=f"odyssai {metadata.version('odyssai-mesh')}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="odyssai", description="Serve language models from a mesh of machines."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND …")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the version")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_up(commands.add_parser("up", help="run everything on this machine"))
     for service, purpose in _SERVICES.items():
         _add_service(commands.add_parser(service, help=purpose), service)
@@ -52,7 +62,6 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     _add_bus(parser)
     _add_gateway(parser)
     _add_runner(parser)
-    _add_sys(parser)
     parser.add_argument(
         "--only", metavar="A,B", default=",".join(_SERVICES), help="run these services only"
     )
@@ -73,8 +82,6 @@ def _add_service(parser: argparse.ArgumentParser, service: str) -> None:
         _add_gateway(parser)
     if service == "runner":
         _add_runner(parser)
-    if service == "health":
-        _add_sys(parser)
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
@@ -141,15 +148,6 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--node", default=os.environ.get("ODYSSAI_NODE"), help="this machine (default: its name)"
-    )
-
-
-def _add_sys(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--nats-sys",
-        metavar="URL",
-        default=os.environ.get("ODYSSAI_NATS_SYS") or None,
-        help="the account of the bus server's own events, for health (also: ODYSSAI_NATS_SYS)",
     )
 
 

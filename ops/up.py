@@ -44,8 +44,6 @@ class Plan:
     services: tuple[str, ...] = SERVICES
     nats: str | None = None
     """The bus to join; None to bring one along."""
-    nats_sys: str | None = None
-    """The bus server's own account, for the health service."""
     bus_host: str = embedded.LOOPBACK
     node: str
     log_level: str = "info"
@@ -87,7 +85,6 @@ def planned(args: argparse.Namespace) -> Plan:
         models=_models(args.model),
         services=services,
         nats=args.nats,
-        nats_sys=args.nats_sys,
         bus_host=args.bus_host,
         node=args.node or node_name(),
         log_level=args.log_level,
@@ -141,7 +138,7 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None]:
         needs_leash=True,
     )
     access = server.access
-    joined = replace(plan, nats=access.url("mesh"), nats_sys=access.url("sys"))
+    joined = replace(plan, nats=access.url("mesh"))
     return joined, BusProgram(program, lambda: embedded.answers(access))
 
 
@@ -170,8 +167,6 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         settings |= {"ODYSSAI_HOST": plan.host, "ODYSSAI_PORT": str(plan.port)}
     if service == "runner":
         settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
-    if service == "health" and plan.nats_sys:
-        settings |= {"ODYSSAI_NATS_SYS": plan.nats_sys}
     return settings
 
 

@@ -106,7 +106,7 @@ def _engine(beat: EngineBeat) -> str:
     figures.append(f"cache {_size(beat.cache.used_bytes)}")
     if beat.stalled_s:
         figures.append(f"stalled {beat.stalled_s:.1f} s")
-    return " · ".join([work, *figures, ", ".join(model.id for model in beat.models)])
+    return " · ".join([work, *figures, *(model.id for model in beat.models)])
 
 
 def _node(beat: NodeBeat) -> str:

@@ -17,7 +17,7 @@ class Frame(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Progress(Frame, frozen=True, array_like=True, tag=1, gc=False):
-    """Prompt tokens ready so far. The first is sent on admission, then one at least every second."""
+    """Prompt tokens ready so far. The first is sent on admission, then one every second."""
 
     done: int
     total: int

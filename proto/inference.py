@@ -100,7 +100,6 @@ class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
     """Requests ahead of it in the waiting queue; 0 is next."""
 
 
-
 class Schedule(Message, frozen=True, kw_only=True):
     """Ask the schedulers which engine should serve a request, by metadata only."""
 
@@ -126,7 +125,6 @@ class Scheduled(Message, frozen=True, kw_only=True, tag="scheduled"):
     candidates: tuple[Candidate, ...]
 
 
-
 class Cancel(Message, frozen=True, kw_only=True):
     """Nobody waits for this request any more. Not answered; harmless when repeated."""
 
@@ -144,7 +142,6 @@ class Replayed(Message, frozen=True, kw_only=True, tag="replayed"):
     """Frames up to, not including, ``next_seq`` have been sent again."""
 
     next_seq: int
-
 
 
 class CountTokens(Message, frozen=True, kw_only=True):

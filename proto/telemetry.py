@@ -40,11 +40,14 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     """W3C trace id."""
 
 
+AlertKind = Literal["engine_gone", "engine_wedged", "node_gone", "gateway_gone", "service_gone"]
+
+
 class Alert(Message, frozen=True, kw_only=True, omit_defaults=False):
     """Something an operator should know; ``cleared`` ends it."""
 
     v: int = VERSION
-    alert: Literal["engine_gone", "engine_wedged", "node_gone", "gateway_gone", "service_gone"]
+    alert: AlertKind
     subject: str
     """Who it is about."""
     detail: str

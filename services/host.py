@@ -85,14 +85,17 @@ def run(service: str, serve: Serve, id: str | None = None) -> None:
 async def _live(service: str, serve: Serve, id: str) -> None:
     hold_lifeline()
     tracing.export(service)
-    home = Path(setting("ODYSSAI_HOME", "~/.odyssai")).expanduser()
     async with Bus.connect(setting("ODYSSAI_NATS"), f"{service}:{id}") as bus:
-        host = Host(service=service, id=id, bus=bus, home=home)
+        host = Host(service=service, id=id, bus=bus, home=_home())
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, host.stopping.set)
         gc.freeze()
         await serve(host)
+
+
+def _home() -> Path:
+    return Path(setting("ODYSSAI_HOME", "~/.odyssai")).expanduser()
 
 
 def hold_lifeline() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from bus.connection import Bus
 from proto.ids import fresh
+from tests.tiny import make_tiny
 
 
 class NatsServer:
@@ -80,3 +81,22 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 async def bus(nats_url: str) -> AsyncIterator[Bus]:
     async with Bus.connect(nats_url, f"test:{fresh()}") as bus:
         yield bus
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder; served as ``tiny``."""
+    return make_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def roomy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a context in which a prompt takes seconds to read; served as ``roomy``."""
+    folder = tmp_path_factory.mktemp("models") / "roomy"
+    return make_tiny(folder, context_length=65536)
+
+
+@pytest.fixture(scope="session")
+def smollm2_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where SmolLM2 is unpacked by whoever needs it first."""
+    return tmp_path_factory.mktemp("smollm2")

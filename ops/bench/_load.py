@@ -7,18 +7,19 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator
+from typing import Any, cast
 
 HEAD_CHARS = 16
 """How much of each text is kept: room for a time stamp."""
 CONNECTING = 64
 """More connections at once overflow the short accept queues of other servers."""
 _CONTENT = b'"content":'
+_STATUS = re.compile(rb"HTTP/1\.\d (\d+)")
 _DONE = b"data: [DONE]"
-_USAGE = re.compile(rb'"usage": ?(\{.*)\}\s*\n\n')
+_USAGE = re.compile(rb'"usage": ?(\{.*)')
 _QUOTE, _SPACE = ord('"'), ord(" ")
 
 
@@ -51,10 +52,6 @@ class Answer:
     def tokens(self) -> int:
         return int(self.usage["completion_tokens"])
 
-    @property
-    def gaps_s(self) -> list[float]:
-        return [b - a for a, b in zip(self.text_at, self.text_at[1:], strict=False)]
-
 
 class Line(asyncio.Protocol):
     """One connection, one question at a time."""
@@ -67,8 +64,8 @@ class Line(asyncio.Protocol):
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "TCP connections are transports"
-        self._transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
 
     def ask(self, question: bytes) -> asyncio.Future[Answer]:
         self._done = asyncio.get_running_loop().create_future()
@@ -81,21 +78,21 @@ class Line(asyncio.Protocol):
         now = time.time()
         if self._done.done():
             return
-        if self._rest:
-            data = self._rest + data
-        at = 0
+        data = self._rest + data
         if not self._has_begun:
-            at = data.find(b"HTTP/1.")
-            if at < 0 or b"\r\n" not in data:
+            status = _STATUS.search(data)
+            if status is None:
+                self._rest = data
                 return
-            if data[at + 9 : at + 12] != b"200":
-                return self._done.set_exception(Refusal(data[at : at + 600].decode()))
+            if status[1] != b"200":
+                self._done.set_exception(Refusal(data[:600].decode(errors="replace")))
+                return
             self._has_begun = True
-        self._read(data, at, now)
+        self._read(data, now)
 
-    def _read(self, data: bytes, at: int, now: float) -> None:
+    def _read(self, data: bytes, now: float) -> None:
         """Take every whole event; what is left of the last one waits for the next read."""
-        end = data.rfind(b"\n\n") + 2
+        at, end = 0, data.rfind(b"\n\n") + 2
         answer = self.answer
         while (found := data.find(_CONTENT, at, end)) >= 0:
             at = found + len(_CONTENT)
@@ -157,7 +154,7 @@ class Server:
         return head.encode() + body
 
     @asynccontextmanager
-    async def lines(self, count: int) -> "AsyncIterator[list[Line]]":
+    async def lines(self, count: int) -> AsyncIterator[list[Line]]:
         """Open connections, closed at the end whatever happens on them."""
         loop = asyncio.get_running_loop()
         gate = asyncio.Semaphore(CONNECTING)

@@ -11,11 +11,11 @@ from ops.bench._children import ROOT
 BUNDLED = "smollm2"
 Message = dict[str, str]
 
-_WORDS = (
-    "the and that with from this have they which one would there their what about when make "
-    "like time just know take people into year good some could them see other than then now "
-    "look only come over think also back after work first well even want because give most"
-).split()
+_FREQUENT = """
+    the and that with from this have they which one would there their what about when make
+    like time just know take people into year good some could them see other than then now
+    look only come over think also back after work first well even want because give most
+"""
 
 
 def tiny(folder: Path, context_length: int = 8192) -> Path:
@@ -45,4 +45,4 @@ def prompt(mark: str, words: int) -> list[Message]:
 
 
 def text(mark: str, words: int) -> str:
-    return " ".join(random.Random(mark).choices(_WORDS, k=words))
+    return " ".join(random.Random(mark).choices(_FREQUENT.split(), k=words))

@@ -56,7 +56,9 @@ class Paced:
 
 def main(argv: Sequence[str]) -> int:
     args = parser("relay", "The gateway's cost of a token.", 3).parse_args(argv)
-    report = uvloop.run(measure(QUICK if args.quick else Extent(), 1 if args.quick else args.rounds))
+    report = uvloop.run(
+        measure(QUICK if args.quick else Extent(), 1 if args.quick else args.rounds)
+    )
     return report.close(as_json=args.json)
 
 
@@ -106,9 +108,7 @@ async def _growth(server: Server, gateway: psutil.Process, streams: int) -> floa
     return grown / streams / 1024
 
 
-async def _paced(
-    server: Server, gateway: psutil.Process, streams: int, window_s: float
-) -> Paced:
+async def _paced(server: Server, gateway: psutil.Process, streams: int, window_s: float) -> Paced:
     """Open all streams first, then look at a window in which all of them flow."""
     settle_s = 0.5 + streams / 400
     tokens = int(PACE * (settle_s + window_s + 1.0))

@@ -4,7 +4,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat and /completions, 
 as server-sent events.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -50,7 +50,7 @@ class OpenAIUpstream:
         entries: list[dict[str, Any]] = answer.json()["data"]
         return entries
 
-    async def generate(self, request: Generate) -> AsyncIterator[Piece]:
+    async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Raises MeshError when the upstream refuses, fails, or breaks off."""
         path, body = _body(request, request.model.partition(":")[2])
         try:
@@ -138,7 +138,7 @@ def _refusal(name: str, status: int, body: bytes, answer: httpx.Response) -> Mes
             return MeshError(Code.UPSTREAM, said)
 
 
-async def _pieces(name: str, answer: httpx.Response) -> AsyncIterator[Piece]:
+async def _pieces(name: str, answer: httpx.Response) -> AsyncGenerator[Piece, None]:
     is_done = False
     async for line in answer.aiter_lines():
         if not line.startswith("data:"):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import httpx
@@ -47,9 +47,7 @@ async def _stand_in(host: Host, upstream: Upstream) -> None:
             await relay.serve()
         finally:
             await relay.close()
-            await farewell(
-                host.bus, Gone(kind="engine", id=engine, boot=host.boot, why="stopped")
-            )
+            await farewell(host.bus, Gone(kind="engine", id=engine, boot=host.boot, why="stopped"))
 
 
 class Relay:
@@ -162,7 +160,7 @@ class Relay:
             self._send(request, frames.failed(Code.CANCELLED, "The request was cancelled."))
             raise
 
-    def _pieces(self, request: Generate) -> AsyncIterator[Piece]:
+    def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
         return self._client.generate(request)
 
     def _send(self, request: Generate, frame: AnyFrame) -> None:
@@ -201,9 +199,7 @@ class Frames:
         now = time.monotonic()
         first = self._first or now
         timings = Timings(0.0, first - self._began, now - first)
-        return End(
-            self._epoch, self._next(), self._reason.reason or "stop", self._usage, timings
-        )
+        return End(self._epoch, self._next(), self._reason.reason or "stop", self._usage, timings)
 
     def failed(self, code: Code, message: str) -> Failed:
         return Failed(self._epoch, self._next(), code.word, message)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from litestar import Litestar, asgi
+from litestar import Litestar, Response, asgi
 from litestar.exceptions import HTTPException
 
 from proto.dialects import anthropic, openai
@@ -14,16 +14,17 @@ from proto.errors import Code, MeshError
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
 from services.gateway.count import count_tokens
-from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers, Receive, Scope, Send
+from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
-from services.gateway.models import list_models, show_model
+from services.gateway.models import show_models
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[Any, Any, Any], Awaitable[None]]
 Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 
 POSTS: dict[str, Endpoint] = {
@@ -34,12 +35,14 @@ POSTS: dict[str, Endpoint] = {
 }
 GETS: dict[str, Endpoint] = {
     "/": show_welcome,
-    "/v1/models": list_models,
-    "/v1/models/{model:path}": show_model,
     "/health": show_health,
     "/ready": show_readiness,
     "/.well-known/inference-engine.json": show_contract,
     "/openapi.json": show_openapi,
+}
+MOUNTS: dict[str, Endpoint] = {
+    # With whatever follows: litestar 2.25 finds no bare handler by a path parameter.
+    "/v1/models": show_models,
 }
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
@@ -50,8 +53,13 @@ PREFLIGHT = [
 
 def application(gateway: Gateway) -> Litestar:
     """Handlers are bare ASGI: Litestar's own responses cost three times as much a token."""
-    routes = [_route(gateway, path, ("POST",), endpoint) for path, endpoint in POSTS.items()]
-    routes += [_route(gateway, path, ("GET", "HEAD"), endpoint) for path, endpoint in GETS.items()]
+    read, write = ("GET", "HEAD"), ("POST",)
+    routes = [asgi(path, copy_scope=False)(_on(write, gateway, POSTS[path])) for path in POSTS]
+    routes += [asgi(path, copy_scope=False)(_on(read, gateway, GETS[path])) for path in GETS]
+    routes += [
+        asgi(path, copy_scope=False, is_mount=True)(_on(read, gateway, MOUNTS[path]))
+        for path in MOUNTS
+    ]
     return Litestar(
         routes,
         openapi_config=None,
@@ -60,10 +68,10 @@ def application(gateway: Gateway) -> Litestar:
     )
 
 
-def _route(gateway: Gateway, path: str, methods: tuple[str, ...], endpoint: Endpoint) -> Any:
+def _on(methods: tuple[str, ...], gateway: Gateway, endpoint: Endpoint) -> Handler:
+    """An endpoint that takes these methods, and tells about them."""
     allow = ", ".join((*methods, "OPTIONS")).encode()
 
-    @asgi(path, copy_scope=False)
     async def handle(scope: Any, receive: Any, send: Any) -> None:
         exchange = Exchange(scope, receive, send)
         if exchange.method in methods:
@@ -97,14 +105,14 @@ async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> No
 
 
 async def _refuse(exchange: Exchange, error: MeshError, headers: Headers | None = None) -> None:
-    """Say why not, unless the response has begun: then it was said there."""
+    """Say why not, with a status or, where a response has begun, as its end."""
     if exchange.is_started:
+        if exchange.last_words is not None and not exchange.is_complete:
+            await exchange.write(exchange.last_words(error), more=False)
         return
     said = [JSON, *(headers or [])]
     if error.retry_after_s is not None:
         said.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
-    if error.code is Code.TOO_LARGE:
-        said.append((b"connection", b"close"))
     await exchange.reply(error.code.status, envelope(exchange, error), said)
 
 
@@ -115,11 +123,15 @@ def envelope(exchange: Exchange, error: MeshError) -> bytes:
     return openai.envelope(error)
 
 
-def _not_routed(request: Any, error: HTTPException) -> Any:
-    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
-        code = Code.NOT_FOUND if error.status_code == 404 else Code.INVALID_REQUEST
+def _not_routed(request: Any, error: HTTPException) -> Response[bytes]:
+    exchange = Exchange(request.scope, request.receive, request.send)
+    code, why = Code.INVALID_REQUEST, error.detail
+    if error.status_code == 404:
+        code = Code.NOT_FOUND
         why = f"There is nothing at {exchange.path}; GET /openapi.json lists what there is."
-        await _refuse(exchange, MeshError(code, why))
-
-    return respond
+    return Response(
+        envelope(exchange, MeshError(code, why)),
+        status_code=code.status,
+        media_type="application/json",
+        headers={"x-request-id": exchange.id, "request-id": exchange.id},
+    )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 
 from proto.errors import Code, MeshError
 from proto.ids import RequestId, fresh
@@ -36,11 +37,13 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.id = RequestId(fresh())
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        # Litestar cuts a mount's own part off ``path``.
+        self.path = unquote(scope["raw_path"].decode())
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.query: bytes = scope["query_string"]
         self.is_started = False
         self.is_complete = False
+        self.last_words: Callable[[MeshError], bytes] | None = None
+        """How a response that has begun says that it cannot go on."""
         self._receive = receive
         self._send = send
         self._why: Exception | None = None

@@ -27,7 +27,7 @@ OVERTIME_S = 1.0
 
 
 async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
-    """Raises MeshError while no response has begun; ClientLeft."""
+    """Raises MeshError, ClientLeft."""
     record = Record(exchange.id, wire)
     record.trace = tracing.begin(exchange.header(b"traceparent")).trace
     try:
@@ -99,12 +99,10 @@ async def _answer(
         body = wire.whole(asked, about, answers)
         return await exchange.reply(200, body, [JSON, *_served_by(generations)])
     events = wire.events(asked, about)
+    exchange.last_words = events.failed
     await exchange.begin(200, [*EVENT_STREAM, *_served_by(generations)])
     try:
         await relay.stream(generations, events, exchange, record)
-    except MeshError as error:
-        await exchange.write(events.failed(error), more=False)
-        raise
     finally:
         record.engine = generations[0].engine
 

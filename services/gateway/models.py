@@ -74,25 +74,19 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     last_id: str | None
 
 
-async def list_models(gateway: Gateway, exchange: Exchange) -> None:
+async def show_models(gateway: Gateway, exchange: Exchange) -> None:
+    """All of them, or the one that the rest of the path names. Raises MeshError without it."""
+    wanted = exchange.path.removeprefix("/v1/models").strip("/")
     listed = entries(gateway.fleet)
-    if _is_anthropic(exchange):
-        infos = [_info(entry) for entry in listed]
-        ends = (infos[0].id, infos[-1].id) if infos else (None, None)
-        page: Struct = ModelPage(data=infos, first_id=ends[0], last_id=ends[1])
-    else:
-        page = ModelList(data=listed)
-    await exchange.reply(200, msgspec.json.encode(page))
-
-
-async def show_model(gateway: Gateway, exchange: Exchange) -> None:
-    """Raises MeshError when it is not there."""
-    wanted = exchange.path.removeprefix("/v1/models/")
-    for entry in entries(gateway.fleet):
-        if entry.id == wanted:
-            shown: Struct = _info(entry) if _is_anthropic(exchange) else entry
-            return await exchange.reply(200, msgspec.json.encode(shown))
-    raise unknown(wanted, gateway.fleet)
+    is_anthropic = b"anthropic-version" in exchange.headers
+    if not wanted:
+        page: Struct = _page(listed) if is_anthropic else ModelList(data=listed)
+        return await exchange.reply(200, msgspec.json.encode(page))
+    entry = next((entry for entry in listed if entry.id == wanted), None)
+    if entry is None:
+        raise unknown(wanted, gateway.fleet)
+    shown: Struct = _info(entry) if is_anthropic else entry
+    return await exchange.reply(200, msgspec.json.encode(shown))
 
 
 def entries(fleet: Fleet) -> list[ModelEntry]:
@@ -140,8 +134,10 @@ def _info(entry: ModelEntry) -> ModelInfo:
     )
 
 
-def _is_anthropic(exchange: Exchange) -> bool:
-    return b"anthropic-version" in exchange.headers
+def _page(listed: list[ModelEntry]) -> ModelPage:
+    infos = [_info(entry) for entry in listed]
+    first, last = (infos[0].id, infos[-1].id) if infos else (None, None)
+    return ModelPage(data=infos, first_id=first, last_id=last)
 
 
 def fingerprint(fleet: Fleet, model: str) -> str:

@@ -47,6 +47,7 @@ class HttpServer(Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 headers=OPEN_TO_BROWSERS,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,

@@ -4,15 +4,24 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from proto.presence import SILENCE_S, STALL_S
+from proto.telemetry import AlertKind
 
 Kind = Literal["engine", "node", "gateway", "service"]
 FORGET_S = 600.0
 """Somebody gone for this long is no longer missed."""
 
 
+_GONE: dict[Kind, AlertKind] = {
+    "engine": "engine_gone",
+    "node": "node_gone",
+    "gateway": "gateway_gone",
+    "service": "service_gone",
+}
+
+
 @dataclass(frozen=True)
 class Trouble:
-    alert: Literal["engine_gone", "engine_wedged", "node_gone", "gateway_gone", "service_gone"]
+    alert: AlertKind
     subject: str
     detail: str
 
@@ -53,9 +62,9 @@ class Ward:
 
 def _trouble(id: str, heard: _Heard, now: float) -> Trouble | None:
     if heard.gone is not None:
-        return Trouble(f"{heard.kind}_gone", id, f"ended: {heard.gone}")
+        return Trouble(_GONE[heard.kind], id, f"ended: {heard.gone}")
     if now - heard.at > SILENCE_S:
-        return Trouble(f"{heard.kind}_gone", id, f"silent for more than {SILENCE_S:g} s")
+        return Trouble(_GONE[heard.kind], id, f"silent for more than {SILENCE_S:g} s")
     if heard.stalled_s >= STALL_S:
         return Trouble("engine_wedged", id, f"has work but made no step for {STALL_S:g} s")
     return None

@@ -20,7 +20,9 @@ SAME_START_S = 0.05
 class EngineProcess:
     """One life of an engine, started by this agent or by one before it."""
 
-    def __init__(self, pid: int, started_s: float, child: asyncio.subprocess.Process | None) -> None:
+    def __init__(
+        self, pid: int, started_s: float, child: asyncio.subprocess.Process | None
+    ) -> None:
         self.pid = pid
         self.started_s = started_s
         self._child = child

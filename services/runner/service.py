@@ -15,7 +15,7 @@ from bus.errors import BusError, Conflict
 from bus.presence import beat, farewell
 from bus.state import Bucket
 from proto.ids import EngineId, ModelId, NodeId, fresh
-from proto.presence import EngineBeat, Gone, NodeBeat
+from proto.presence import STALL_S, EngineBeat, Gone, NodeBeat
 from proto.state import ENGINES, EngineRecord
 from proto.subjects import ENGINE_BEAT, EVENT_TELEMETRY, NODE_BEAT, NODE_TELEMETRY
 from proto.telemetry import EngineEvent, Phase
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 10.0
-"""Restarts are spaced by doubling waits, so that a model that cannot load does not burn the node."""
+"""Restarts wait ever longer, so that a model that cannot load does not burn the node."""
 STEADY_S = 30.0
 """An engine that lived this long starts over with the first wait."""
 WEDGED_S = 10.0
@@ -103,7 +103,7 @@ class Keeper:
         was_ready = not is_news and self._heard is not None and self._heard.state == "ready"
         self._heard = beat
         self._boot = beat.boot
-        if beat.stalled_s == 0.0:
+        if beat.stalled_s < STALL_S:  # At work it is never quite zero.
             self._well_at = time.monotonic()
         if beat.state == "ready" and not was_ready:
             self._ready.put_nowait(beat)
@@ -203,7 +203,9 @@ class Keeper:
             log.info("the record of %s was renewed meanwhile", self.engine)
 
     async def _say_gone(self, why: str) -> None:
-        await farewell(self._host.bus, Gone(kind="engine", id=self.engine, boot=self._boot, why=why))
+        await farewell(
+            self._host.bus, Gone(kind="engine", id=self.engine, boot=self._boot, why=why)
+        )
 
     async def _event(self, phase: Phase, detail: str = "") -> None:
         event = EngineEvent(

@@ -63,7 +63,7 @@ class Scheduler:
         if self._may_come(model):
             return MeshError(
                 Code.NO_ENGINE,
-                f"No engine serves {model!r} at this moment; it is loading or recovering. Try again.",
+                f"No engine serves {model!r} now; it is loading or recovering. Try again.",
                 retry_after_s=1.0,
             )
         there = ", ".join(card.id for card in self.fleet.models()) or "none yet"

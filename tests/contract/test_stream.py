@@ -82,9 +82,7 @@ async def test_a_lost_frame_is_asked_for_and_nothing_comes_twice(nats_url: str) 
         for seq in range(5):
             frame = (stream.request, delta(seq))
             if seq in (1, 2):  # Lost on the way: in the ring, never written.
-                mesh.sink._streams[stream.request].ring.append(
-                    (seq, STREAM.encode(frame[1]))
-                )
+                mesh.sink._streams[stream.request].ring.append((seq, STREAM.encode(frame[1])))
             else:
                 mesh.sink.send([frame])
 

@@ -179,8 +179,9 @@ class Batch:
             if sequence.cache is None and sequence.matched_at != self._prefixes.version:
                 self._match(sequence)
         seconds = max(prefill.BUSY_S, self._decode_s) if self._decoding else prefill.IDLE_S
-        budget = self._pace.tokens(seconds)
-        group = prefill.choose(self._prefilling, budget, self._turn)
+        group, budget = prefill.choose(
+            self._prefilling, lambda context: self._pace.tokens(seconds, context), self._turn
+        )
         self._turn += 1
         try:
             drawn = self._read(group, budget)
@@ -214,10 +215,10 @@ class Batch:
         # The step decoded last may still be running: it is not this chunk's cost.
         mx.synchronize(self._generator.stream)
         started = time.perf_counter()
-        chunk = prefill.Chunk.of(group, budget)
-        logits = prefill.read(self._loaded.model, chunk, self._loaded.vocab_size)
+        chunk, context = prefill.Chunk.of(group, budget), group[0].done
+        logits = prefill.read(self._loaded.model, chunk)
         if chunk.size >= prefill.SMALLEST:
-            self._pace.learn(chunk.size, time.perf_counter() - started)
+            self._pace.learn(chunk.size, context, time.perf_counter() - started)
         self._read_tokens += chunk.size
         if self._read_tokens > prefill.CLEAR_TOKENS:
             self._read_tokens = 0

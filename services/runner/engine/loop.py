@@ -24,6 +24,9 @@ from services.runner.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
+STOP_S = 2.0
+"""A step that takes longer than this is not waited for when the engine stops."""
+
 
 @dataclass(frozen=True)
 class _Stop:
@@ -89,8 +92,11 @@ class ModelThread:
         """Effective at the next step; harmless for a request that is over."""
         self._inbox.put(request)
 
-    def stop(self, timeout_s: float | None = None) -> None:
-        """What still runs fails with ``engine_lost``, so that it may go on elsewhere."""
+    def stop(self, timeout_s: float = STOP_S) -> None:
+        """What still runs fails with ``engine_lost``, so that it may go on elsewhere.
+
+        A model that is still loading is not waited for: the thread ends with the process.
+        """
         self._inbox.put(_Stop())
         if self._thread.is_alive():
             self._thread.join(timeout_s)

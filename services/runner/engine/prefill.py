@@ -5,6 +5,7 @@ and stop the running streams meanwhile; so prompts are read here, in chunks
 between two decode steps.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ FIRST_RATE = 64.0
 """Tokens a second assumed before anything is measured: too few rather than too many."""
 SMALLEST, LARGEST = 16, 2048
 """Tokens of a chunk. Below, a pass is all overhead; above, attention takes too much memory."""
+NEAR = 512
+"""Up to this context, attention costs next to nothing beside the rest of the model."""
 LEARNING = 0.5
 """Weight of the latest chunk in the measured rate."""
 OLDEST_EVERY = 4
@@ -30,35 +33,56 @@ WASTE = 0.25
 """Most padding in a batch of prompts."""
 SHARED = 32
 """Prompts that agree on so many unread tokens are not read twice side by side."""
-HEAD_FLOATS = 4 << 20
-"""Largest [tokens, vocabulary] that is cheaper than a second pass for the last token alone."""
+HEAD_TOKENS = 96
+"""Up to here, logits of all tokens cost less than a second pass for the last one alone."""
 CLEAR_TOKENS = 4096
 """mlx's buffer cache grows with every new chunk size; so often it is emptied."""
 
 
 class Pace:
-    """How many tokens a chunk may have, learned from what chunks cost."""
+    """How many tokens a chunk may have, learned from what chunks cost.
+
+    A token costs more the more there is before it to attend to, so a rate is
+    kept for each doubling of the context.
+    """
 
     def __init__(self) -> None:
-        self.rate = FIRST_RATE
+        self._rates: dict[int, float] = {}
 
-    def tokens(self, seconds: float) -> int:
-        return max(SMALLEST, min(LARGEST, int(self.rate * seconds)))
+    def tokens(self, seconds: float, context: int) -> int:
+        """``context``: the tokens in front of the chunk."""
+        return max(SMALLEST, min(LARGEST, int(self._rate(_doublings(context)) * seconds)))
 
-    def learn(self, tokens: int, seconds: float) -> None:
-        self.rate += LEARNING * (tokens / max(seconds, 1e-6) - self.rate)
+    def learn(self, tokens: int, context: int, seconds: float) -> None:
+        doublings = _doublings(context)
+        before = self._rate(doublings)
+        self._rates[doublings] = before + LEARNING * (tokens / max(seconds, 1e-6) - before)
+
+    def _rate(self, doublings: int) -> float:
+        """Where it was never measured: half of the next shorter context's for each doubling."""
+        known = max((met for met in self._rates if met <= doublings), default=None)
+        if known is None:
+            return FIRST_RATE
+        return self._rates[known] / (1 << (doublings - known))
 
 
-def choose(waiting: Run[Sequence], budget: int, turn: int) -> list[Sequence]:
-    """Who is read next: one prompt, or several that end together in one padded batch.
+def _doublings(context: int) -> int:
+    return (context // NEAR).bit_length()
+
+
+def choose(
+    waiting: Run[Sequence], budget_at: Callable[[int], int], turn: int
+) -> tuple[list[Sequence], int]:
+    """Who is read next, and how far: one prompt, or several that end in one padded batch.
 
     The shortest remainder goes first, but every ``OLDEST_EVERY``-th turn is the
     oldest prompt's: a short one never waits behind another's thousands of
     tokens, and a long one always gets its quarter. ``waiting`` is in order of
-    arrival.
+    arrival; ``budget_at`` says how many tokens a chunk may have at a context.
     """
     by_length = sorted(waiting, key=lambda sequence: sequence.remaining)
     first = waiting[0] if turn % OLDEST_EVERY == 0 else by_length[0]
+    budget = budget_at(first.done)
     group, openings = [first], {_opening(first)}
     if first.remaining <= budget:
         for other in by_length:
@@ -67,7 +91,7 @@ def choose(waiting: Run[Sequence], budget: int, turn: int) -> list[Sequence]:
             if other is not first and not is_shared and _fits([*group, other], budget):
                 group.append(other)
                 openings.add(opening)
-    return group
+    return group, budget
 
 
 def _fits(group: list[Sequence], budget: int) -> bool:
@@ -110,7 +134,7 @@ class Chunk:
         return len(self.tokens) * max(map(len, self.tokens))
 
 
-def read(model: Module, chunk: Chunk, vocab_size: int) -> mx.array | None:
+def read(model: Module, chunk: Chunk) -> mx.array | None:
     """Runs the chunk; the sequences' caches hold it then.
 
     Logits [sequences, vocabulary] of the prompts' last tokens if the chunk ends them.
@@ -120,7 +144,7 @@ def read(model: Module, chunk: Chunk, vocab_size: int) -> mx.array | None:
     if not chunk.is_last:
         _pass(model, chunk.tokens, cache)
         logits = None
-    elif chunk.size * vocab_size <= HEAD_FLOATS or max(map(len, chunk.tokens)) == 1:
+    elif chunk.size <= HEAD_TOKENS or max(map(len, chunk.tokens)) == 1:
         logits = _pass(model, chunk.tokens, cache)
     else:
         # The logits of the first pass are never asked for, so mlx never computes them.

@@ -90,7 +90,11 @@ class _Seeded:
 
     def __call__(self, logprobs: mx.array) -> mx.array:
         self._key, key = mx.random.split(self._key)
-        return mx.random.categorical(self._shape(logprobs), key=key)
+        # Not mx.random.categorical: it walks the summed probabilities, where the rounding of
+        # another batch size can tip a draw over any border between two tokens. A race of noisy
+        # scores is tipped only if its two leaders tie.
+        noise = mx.random.gumbel(logprobs.shape, key=key)
+        return mx.argmax(self._shape(logprobs) + noise, axis=-1)
 
 
 def _tempered(

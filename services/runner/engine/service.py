@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections import OrderedDict
+from typing import Any
 
 import psutil
 
@@ -121,7 +122,8 @@ class Engine:
         """False when the model cannot be loaded, or the engine was asked to stop meanwhile."""
         loading = asyncio.wrap_future(self.thread.start())
         stopping = asyncio.ensure_future(self._host.stopping.wait())
-        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {loading, stopping}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not loading.done():
             return False

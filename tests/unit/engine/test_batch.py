@@ -54,7 +54,6 @@ def test_text_is_the_tokens_decoded(drive, tiny):
 def test_an_eos_token_ends_the_answer_unseen_and_uncounted(drive):
     driver = drive()
     plain = solo(drive, ask("a", prompt(12), 6))
-    # A great bias makes the end of turn win once, after the tokens chosen before it are barred.
     ends = Sampling(temperature=0, logit_bias={2: 1000.0})
     driver.run(ask("first", prompt(12), 6, sampling=ends), ask("other", prompt(12), 6))
     end = driver.last("first")
@@ -74,8 +73,9 @@ def test_a_chunked_prompt_answers_as_one_read_at_once(drive, monkeypatch):
 
 
 def test_a_long_prompts_first_token_is_the_same_by_either_way_to_its_logits(drive, monkeypatch):
+    monkeypatch.setattr(prefill, "HEAD_TOKENS", 1000)
     one_pass = solo(drive, ask("a", prompt(100), 12))
-    monkeypatch.setattr(prefill, "HEAD_FLOATS", 0)
+    monkeypatch.setattr(prefill, "HEAD_TOKENS", 0)
     driver = drive()
     driver.run(*(ask(f"r{n}", prompt(n, n), 12) for n in (100, 99, 90)), ask("a", prompt(100), 12))
     assert driver.tokens("a") == one_pass
@@ -193,9 +193,12 @@ def test_a_cancelled_prompts_finished_chunks_are_kept(drive, monkeypatch):
     driver.batch.add(ask("a", prompt(300)))
     driver.step()
     driver.step()
+    read = 300 - driver.batch.queued_tokens
+    assert read >= 2 * prefill.SMALLEST
     driver.batch.cancel("a")
     driver.run(ask("b", prompt(300), 5))
-    assert driver.last("b").usage.cached_tokens == 16 + 32 or driver.last("b").usage.cached_tokens
+    # Unwarmed, the first chunk is a guess; whatever it was, both chunks are found again.
+    assert driver.last("b").usage.cached_tokens == read
     assert driver.tokens("b") == solo(drive, ask("c", prompt(300), 5))
 
 

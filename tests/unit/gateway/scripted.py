@@ -54,6 +54,7 @@ class ScriptedEngine:
     id: EngineId
     script: Script = hello
     refusal: MeshError | None = None
+    before_accepting: Callable[[], Awaitable[None]] | None = None
     slots: int = 4
     boot: str = field(default_factory=fresh)
     asked: list[Generate] = field(default_factory=list)
@@ -89,6 +90,8 @@ class ScriptedEngine:
         self.was_asked.set()
         if self.refusal is not None:
             raise self.refusal
+        if self.before_accepting is not None:
+            await self.before_accepting()
         self.sink.open(asked.request, asked.gateway)
         asyncio.get_running_loop().call_soon(
             lambda: self._running.append(asyncio.ensure_future(self.script(self, asked)))
@@ -118,9 +121,7 @@ class ScriptedEngine:
 
 
 @asynccontextmanager
-async def engine(
-    url: str, id: str = "e1", script: Script = hello
-) -> AsyncIterator[ScriptedEngine]:
+async def engine(url: str, id: str = "e1", script: Script = hello) -> AsyncIterator[ScriptedEngine]:
     """Its id is made unique, since tests share a bus server."""
     name = EngineId(f"{id}-{fresh()}")
     async with (

@@ -65,7 +65,7 @@ def test_a_service_alone_needs_a_bus(
 
 
 def flags(home: Path, service: str, **given: object) -> Namespace:
-    usual = {"home": home, "service": service, "nats": None, "nats_sys": None, "log_level": "info"}
+    usual = {"home": home, "service": service, "nats": None, "log_level": "info"}
     return Namespace(**(usual | given))
 
 
@@ -79,7 +79,6 @@ def test_a_service_alone_joins_the_bus_of_its_home(tmp_path: Path) -> None:
     settings = alone.settings(flags(tmp_path, "health"))
 
     assert settings["ODYSSAI_NATS"] == "nats://mesh:m@127.0.0.1:4222"
-    assert settings["ODYSSAI_NATS_SYS"] == "nats://sys:s@127.0.0.1:4222"
 
 
 def test_a_service_alone_takes_its_flags(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Which engine is asked first."""
 
-from proto.presence import EngineBeat, ModelCard
 from proto.inference import Schedule
+from proto.presence import EngineBeat, ModelCard
 from services.scheduler.routing import rank
 
 CARD = ModelCard(id="m", context_length=8)

@@ -1,0 +1,98 @@
+"""The documents say what is there, all of it."""
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bus import embedded
+from proto import subjects
+from proto.subjects import Subject
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [f for top in ("proto", "bus", "services", "ops") for f in (ROOT / top).rglob("*.py")]
+CONSTANTS = [name for name, value in vars(subjects).items() if isinstance(value, Subject)]
+SETTING = re.compile(r"\b(?:ODYSSAI|OPENAI|OPENROUTER)_[A-Z][A-Z_]*[A-Z]\b")
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_every_subject_is_described(constant: str) -> None:
+    assert f"| `{constant}` |" in (ROOT / "docs/messages.md").read_text()
+
+
+def test_every_setting_is_described_and_none_that_is_not_there() -> None:
+    used = {name for file in SOURCES for name in SETTING.findall(file.read_text())}
+    described = set(SETTING.findall((ROOT / "docs/settings.md").read_text()))
+
+    assert used == described
+
+
+def test_every_package_is_on_the_map() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    packages = {file.parent.relative_to(ROOT) for file in SOURCES if file.name == "__init__.py"}
+
+    assert [str(p) for p in packages if f"`{p}/" not in page] == []
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [
+        (page.name, target)
+        for page in pages
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+
+    assert links == []
+
+
+def test_no_other_distribution_claims_our_package_names() -> None:
+    owners = importlib.metadata.packages_distributions()
+
+    for name in ("proto", "bus", "services", "ops"):
+        assert set(owners.get(name, ())) <= {"odyssai-mesh"}
+
+
+def test_the_bus_server_accepts_the_cluster_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODYSSAI_BUS_PASSWORD", "secret")
+
+    checked = subprocess.run(
+        [embedded.find_server(), "-t", "-c", ROOT / "ops/nats/cluster.conf"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+
+
+@pytest.mark.skipif(
+    subprocess.run([*COMPOSE, "version"], capture_output=True, check=False).returncode != 0
+    if shutil.which(COMPOSE[0])
+    else True,
+    reason="needs a compose client; .ci/run installs one",
+)
+def test_compose_accepts_the_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an engine to start it: `config` needs the client alone."""
+    monkeypatch.setenv("ODYSSAI_BUS_PASSWORD", "secret")
+
+    read = subprocess.run(
+        [*COMPOSE, "-f", ROOT / "compose.yaml", "config", "--services"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert read.returncode == 0, read.stderr
+    assert sorted(read.stdout.split()) == sorted(
+        "nats-1 nats-2 nats-3 gateway-1 gateway-2 scheduler-1 scheduler-2 cloud health".split()
+    )
+
+
+def test_the_lock_files_record_no_address() -> None:
+    for lock in ROOT.glob("requirements*.lock"):
+        assert not re.search(r"https?://|--index-url|--find-links|file:|@ /", lock.read_text())

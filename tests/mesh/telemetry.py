@@ -1,0 +1,86 @@
+"""What any NATS client hears of a mesh with the credential for operators."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+from nats.aio.msg import Msg
+
+Told = dict[str, Any]
+
+
+class Telemetry:
+    """Every message under ``telemetry.>`` since it began to listen."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Told]] = []
+        self._news = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def listen(cls, url: str) -> "AsyncIterator[Telemetry]":
+        telemetry = cls()
+        client = await nats.connect(url, inbox_prefix=b"_INBOX.ops", reconnect_time_wait=0.05)
+        try:
+            await client.subscribe("telemetry.>", cb=telemetry._hear)
+            await client.flush()
+            yield telemetry
+        finally:
+            await client.close()
+
+    async def _hear(self, mail: Msg) -> None:
+        self.heard.append((mail.subject, json.loads(mail.data)))
+        self._news.set()
+
+    @property
+    def now(self) -> int:
+        """A mark: what is heard from here on."""
+        return len(self.heard)
+
+    async def until(
+        self,
+        kind: str,
+        is_wanted: Callable[[Told], bool] = lambda _: True,
+        since: int = 0,
+        within_s: float = 8.0,
+    ) -> Told:
+        """The first message of a kind that is wanted."""
+        at = since
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    while at < len(self.heard):
+                        subject, told = self.heard[at]
+                        at += 1
+                        if subject.startswith(f"telemetry.{kind}.") and is_wanted(told):
+                            return told
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            last = [told for subject, told in self.heard if f".{kind}." in subject][-3:]
+            raise AssertionError(f"no such {kind} within {within_s:g} s; last: {last}") from None
+
+    async def engine(
+        self, is_wanted: Callable[[Told], bool], *, since: int = 0, within_s: float = 8.0
+    ) -> Told:
+        """A heartbeat of an engine. What is zero is left out on the wire and filled in here."""
+        blank = {"running": 0, "queued": 0, "generated_tokens": 0, "queued_tokens": 0}
+        told = await self.until("engine", lambda t: is_wanted(blank | t), since, within_s)
+        return blank | told
+
+    async def idle(self, *, within_s: float = 4.0) -> Told:
+        """From now on: the engine says that it has nothing to do, and a beat later still nothing.
+
+        The second of the two beats; no token may have been made in between.
+        """
+
+        def is_idle(beat: Told) -> bool:
+            return not beat["running"] and not beat["queued"] and beat.get("state") == "ready"
+
+        first = await self.engine(is_idle, since=self.now, within_s=within_s)
+        second = await self.engine(is_idle, since=self.now, within_s=within_s)
+        assert second["generated_tokens"] == first["generated_tokens"], "it generates for nobody"
+        return second

@@ -1,0 +1,54 @@
+import pytest
+
+from services.runner.engine.prefill import FIRST_RATE, LARGEST, SMALLEST, Pace, choose
+from tests.unit.engine.asking import ask, prompt
+
+
+def waiting(*lengths):
+    return [ask(f"r{i}", prompt(length, i)) for i, length in enumerate(lengths)]
+
+
+def chosen(sequences, budget, turn=1):
+    return [s.request for s in choose(sequences, lambda _: budget, turn)[0]]
+
+
+def test_the_shortest_remainder_goes_first():
+    assert chosen(waiting(5000, 800, 3000), 64) == ["r1"]
+
+
+def test_every_fourth_turn_is_the_oldest_prompts():
+    assert [chosen(waiting(5000, 800), 64, turn)[0] for turn in range(5)] == [
+        *("r0", "r1", "r1", "r1", "r0")
+    ]
+
+
+def test_prompts_of_like_length_share_a_batch_within_the_budget():
+    assert chosen(waiting(20, 22, 24, 400), 1000) == ["r0", "r1", "r2"]
+    assert chosen(waiting(20, 22, 24, 400), 50) == ["r0", "r1"]
+    assert chosen(waiting(20, 100), 1000) == ["r0"]
+
+
+def test_one_long_cached_prefix_does_not_pad_the_others():
+    sequences = waiting(20, 2020)
+    sequences[1].done = 2000
+    assert chosen(sequences, 10_000) == ["r0"]
+
+
+def test_a_pace_is_learned_for_each_doubling_of_the_context():
+    pace = Pace()
+    assert pace.tokens(1.0, 0) == FIRST_RATE
+    for _ in range(20):
+        pace.learn(1000, 0, 1.0)
+    assert pace.tokens(0.5, 100) == pytest.approx(500, rel=0.01)
+    assert pace.tokens(0.5, 600) == pytest.approx(250, rel=0.01)
+    for _ in range(20):
+        pace.learn(900, 600, 1.0)
+    assert pace.tokens(0.5, 600) == pytest.approx(450, rel=0.01)
+    assert pace.tokens(0.5, 100) == pytest.approx(500, rel=0.01)
+
+
+def test_a_chunk_is_never_absurd():
+    pace = Pace()
+    pace.learn(10**9, 0, 1.0)
+    assert pace.tokens(1.0, 0) == LARGEST
+    assert pace.tokens(1e-9, 0) == SMALLEST

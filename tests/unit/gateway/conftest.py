@@ -1,0 +1,88 @@
+"""A gateway on a real bus server, a scripted engine behind it, SDKs in front of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
+
+from bus.connection import Bus
+from proto.presence import GatewayBeat
+from proto.subjects import GATEWAY_BEAT, REQUEST_TELEMETRY
+from proto.telemetry import RequestEvent
+from services.host import Host
+from tests.unit.gateway.scripted import ScriptedEngine, engine, gateway
+
+
+@pytest.fixture(autouse=True)
+def free_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODYSSAI_PORT", "0")
+    monkeypatch.setenv("ODYSSAI_DRAIN_S", "0.5")
+
+
+@pytest.fixture
+async def scripted(nats_url: str) -> AsyncIterator[ScriptedEngine]:
+    async with engine(nats_url) as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def other(nats_url: str) -> AsyncIterator[ScriptedEngine]:
+    async with engine(nats_url, "e2") as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def host(nats_url: str, tmp_path: Path) -> AsyncIterator[Host]:
+    async with gateway(nats_url, tmp_path) as host:
+        yield host
+
+
+@pytest.fixture
+async def address(host: Host, bus: Bus) -> str:
+    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def hear(beat: GatewayBeat) -> None:
+        if not found.done():
+            found.set_result(beat.url)
+
+    await bus.listen(GATEWAY_BEAT, hear, host.id)
+    return await asyncio.wait_for(found, 5)
+
+
+@pytest.fixture
+async def url(address: str, scripted: ScriptedEngine) -> str:
+    """Of a gateway that has heard the engine."""
+    async with httpx.AsyncClient(base_url=address) as http:
+        while (await http.get("/ready")).status_code != 200:
+            await scripted.say()
+    return address
+
+
+@pytest.fixture
+async def events(host: Host, bus: Bus) -> asyncio.Queue[RequestEvent]:
+    told: asyncio.Queue[RequestEvent] = asyncio.Queue()
+    await bus.listen(REQUEST_TELEMETRY, told.put_nowait, host.id)
+    await bus.settled()
+    return told
+
+
+@pytest.fixture
+async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=url, timeout=10) as http:
+        yield http
+
+
+@pytest.fixture
+async def openai(url: str) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def anthropic(url: str) -> AsyncIterator[AsyncAnthropic]:
+    async with AsyncAnthropic(base_url=url, api_key="x", max_retries=0) as client:
+        yield client

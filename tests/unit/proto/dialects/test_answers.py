@@ -1,0 +1,235 @@
+import json
+import math
+
+import pytest
+from anthropic.types import Message, RawMessageStreamEvent
+from openai.types import Completion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic import TypeAdapter
+
+from proto.dialects import anthropic_answer
+from proto.dialects.asked import Answered, Asked
+from proto.dialects.openai_answer import (
+    ChatEvents,
+    Heading,
+    TextEvents,
+    chat_completion,
+    text_completion,
+)
+from proto.errors import Code, MeshError
+from proto.frames import (
+    Delta,
+    End,
+    PositionLogprobs,
+    Progress,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from proto.inference import Text
+
+HEADING = Heading("id-1", "chat.completion.chunk", 1, 'a "model"', "fp_1")
+EVENT = TypeAdapter(RawMessageStreamEvent)
+LOGPROBS = (
+    PositionLogprobs(
+        TokenLogprob(1, "é".encode()[:1], -0.5),
+        (TokenLogprob(1, "é".encode()[:1], -0.5), TokenLogprob(2, b"b", -math.inf)),
+    ),
+)
+
+
+def asked(**fields) -> Asked:
+    return Asked(**({"model": "m", "prompts": (Text(text="x"),)} | fields))
+
+
+def end(reason="stop", tokens=2, stop=None) -> End:
+    return End(0, 9, reason, Usage(10, tokens, 4), Timings(0, 0, 0), stop)
+
+
+def answered(text="Hi", **fields) -> Answered:
+    return Answered(text=text, end=end(**fields))
+
+
+def delta(text, logprobs=()) -> Delta:
+    return Delta(0, 1, text, (1,), logprobs)
+
+
+def construct(kind):
+    """As the SDK reads it: without validation."""
+    return lambda line: kind.construct(**json.loads(line))
+
+
+def chunks(body: bytes, read=ChatCompletionChunk.model_validate_json) -> list:
+    """What a client parses; strictly, so that a missing field would be noticed."""
+    lines = body.decode().split("\n\n")
+    assert lines[-1] == ""
+    data = [line.removeprefix("data: ") for line in lines[:-1] if line.startswith("data: ")]
+    return [line if line == "[DONE]" else read(line) for line in data]
+
+
+def test_a_chat_stream_is_role_deltas_finish_and_done():
+    events = ChatEvents(asked(), HEADING)
+
+    body = events.delta(0, delta('"Hé\n')) + events.delta(0, delta("!")) + events.end(0, end())
+    role, first, second, finish, done = chunks(body)
+
+    assert role.choices[0].delta.role == "assistant"
+    assert [first.choices[0].delta.content, second.choices[0].delta.content] == ['"Hé\n', "!"]
+    assert finish.choices[0].finish_reason == "stop"
+    assert {chunk.id for chunk in (role, first, second, finish)} == {"id-1"}
+    assert (first.model, first.system_fingerprint, first.usage) == ('a "model"', "fp_1", None)
+    assert done == "[DONE]"
+    assert events.is_complete
+
+
+def test_usage_comes_last_with_no_choices_and_is_null_before():
+    events = ChatEvents(asked(include_usage=True), HEADING)
+
+    body = events.delta(0, delta("a")) + events.end(0, end("length"))
+    *before, usage, _ = chunks(body)
+
+    assert b'"usage":null' in events.delta(0, delta("b"))
+    assert [chunk.usage for chunk in before] == [None] * 3
+    assert before[-1].choices[0].finish_reason == "length"
+    assert usage.choices == []
+    assert (usage.usage.prompt_tokens, usage.usage.total_tokens) == (10, 12)
+    assert usage.usage.prompt_tokens_details.cached_tokens == 4
+    assert usage.usage.completion_tokens_details.reasoning_tokens == 0
+
+
+def test_a_stop_string_is_a_stop_to_openai():
+    body = ChatEvents(asked(), HEADING).end(0, end("stop_sequence", stop="X"))
+
+    assert [c.choices[0].finish_reason for c in chunks(body)[:-1]] == [None, "stop"]
+
+
+def test_choices_interleave_and_only_the_last_to_end_closes_the_stream():
+    events = ChatEvents(asked(n=2, include_usage=True), HEADING)
+
+    first = events.delta(1, delta("b")) + events.delta(0, delta("a")) + events.end(1, end())
+    assert not events.is_complete
+    last = events.end(0, end(tokens=3))
+
+    assert [c.choices[0].index for c in chunks(first)] == [1, 1, 0, 0, 1]
+    assert chunks(last)[-1] == "[DONE]"
+    usage = chunks(last)[-2].usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (10, 5)
+
+
+def test_a_delta_without_text_is_not_worth_an_event():
+    events = ChatEvents(asked(), HEADING)
+    events.delta(0, delta("a"))
+
+    assert events.delta(0, delta("")) == b""
+
+
+def test_logprobs_travel_with_their_chunk_in_finite_numbers():
+    events = ChatEvents(asked(logprobs=2), HEADING)
+
+    _, chunk = chunks(events.delta(0, delta("", LOGPROBS)))
+    position = chunk.choices[0].logprobs.content[0]
+
+    assert (position.token, position.bytes, position.logprob) == ("�", [0xC3], -0.5)
+    assert position.top_logprobs[1].logprob == -9999
+
+
+def test_an_error_inside_a_stream_is_an_error_object_and_no_done():
+    body = ChatEvents(asked(), HEADING).failed(MeshError(Code.ENGINE_LOST, "Gone."))
+
+    assert json.loads(body.removeprefix(b"data: "))["error"]["code"] == "engine_lost"
+
+
+def test_prefill_shows_as_a_comment():
+    assert ChatEvents(asked(), HEADING).progress(0, Progress(0, 0, 5, 9, 0)) == (
+        b": prefill 5/9\n\n"
+    )
+
+
+def test_a_whole_chat_completion_is_the_vendors():
+    wish = asked(n=2, logprobs=0)
+    answers = [Answered(text="a", logprobs=LOGPROBS, end=end()), answered("b")]
+
+    parsed = ChatCompletion.model_validate_json(chat_completion(wish, HEADING, answers))
+
+    assert [choice.message.content for choice in parsed.choices] == ["a", "b"]
+    assert parsed.choices[0].logprobs.content[0].logprob == -0.5
+    assert (parsed.object, parsed.usage.completion_tokens) == ("chat.completion", 4)
+
+
+def test_a_whole_text_completion_counts_every_prompt_once():
+    wish = asked(prompts=(Text(text="x"), Text(text="y")), n=2, logprobs=2)
+    answers = [Answered(text="a", logprobs=LOGPROBS * 2, end=end()), *[answered()] * 3]
+
+    parsed = Completion.model_validate_json(text_completion(wish, HEADING, answers))
+
+    assert (parsed.usage.prompt_tokens, parsed.usage.completion_tokens) == (20, 8)
+    logprobs = parsed.choices[0].logprobs
+    assert logprobs.text_offset == [0, 1]
+    assert logprobs.top_logprobs[0] == {"�": -0.5, "b": -9999}
+
+
+def test_a_text_stream_has_text_in_place_of_deltas():
+    events = TextEvents(asked(logprobs=1), HEADING)
+
+    body = events.delta(0, delta("a", LOGPROBS)) + events.delta(0, delta("b", LOGPROBS))
+    # The SDK's type is that of a whole completion; the vendor's chunks have null reasons, too.
+    read = chunks(body + events.end(0, end()), construct(Completion))
+    first, second, finish, done = read
+
+    assert (first.choices[0].text, second.choices[0].text, done) == ("a", "b", "[DONE]")
+    assert second.choices[0].logprobs.text_offset == [1]
+    assert finish.choices[0].finish_reason == "stop"
+
+
+def anthropic_events(body: bytes) -> list:
+    found = []
+    for block in body.decode().split("\n\n"):
+        if block.startswith("event: "):
+            name, data = block.removeprefix("event: ").split("\ndata: ")
+            assert json.loads(data)["type"] == name
+            found.append({"type": "ping"} if name == "ping" else EVENT.validate_json(data))
+    return found
+
+
+def test_a_message_stream_has_all_events_of_the_vendor_in_order():
+    events = anthropic_answer.Events("msg_1", "m", "r")
+
+    body = (
+        events.progress(0, Progress(0, 0, 4, 10, 4))
+        + events.progress(0, Progress(0, 1, 10, 10, 4))
+        + events.delta(0, delta("Hé"))
+        + events.end(0, end("stop_sequence", stop="X"))
+    )
+    start, block, ping, text, stop, told, over = anthropic_events(body)
+
+    assert (start.message.usage.input_tokens, start.message.usage.cache_read_input_tokens) == (6, 4)
+    assert (start.message.content, start.message.stop_reason) == ([], None)
+    assert block.content_block.text == ""
+    assert ping == {"type": "ping"}
+    assert text.delta.text == "Hé"
+    assert stop.type == "content_block_stop"
+    assert (told.delta.stop_reason, told.delta.stop_sequence) == ("stop_sequence", "X")
+    assert told.usage.output_tokens == 2
+    assert over.type == "message_stop"
+    assert b": prefill 10/10\n\n" in body
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [("stop", "end_turn"), ("length", "max_tokens"), ("stop_sequence", "stop_sequence")],
+)
+def test_a_whole_message_is_the_vendors(reason, word):
+    parsed = Message.model_validate_json(
+        anthropic_answer.message("msg_1", "m", answered(reason=reason))
+    )
+
+    assert (parsed.content[0].text, parsed.stop_reason) == ("Hi", word)
+    assert (parsed.usage.input_tokens, parsed.usage.cache_read_input_tokens) == (6, 4)
+    assert parsed.usage.cache_creation_input_tokens == 0
+
+
+def test_an_error_inside_a_message_stream_is_an_error_event():
+    body = anthropic_answer.Events("i", "m", "r").failed(MeshError(Code.ENGINE_LOST, "Gone."))
+
+    assert body.startswith(b"event: error\ndata: ")
+    assert json.loads(body.split(b"data: ")[1])["error"]["type"] == "api_error"
