@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     arguments.add_argument("--smollm2", action="store_true", help="measure it, too, without peers")
     args = arguments.parse_args(argv)
     report = Report("stall", ["Gap in a running stream ÷ time to read the prompt when alone."])
-    extent = Extent(1, 300) if args.quick else Extent(args.rounds, 4000)
+    extent = Extent(1, 300) if args.quick else Extent(args.rounds, 2500)
     uvloop.run(measure(report, extent))
     if args.smollm2:
         uvloop.run(measure_bundled(report, Extent(1, 1500)))

@@ -66,31 +66,60 @@ class Part(Struct, forbid_unknown_fields=True, kw_only=True):
     prompt_cache_breakpoint: Ignored = None
 
 
-class ChatMessage(Struct, forbid_unknown_fields=True, kw_only=True):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
-    """Needed from everybody but an assistant that said nothing."""
+class _Said(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="role"):
+    content: str | list[Part]
     name: str | None = None
     """Accepted for the frameworks that always send it; chat templates have no place for it."""
+
+    def text(self) -> str:
+        return _joined(self.content)
+
+
+class SystemMessage(_Said, forbid_unknown_fields=True, kw_only=True, tag="system"):
+    pass
+
+
+class DeveloperMessage(_Said, forbid_unknown_fields=True, kw_only=True, tag="developer"):
+    """The newer name of a system message."""
+
+
+class UserMessage(_Said, forbid_unknown_fields=True, kw_only=True, tag="user"):
+    pass
+
+
+class AssistantMessage(
+    Struct, forbid_unknown_fields=True, kw_only=True, tag_field="role", tag="assistant"
+):
+    """An earlier answer, which clients send back as they received it."""
+
+    content: str | list[Part] | None = None
     refusal: str | None = None
+    name: str | None = None
     annotations: Ignored = None
     tool_calls: Empty | None = None
     function_call: None = None
     audio: None = None
 
-    def turn(self, at: int) -> Turn:
-        """Raises MeshError when it says nothing."""
-        role: Role = "system" if self.role == "developer" else self.role
-        said = self.content if self.content is not None else self.refusal
-        if said is None and role != "assistant":
-            raise invalid(
-                f"`messages[{at}].content` is null; send text.", f"messages[{at}].content"
-            )
-        return Turn(role=role, content=said if isinstance(said, str) else _joined(said or []))
+    def text(self) -> str:
+        return _joined(self.content or self.refusal or "")
 
 
-def _joined(parts: list[Part]) -> str:
-    return "\n".join(part.text for part in parts)
+ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage
+
+
+def _turn(message: ChatMessage) -> Turn:
+    match message:
+        case SystemMessage() | DeveloperMessage():
+            role: Role = "system"
+        case UserMessage():
+            role = "user"
+        case AssistantMessage():
+            role = "assistant"
+    return Turn(role=role, content=message.text())
+
+
+def _joined(content: str | list[Part]) -> str:
+    return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
 class TextFormat(Struct, forbid_unknown_fields=True):
@@ -192,11 +221,10 @@ class ChatRequest(Request, forbid_unknown_fields=True, kw_only=True):
         """Raises MeshError where fields contradict one another or cannot be honoured."""
         if self.store:
             raise unsupported("store", "completions are not stored; leave it out, or say false")
-        turns = tuple(message.turn(at) for at, message in enumerate(self.messages))
         session = self.session_id or self.prompt_cache_key
         return Asked(
             model=ModelId(self.model),
-            prompts=(Chat(turns=turns),),
+            prompts=(Chat(turns=tuple(map(_turn, self.messages))),),
             n=self.n or 1,
             sampling=self.sampling(),
             max_tokens=self.max_completion_tokens or self.max_tokens,

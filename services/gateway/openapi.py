@@ -23,6 +23,26 @@ REFUSALS = {
     503: "No engine of the model is there now.",
     504: "Not done within X-Request-Timeout.",
 }
+TYPES: list[type[Struct]] = [
+    openai.ChatRequest,
+    openai.CompletionRequest,
+    openai.ErrorBody,
+    openai_answer.ChatCompletion,
+    openai_answer.TextCompletion,
+    anthropic.MessagesRequest,
+    anthropic.CountRequest,
+    anthropic.TokenCount,
+    anthropic.ErrorBody,
+    anthropic_answer.Message,
+    ModelList,
+    ModelPage,
+    ModelEntry,
+    ModelInfo,
+    Health,
+    Readiness,
+    Contract,
+    Welcome,
+]
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -66,27 +86,20 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": NAME, "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas.components()},
+        "components": {"schemas": schemas.components},
     }
 
 
 class _Schemas:
-    """The types that were referred to, for the document's components."""
+    """References to the types of both dialects, which have some names in common."""
 
     def __init__(self) -> None:
-        self._types: dict[str, type[Struct]] = {}
+        schemas, self.components = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
+        self._references = dict(zip(TYPES, schemas, strict=True))
 
     def of(self, *types: type[Struct]) -> dict[str, Any]:
-        references = []
-        for type_ in types:
-            (schema,), _ = msgspec.json.schema_components([type_], ref_template=REFERENCE)
-            self._types[schema["$ref"]] = type_
-            references.append(schema)
+        references = [self._references[type_] for type_ in types]
         return references[0] if len(references) == 1 else {"anyOf": references}
-
-    def components(self) -> dict[str, Any]:
-        types = self._types.values()
-        return msgspec.json.schema_components(types, ref_template=REFERENCE)[1]
 
 
 def _post(

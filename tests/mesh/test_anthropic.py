@@ -9,6 +9,12 @@ import pytest
 from tests.mesh.asking import chat, message, message_body
 
 
+def text_of(answer: anthropic.types.Message) -> str:
+    (block,) = answer.content
+    assert block.type == "text"
+    return block.text
+
+
 def test_a_message_is_answered_in_the_exact_shape(claude: anthropic.Anthropic) -> None:
     answer = claude.messages.create(**message(max_tokens=8))
 
@@ -25,8 +31,7 @@ def test_both_dialects_say_the_same(claude: anthropic.Anthropic, gpt: openai.Ope
     ours = claude.messages.create(**message())
     theirs = gpt.chat.completions.create(**chat())
 
-    assert ours.content[0].type == "text"
-    assert ours.content[0].text == theirs.choices[0].message.content
+    assert text_of(ours) == theirs.choices[0].message.content
 
 
 def test_a_stream_is_the_vendor_s_sequence_of_events(http: httpx.Client) -> None:
@@ -54,15 +59,14 @@ def test_a_stream_says_what_a_whole_message_says(claude: anthropic.Anthropic) ->
         told = "".join(stream.text_stream)
         streamed = stream.get_final_message()
 
-    assert streamed.content == whole.content
-    assert told == streamed.content[0].text  # type: ignore[union-attr]
+    assert told == text_of(streamed) == text_of(whole)
     assert streamed.usage == whole.usage
     assert (streamed.stop_reason, streamed.model) == (whole.stop_reason, whole.model)
 
 
 def test_the_first_event_has_the_prompt_s_true_size(claude: anthropic.Anthropic) -> None:
     claude.messages.create(**message())
-    *_, usage = [claude.messages.create(**message(max_tokens=3)).usage]
+    usage = claude.messages.create(**message(max_tokens=3)).usage
     events = list(claude.messages.create(**message(max_tokens=3), stream=True))
 
     start = events[0]
@@ -78,7 +82,8 @@ async def test_the_async_client_reads_the_same(
     async with async_claude.messages.stream(**message()) as stream:
         streamed = await stream.get_final_message()
 
-    assert whole.content == streamed.content == claude.messages.create(**message()).content
+    expected = text_of(claude.messages.create(**message()))
+    assert text_of(whole) == text_of(streamed) == expected
 
 
 def test_tokens_are_counted_as_they_are_used(claude: anthropic.Anthropic) -> None:

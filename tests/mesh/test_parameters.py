@@ -73,7 +73,7 @@ def test_anthropic_s_clients_learn_which_stop_was_met(
     answer = claude.messages.create(**message(max_tokens=60, stop_sequences=["\u2603", stop]))
 
     assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", stop)
-    assert answer.content[0].text == before  # type: ignore[union-attr]
+    assert [block.text for block in answer.content if block.type == "text"] == [before]
 
 
 def test_a_seed_gives_the_same_answer_again(gpt: openai.OpenAI) -> None:
