@@ -238,7 +238,10 @@ class TokenSource:
         return stream
 
     def close(self, stream: TokenStream) -> None:
-        self._streams.pop(stream.request.encode(), None)
+        """Hear no more of it; a later stream of the same request goes on."""
+        request = stream.request.encode()
+        if self._streams.get(request) is stream:
+            del self._streams[request]
 
     def __len__(self) -> int:
         return len(self._streams)

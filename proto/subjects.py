@@ -5,6 +5,7 @@ is filled in by ``at``. Bodies on ``mesh`` are msgpack, on ``telemetry`` JSON.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ _JSON = msgspec.json.Encoder()
 _FORBIDDEN = frozenset(".*> \t\r\n")
 
 
+@lru_cache(maxsize=1024)
 def _fill(pattern: str, tokens: tuple[str, ...]) -> str:
     parts = pattern.split("*")
     if len(parts) != len(tokens) + 1:

@@ -4,8 +4,10 @@ import asyncio
 import gc
 import logging
 import os
+import select
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +108,14 @@ def hold_lifeline() -> None:
     """
     lifeline = os.environ.get("ODYSSAI_LIFELINE_FD")
     if lifeline:
-        asyncio.get_running_loop().add_reader(int(lifeline), os._exit, os.EX_OK)
+        threading.Thread(target=_end_with, args=(int(lifeline),), daemon=True).start()
+
+
+def _end_with(lifeline: int) -> None:
+    # No business of the event loop: libuv makes what it watches non-blocking, which all holders
+    # of the pipe share, and the leash of a restarted bus server would read an end at once.
+    select.select([lifeline], [], [])
+    os._exit(os.EX_OK)
 
 
 async def present(host: Host) -> None:

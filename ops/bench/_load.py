@@ -17,7 +17,7 @@ HEAD_CHARS = 16
 CONNECTING = 64
 """More connections at once overflow the short accept queues of other servers."""
 _CONTENT = b'"content":'
-_STATUS = re.compile(rb"HTTP/1\.\d (\d+)")
+_STATUS = re.compile(rb"HTTP/1\.\d (\d\d\d)")
 _DONE = b"data: [DONE]"
 _USAGE = re.compile(rb'"usage": ?(\{.*)')
 _QUOTE, _SPACE = ord('"'), ord(" ")

@@ -44,5 +44,13 @@ def prompt(mark: str, words: int) -> list[Message]:
     ]
 
 
+def brief(mark: str) -> list[Message]:
+    """The shortest such question, where decoding is measured: prompts are dear without Metal."""
+    return [
+        {"role": "system", "content": mark},
+        {"role": "user", "content": "Tell a long story."},
+    ]
+
+
 def text(mark: str, words: int) -> str:
     return " ".join(random.Random(mark).choices(_FREQUENT.split(), k=words))

@@ -19,12 +19,12 @@ import uvloop
 from ops.bench._children import Running, running
 from ops.bench._load import Server, rate
 from ops.bench._mesh import mesh
-from ops.bench._models import BUNDLED, Message, prompt, tiny
+from ops.bench._models import BUNDLED, Message, brief, tiny
 from ops.bench._report import Report, paired, parser, say
 
 AIM = 0.95
-WORDS = 8
-"""Of a prompt. Decoding is what is measured, and prompts are dear on this side of Metal."""
+WARMING = 4
+"""Tokens of a first, unmeasured turn."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Extent:
 
 
 TINY = Extent(7, {1: 256, 4: 256, 16: 256})
-SMOL = Extent(3, {1: 32, 4: 24, 16: 16})
+SMOL = Extent(3, {1: 24, 4: 24, 16: 20})
 QUICK = Extent(1, {1: 8, 4: 8})
 
 
@@ -66,12 +66,12 @@ async def measure(report: Report, name: str, model: str, extent: Extent, aim: fl
         for streams, tokens in extent.tokens.items():
             ours, theirs = [], []
             for turn in range(-1, extent.rounds):
-                prompts = [prompt(f"{turn}-{streams}-{i}", WORDS) for i in range(streams)]
-                questions = [server.question(each, tokens) for each in prompts]
+                prompts = [brief(f"{turn}-{streams}-{i}") for i in range(streams)]
+                wanted = tokens if turn >= 0 else WARMING
+                questions = [server.question(each, wanted) for each in prompts]
                 ours.append(rate(await server.ask_all(questions)))
-                theirs.append(await bare.rate(prompts, tokens))
+                theirs.append(await bare.rate(prompts, wanted))
                 say(f"engine: {name} × {streams}: {ours[-1]:.1f} against {theirs[-1]:.1f} tok/s")
-            # The first turn warms both up.
             _tell(report, f"{name} × {streams}", server, ours[1:], theirs[1:], aim)
 
 

@@ -5,16 +5,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 from bus.fleet import Fleet
 from proto.ids import GatewayId
-from services.gateway.dispatch import Mesh
 from services.gateway.exchange import Exchange
+from services.gateway.mesh import Mesh
 from services.gateway.settings import Settings
+from services.gateway.watch import Watch
 
 
 class Gateway:
-    def __init__(self, id: GatewayId, settings: Settings, mesh: Mesh) -> None:
+    def __init__(self, id: GatewayId, settings: Settings, mesh: Mesh, watch: Watch) -> None:
         self.id = id
         self.settings = settings
         self.mesh = mesh
+        self.watch = watch
         self.open: set[Exchange] = set()
         """Requests that are being served."""
         self.served = 0

@@ -15,9 +15,10 @@ from proto.ids import RequestId, SessionId
 from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
 from services.gateway import relay
-from services.gateway.dispatch import Generation, size
+from services.gateway.dispatch import Generation
 from services.gateway.exchange import EVENT_STREAM, JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
+from services.gateway.mesh import size
 from services.gateway.models import fingerprint
 from services.gateway.record import Record
 from services.gateway.wire import About, Wire
@@ -59,7 +60,7 @@ async def _serve(gateway: Gateway, wire: Wire, exchange: Exchange, record: Recor
     async with exchange:
         with _deadline(exchange) as expires_s:
             generations = [
-                gateway.mesh.generation(
+                gateway.watch.generation(
                     asked.generate(choice, _name(exchange, choice, asked), gateway.id, expires_s)
                 )
                 for choice in range(asked.choices)

@@ -14,10 +14,11 @@ from proto.ids import GatewayId
 from proto.presence import GatewayBeat, Gone
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.app import application
-from services.gateway.dispatch import Mesh
 from services.gateway.gateway import Gateway
+from services.gateway.mesh import Mesh
 from services.gateway.server import HttpServer, listen
 from services.gateway.settings import Settings
+from services.gateway.watch import Watch
 from services.host import Host
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,10 @@ async def serve(host: Host) -> None:
     await fleet.follow(host.bus)
     async with TokenSource.connect(host.bus, GatewayId(host.id)) as source:
         mesh = Mesh(host.bus, source, fleet)
-        await mesh.follow()
+        watch = Watch(mesh)
+        await watch.follow()
         await host.bus.settled()
-        gateway = Gateway(GatewayId(host.id), settings, mesh)
+        gateway = Gateway(GatewayId(host.id), settings, mesh, watch)
         server = HttpServer(application(gateway), settings.drain_s)
         # Nothing built so far is ever garbage; looking through it took 4 % of a token's time.
         gc.collect()
@@ -41,7 +43,7 @@ async def serve(host: Host) -> None:
         gc.set_threshold(10_000, 20, 20)
         async with asyncio.TaskGroup() as tasks:
             living = [
-                tasks.create_task(mesh.watch()),
+                tasks.create_task(watch.run()),
                 tasks.create_task(_present(host, gateway, _url(settings.host, listener))),
             ]
             serving = tasks.create_task(server.serve([listener]))

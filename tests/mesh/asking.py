@@ -111,8 +111,9 @@ class Reader:
             return await self._task
 
     async def leave(self) -> None:
+        """Whatever became of it."""
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, openai.APIError, httpx.HTTPError):
             await self._task
 
 

@@ -37,6 +37,7 @@ def start_mesh(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> It
 
     yield start
     for mesh in started:
+        print(mesh.said.text, mesh.logs())
         mesh.end()
 
 

@@ -11,6 +11,8 @@ from nats.aio.msg import Msg
 
 Told = dict[str, Any]
 
+BLANK = {"running": 0, "queued": 0, "generated_tokens": 0, "queued_tokens": 0}
+
 
 class Telemetry:
     """Every message under ``telemetry.>`` since it began to listen."""
@@ -67,20 +69,27 @@ class Telemetry:
         self, is_wanted: Callable[[Told], bool], *, since: int = 0, within_s: float = 8.0
     ) -> Told:
         """A heartbeat of an engine. What is zero is left out on the wire and filled in here."""
-        blank = {"running": 0, "queued": 0, "generated_tokens": 0, "queued_tokens": 0}
-        told = await self.until("engine", lambda t: is_wanted(blank | t), since, within_s)
-        return blank | told
+        told = await self.until("engine", lambda t: is_wanted(BLANK | t), since, within_s)
+        return BLANK | told
 
-    async def idle(self, *, within_s: float = 4.0) -> Told:
-        """From now on: the engine says that it has nothing to do, and a beat later still nothing.
+    async def idle(self, *, within_s: float = 5.0) -> dict[str, Told]:
+        """From now on: every engine says twice that it has nothing to do, and makes no token.
 
-        The second of the two beats; no token may have been made in between.
+        The last heartbeat of each.
         """
+        since, names = self.now, {told["engine"] for told in self._beats(0)}
+        quiet: dict[str, Told] = {}
 
-        def is_idle(beat: Told) -> bool:
-            return not beat["running"] and not beat["queued"] and beat.get("state") == "ready"
+        def is_quiet(last: Told) -> bool:
+            told = [beat for beat in self._beats(since) if beat["engine"] == last["engine"]][-2:]
+            if len(told) == 2 and not any(b["running"] or b["queued"] for b in told):
+                made = {beat["generated_tokens"] for beat in told}
+                assert len(made) == 1, f"{last['engine']} generates for nobody"
+                quiet[last["engine"]] = last
+            return quiet.keys() >= names | {last["engine"]}
 
-        first = await self.engine(is_idle, since=self.now, within_s=within_s)
-        second = await self.engine(is_idle, since=self.now, within_s=within_s)
-        assert second["generated_tokens"] == first["generated_tokens"], "it generates for nobody"
-        return second
+        await self.engine(is_quiet, since=since, within_s=within_s)
+        return quiet
+
+    def _beats(self, since: int) -> list[Told]:
+        return [BLANK | t for s, t in self.heard[since:] if s.startswith("telemetry.engine.")]

@@ -38,8 +38,7 @@ class Conversation:
         return in_common(self.prompt, self.held)
 
     def hear(self, answer: str) -> None:
-        # The answer's last token was never read: nothing came after it.
-        self.held = self.prompt + self._tokens.of(answer)[:-1]
+        self.held = self.prompt + self._tokens.of(answer)
         self.turns += [
             {"role": "assistant", "content": answer},
             {"role": "user", "content": f"and {len(self.turns)}?"},

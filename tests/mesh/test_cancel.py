@@ -11,27 +11,8 @@ import pytest
 from proto.ids import fresh
 from tests.mesh.asking import LONG, chat, message_body, slow_prompt, text
 from tests.mesh.house import Mesh
+from tests.mesh.sockets import Socket
 from tests.mesh.telemetry import Telemetry
-
-
-async def send(
-    mesh: Mesh, path: str, body: dict[str, Any], **headers: str
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A request on a socket of its own, for a client that may leave at any moment."""
-    content = json.dumps(body).encode()
-    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    reader, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
-    writer.write(
-        f"POST {path} HTTP/1.1\r\nHost: mesh\r\nContent-Type: application/json\r\n"
-        f"{named}Content-Length: {len(content)}\r\n\r\n".encode() + content
-    )
-    await writer.drain()
-    return reader, writer
-
-
-async def hang_up(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    await writer.wait_closed()
 
 
 def busy(beat: dict[str, Any]) -> bool:
@@ -46,57 +27,56 @@ def unheard(**asked: Any) -> dict[str, Any]:
 async def test_a_stream_that_is_left_stops(mesh: Mesh, telemetry: Telemetry, path: str) -> None:
     body = message_body if "messages" in path else chat
     asked = body(content=f"{fresh()}?", max_tokens=LONG, stream=True)
-    reader, writer = await send(mesh, path, asked)
-    await reader.readuntil(b"delta")
-    await telemetry.engine(busy, since=telemetry.now)
+    async with Socket.send(mesh, path, asked) as client:
+        await client.read_until(b"delta")
+        before = await telemetry.engine(busy, since=telemetry.now)
 
-    await hang_up(writer)
+        await client.leave()
 
-    event = await telemetry.until("request", lambda told: told["status"] == "cancelled")
-    idle = await telemetry.idle()
+        event = await telemetry.until("request", lambda told: told["status"] == "cancelled")
+        idle = await telemetry.idle()
     assert event["endpoint"] == path
-    assert idle["generated_tokens"] < LONG
+    assert idle[before["engine"]]["generated_tokens"] < before["generated_tokens"] + LONG / 2
 
 
 async def test_a_waiting_client_that_leaves_stops_its_answer(
     mesh: Mesh, telemetry: Telemetry
 ) -> None:
-    _, writer = await send(mesh, "/v1/chat/completions", unheard())
-    await telemetry.engine(busy, since=telemetry.now)
+    async with Socket.send(mesh, "/v1/chat/completions", unheard()) as client:
+        await telemetry.engine(busy, since=telemetry.now)
 
-    await hang_up(writer)
+        await client.leave()
 
-    await telemetry.until("request", lambda told: told["status"] == "cancelled")
-    await telemetry.idle()
+        await telemetry.until("request", lambda told: told["status"] == "cancelled")
+        await telemetry.idle()
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_long_prompt_is_not_read_for_nobody(
     mesh: Mesh, telemetry: Telemetry, stream: bool
 ) -> None:
-    prompt = slow_prompt(30_000 + stream)
-    reader, writer = await send(
-        mesh, "/v1/completions", text(model="roomy", prompt=prompt, stream=stream)
-    )
-    if stream:
-        await reader.readuntil(b": prefill")
-    await telemetry.engine(lambda beat: beat["queued_tokens"] > 0, since=telemetry.now)
+    asked = text(model="roomy", prompt=slow_prompt(30_000 + stream), stream=stream)
+    async with Socket.send(mesh, "/v1/completions", asked) as client:
+        if stream:
+            await client.read_until(b": prefill")
+        reading = await telemetry.engine(lambda b: b["queued_tokens"] > 0, since=telemetry.now)
 
-    await hang_up(writer)
+        await client.leave()
 
-    await telemetry.until("request", lambda told: told["status"] == "cancelled")
-    idle = await telemetry.idle()
-    assert idle["queued_tokens"] == 0
+        await telemetry.until("request", lambda told: told["status"] == "cancelled")
+        idle = await telemetry.idle()
+    assert idle[reading["engine"]]["queued_tokens"] == 0
 
 
 async def test_all_choices_of_a_request_stop_together(mesh: Mesh, telemetry: Telemetry) -> None:
-    reader, writer = await send(mesh, "/v1/chat/completions", unheard(n=4, stream=True))
-    await reader.readuntil(b"delta")
-    await telemetry.engine(lambda beat: beat["running"] == 4, since=telemetry.now)
+    asked = unheard(n=4, stream=True)
+    async with Socket.send(mesh, "/v1/chat/completions", asked) as client:
+        await client.read_until(b"delta")
+        await telemetry.engine(lambda beat: beat["running"] == 4, since=telemetry.now)
 
-    await hang_up(writer)
+        await client.leave()
 
-    await telemetry.idle()
+        await telemetry.idle()
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
@@ -124,21 +104,23 @@ async def test_a_deadline_is_a_504_and_frees_the_slot(
     await telemetry.idle()
 
 
-async def test_a_deadline_ends_a_stream_with_an_error(mesh: Mesh, telemetry: Telemetry) -> None:
-    reader, writer = await send(
-        mesh, "/v1/chat/completions", unheard(stream=True), X_Request_Timeout="0.6"
+async def test_a_deadline_ends_a_stream_with_an_error(
+    http: httpx.Client, telemetry: Telemetry
+) -> None:
+    answer = await asyncio.to_thread(
+        http.post,
+        "/v1/chat/completions",
+        json=unheard(stream=True),
+        headers={"X-Request-Timeout": "0.6"},
     )
-    async with asyncio.timeout(10):
-        tail = await reader.readuntil(b'"code":"deadline_exceeded"')
-        rest = await reader.readuntil(b"0\r\n\r\n")
 
-    assert b"data: " in tail
-    assert b"[DONE]" not in rest
-    await hang_up(writer)
+    last = answer.text.rstrip().splitlines()[-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "deadline_exceeded"
+    assert "[DONE]" not in answer.text
     await telemetry.idle()
 
 
-async def test_a_deadline_that_is_kept_changes_nothing(mesh: Mesh, http: httpx.Client) -> None:
+def test_a_deadline_that_is_kept_changes_nothing(http: httpx.Client) -> None:
     answer = http.post("/v1/chat/completions", json=chat(), headers={"X-Request-Timeout": "30"})
 
     assert answer.status_code == 200

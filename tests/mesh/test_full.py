@@ -12,7 +12,7 @@ from tests.mesh.asking import LONG, Reader, async_gpt_of, chat, message, message
 from tests.mesh.conftest import OwnMesh
 from tests.mesh.house import Mesh
 from tests.mesh.telemetry import Telemetry
-from tests.mesh.test_cancel import hang_up, send
+from tests.mesh.sockets import Socket
 
 CHAT = "/v1/chat/completions"
 
@@ -40,11 +40,10 @@ async def full(
 ) -> AsyncIterator[Reader]:
     """The one who is served; another waits behind."""
     served = await Reader(client, content="First of all", max_tokens=LONG).until_under_way()
-    _, waiting = await send(narrow, CHAT, chat(content="Second", max_tokens=3))
-    await heard.engine(lambda beat: beat["queued"] == 1, since=heard.now)
-    yield served
-    await served.leave()
-    await hang_up(waiting)
+    async with Socket.send(narrow, CHAT, chat(content="Second", max_tokens=3)):
+        await heard.engine(lambda beat: beat["queued"] == 1, since=heard.now)
+        yield served
+        await served.leave()
     await heard.idle()
 
 
@@ -79,12 +78,12 @@ async def test_who_leaves_the_queue_makes_room(
     narrow: Mesh, heard: Telemetry, client: openai.AsyncOpenAI
 ) -> None:
     served = await Reader(client, content="Take your time", max_tokens=LONG).until_under_way()
-    _, waiting = await send(narrow, CHAT, chat(content="Behind it"))
-    await heard.engine(lambda beat: beat["queued"] == 1, since=heard.now)
+    async with Socket.send(narrow, CHAT, chat(content="Behind it")) as waiting:
+        await heard.engine(lambda beat: beat["queued"] == 1, since=heard.now)
 
-    await hang_up(waiting)
+        await waiting.leave()
 
-    free = await heard.engine(lambda beat: not beat["queued"], since=heard.now, within_s=3)
+        free = await heard.engine(lambda beat: not beat["queued"], since=heard.now, within_s=3)
     assert free["running"] == 1
     assert not served.is_over
     await served.leave()

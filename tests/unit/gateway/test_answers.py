@@ -5,7 +5,9 @@ import asyncio
 import anthropic as anthropic_sdk
 import openai as openai_sdk
 
-from proto.inference import Chat, Tokens
+from proto.inference import Candidate, Chat, Schedule, Scheduled, Tokens
+from proto.prefix import prefix_hashes
+from proto.subjects import SCHEDULE
 from tests.unit.gateway.scripted import ALIAS, MODEL
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -52,6 +54,24 @@ async def test_the_engine_is_asked_what_the_client_asked(openai, scripted):
     assert (asked.max_tokens, asked.stop, asked.logprobs) == (7, ("x",), 0)
     assert (asked.sampling.temperature, asked.sampling.seed, asked.sampling.top_k) == (0.5, 3, 5)
     assert asked.session == "header"
+
+
+async def test_the_scheduler_decides_and_never_sees_the_prompt(openai, scripted, bus):
+    heard = []
+
+    async def schedule(question: Schedule) -> Scheduled:
+        heard.append(question)
+        return Scheduled(candidates=(Candidate(engine=scripted.id, boot=scripted.boot),))
+
+    await bus.answer(SCHEDULE, schedule)
+    await bus.settled()
+    messages = [{"role": "system", "content": "Secret"}, *HI]
+    await openai.chat.completions.create(model=MODEL, messages=messages, prompt_cache_key="k")
+    (question,) = heard
+
+    assert (question.model, question.session, question.prompt_bytes) == (MODEL, "k", 8)
+    assert question.prefix == prefix_hashes(scripted.asked[0].prompt)
+    assert b"Secret" not in SCHEDULE.encode(question)
 
 
 async def test_several_choices_are_as_many_generations(openai, scripted):

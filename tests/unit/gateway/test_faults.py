@@ -7,9 +7,10 @@ import httpx
 import openai as openai_sdk
 import pytest
 
+from bus import stream as streams
 from proto.errors import Code, MeshError
 from proto.frames import Failed, Progress
-from services.gateway import dispatch, generate
+from services.gateway import dispatch, generate, watch
 from tests.unit.gateway.scripted import ALIAS, MODEL, deltas, end, full, hello, silence
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -100,6 +101,7 @@ async def test_an_engine_lost_while_it_is_asked_is_replaced_at_once(http, script
 
     async def never():
         await scripted.die()
+        await scripted.die()  # Its agent and the health service both saw it.
         await asyncio.Event().wait()
 
     scripted.before_accepting = never
@@ -108,8 +110,29 @@ async def test_an_engine_lost_while_it_is_asked_is_replaced_at_once(http, script
     assert answer.headers["x-odyssai-engine"] == other.id
 
 
+async def test_an_engine_may_take_its_time_to_accept(http, scripted, monkeypatch):
+    monkeypatch.setattr(streams, "SILENCE_S", 0.0)
+    scripted.before_accepting = lambda: asyncio.sleep(0.4)  # Longer than streams are looked at.
+
+    answer = await http.post("/v1/chat/completions", json=CHAT)
+
+    assert answer.status_code == 200
+    assert len(scripted.asked) == 1
+
+
+async def test_an_engine_taken_for_lost_is_told_to_stop(http, scripted, other):
+    await both_heard(http, scripted, other)
+    scripted.script = silence
+    asking = asyncio.create_task(http.post("/v1/chat/completions", json=CHAT))
+    await scripted.was_asked.wait()
+    await scripted.die()
+
+    assert (await asking).headers["x-odyssai-engine"] == other.id
+    assert await asyncio.wait_for(scripted.cancelled.get(), 2) == scripted.asked[0].request
+
+
 async def test_an_engine_that_falls_silent_is_noticed(http, scripted, other, monkeypatch):
-    monkeypatch.setattr(dispatch, "SILENCE_S", 0.0)
+    monkeypatch.setattr(watch, "SILENCE_S", 0.0)
     await both_heard(http, scripted, other)
     scripted.script = silence
     asking = asyncio.create_task(http.post("/v1/chat/completions", json=CHAT))
@@ -165,7 +188,7 @@ async def test_an_unknown_model_is_a_404_that_lists_what_there_is(openai, anthro
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
-async def test_a_model_that_recovers_is_waited_for(http, scripted, monkeypatch):
+async def test_a_model_that_recovers_is_waited_for(http, scripted):
     await scripted.say(state="loading")
     asking = asyncio.create_task(http.post("/v1/chat/completions", json=CHAT))
     await scripted.say(state="loading")

@@ -1,0 +1,106 @@
+"""What the gateway asks the mesh: where to go, and how many tokens something is."""
+
+import asyncio
+import logging
+import time
+
+from bus.connection import Bus
+from bus.errors import BusError, NoAnswer, NobodyThere, TooLarge
+from bus.fleet import Fleet
+from bus.stream import TokenSource
+from proto.errors import Code, MeshError
+from proto.inference import Candidate, Chat, Counted, CountTokens, Prompt, Schedule, Text
+from proto.subjects import COUNT_TOKENS, SCHEDULE
+from services.gateway.placing import pick
+
+log = logging.getLogger(__name__)
+
+SCHEDULE_S = 1.0
+"""How long a scheduler may think before another one is asked."""
+ACCEPT_S = 10.0
+"""An engine tokenises the prompt before it answers, which takes seconds for a very long one."""
+PATIENCE_S = 10.0
+"""How long a request waits for an engine that is known but not there: one restart."""
+POLL_S = 0.2
+
+LOST = (Code.ENGINE_LOST, Code.NO_ENGINE, Code.BUS_UNAVAILABLE)
+"""What may be better in a moment, or elsewhere."""
+
+
+class Mesh:
+    """The bus, the streams and the fleet, as all requests of this process share them."""
+
+    def __init__(self, bus: Bus, source: TokenSource, fleet: Fleet) -> None:
+        self.bus = bus
+        self.source = source
+        self.fleet = fleet
+
+    async def count(self, question: CountTokens) -> Counted:
+        """Raises MeshError."""
+        schedule = Schedule(model=question.model, prompt_bytes=size(question.prompt))
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return await self._count_at(await self.candidates(schedule), question)
+            except MeshError as error:
+                if error.code not in LOST or time.monotonic() > end:
+                    raise
+            await asyncio.sleep(POLL_S)
+
+    async def _count_at(self, candidates: tuple[Candidate, ...], question: CountTokens) -> Counted:
+        for candidate in candidates:
+            try:
+                return await self.bus.ask(
+                    COUNT_TOKENS, question, candidate.engine, timeout_s=ACCEPT_S
+                )
+            except TooLarge as error:
+                raise too_large(error) from error
+            except BusError as error:
+                log.info("engine %s did not count: %s", candidate.engine, error)
+        raise all_refused([])
+
+    async def candidates(self, question: Schedule) -> tuple[Candidate, ...]:
+        """Engines to try, best first. Raises MeshError when there is none."""
+        for _ in range(2):
+            try:
+                return (await self.bus.ask(SCHEDULE, question, timeout_s=SCHEDULE_S)).candidates
+            except NoAnswer:
+                continue
+            except NobodyThere:
+                break
+            except BusError as error:
+                raise _unreachable(error) from error
+        return pick(question, self.fleet)
+
+
+def size(prompt: Prompt) -> int:
+    """Characters, a token id counting as four."""
+    if isinstance(prompt, Chat):
+        return sum(len(turn.content) for turn in prompt.turns)
+    return len(prompt.text) if isinstance(prompt, Text) else 4 * len(prompt.ids)
+
+
+def all_refused(refusals: list[MeshError]) -> MeshError:
+    """What to say when no candidate would: that all are full, if any is."""
+    full = [error for error in refusals if error.code is Code.QUEUE_FULL]
+    if full:
+        waits = [error.retry_after_s for error in full if error.retry_after_s is not None]
+        return MeshError(
+            Code.QUEUE_FULL,
+            "Every engine that has this model is full. Try again in a moment.",
+            retry_after_s=min(waits, default=1.0),
+        )
+    return MeshError(
+        Code.NO_ENGINE, "No engine of this model answers at this moment. Try again.",
+        retry_after_s=1.0,
+    )  # fmt: skip
+
+
+def too_large(error: TooLarge) -> MeshError:
+    return MeshError(Code.TOO_LARGE, f"The prompt is too large: {error}; shorten it.")
+
+
+def _unreachable(error: BusError) -> MeshError:
+    return MeshError(
+        Code.BUS_UNAVAILABLE, f"The mesh cannot be reached: {error}. Try again.", retry_after_s=1.0
+    )

@@ -1,0 +1,184 @@
+"""Something is killed or stopped; what need not notice does not, and the rest comes back."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from tests.mesh.asking import Reader, async_gpt_of, chat, greedy_text
+from tests.mesh.conftest import OwnMesh
+from tests.mesh.house import NODE, Command, Mesh, soon, until
+from tests.mesh.telemetry import Telemetry
+
+SPAN = 1500
+"""Tokens of an answer that takes longer than a service's restart is begun."""
+OUT_OF_ROTATION_S = 3.0
+
+
+@pytest.fixture(scope="module")
+def breakable(start_mesh: OwnMesh) -> Mesh:
+    return start_mesh()
+
+
+@pytest.fixture
+async def client(breakable: Mesh) -> AsyncIterator[openai.AsyncOpenAI]:
+    """It sees a mesh in which nothing is missing."""
+    await soon(breakable.is_whole, 20, "all services")
+    await soon(lambda: "tiny" in breakable.models(), 20, "the model")
+    async with async_gpt_of(breakable) as client:
+        yield client
+
+
+@pytest.fixture
+async def heard(breakable: Mesh) -> AsyncIterator[Telemetry]:
+    async with Telemetry.listen(breakable.access.url("ops")) as heard:
+        yield heard
+
+
+async def replaced(mesh: Mesh, name: str, dead: psutil.Process) -> psutil.Process:
+    await soon(lambda: mesh.pids(name) - {dead.pid}, 15, f"a new {name}")
+    return mesh.process_of(name)
+
+
+@pytest.mark.parametrize("victim", ["scheduler", "health", "cloud", "nats-server", "runner"])
+async def test_a_running_stream_does_not_notice(
+    breakable: Mesh, client: openai.AsyncOpenAI, victim: str
+) -> None:
+    expected = await greedy_text(client, max_tokens=SPAN)
+    reader = await Reader(client, max_tokens=SPAN).until_under_way()
+    engine, dying = breakable.process_of("engine"), breakable.process_of(victim)
+
+    dying.kill()
+    await replaced(breakable, victim, dying)
+
+    streamed = await reader.whole()
+    assert streamed.text == expected
+    assert streamed.finish == "length"
+    assert await greedy_text(client)
+    assert breakable.process_of("engine") == engine
+
+
+async def test_without_a_scheduler_requests_are_served_at_once(
+    breakable: Mesh, client: openai.AsyncOpenAI
+) -> None:
+    dying = breakable.process_of("scheduler")
+    dying.kill()
+
+    assert await greedy_text(client)
+
+    await replaced(breakable, "scheduler", dying)
+
+
+async def test_an_engine_is_adopted_by_its_new_agent(
+    breakable: Mesh, client: openai.AsyncOpenAI, heard: Telemetry
+) -> None:
+    engine, agent = breakable.process_of("engine"), breakable.process_of("runner")
+
+    agent.kill()
+    await heard.until("event", lambda event: event["phase"] == "adopted", within_s=15)
+
+    assert breakable.process_of("engine") == engine
+    # Who adopts cares: the adopted engine is started again when it dies.
+    since = heard.now
+    engine.kill()
+    await heard.until("event", lambda event: event["phase"] == "ready", since, within_s=20)
+    assert await greedy_text(client)
+
+
+async def test_a_killed_engine_ends_its_stream_with_an_error_and_returns(
+    breakable: Mesh, client: openai.AsyncOpenAI
+) -> None:
+    reader = await Reader(client, max_tokens=SPAN).until_under_way()
+    engine = breakable.process_of("engine")
+    killed = time.monotonic()
+
+    engine.kill()
+
+    with pytest.raises(openai.APIError, match="lost"):
+        await reader.whole(within_s=5)
+    assert time.monotonic() - killed < 3.0
+    # Who asks now waits for the next life of the engine.
+    assert await greedy_text(client.with_options(max_retries=3))
+    assert breakable.pids("engine") != {engine.pid}
+
+
+async def test_who_has_seen_nothing_yet_gets_a_whole_answer_from_the_next_engine(
+    breakable: Mesh, client: openai.AsyncOpenAI, heard: Telemetry
+) -> None:
+    expected = await greedy_text(client, max_tokens=SPAN)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(greedy_text(client, max_tokens=SPAN))
+        await heard.engine(lambda beat: beat["running"] == 1, since=heard.now)
+        breakable.process_of("engine").kill()
+
+    assert waiting.result() == expected
+
+
+async def test_a_killed_gateway_returns_and_its_requests_are_cancelled(
+    breakable: Mesh, client: openai.AsyncOpenAI, heard: Telemetry
+) -> None:
+    reader = await Reader(client, max_tokens=8000).until_under_way()
+    await heard.engine(lambda beat: beat["running"] == 1, since=heard.now)
+
+    dying = breakable.process_of("gateway")
+    dying.kill()
+
+    with pytest.raises((openai.APIError, httpx.HTTPError)):
+        await reader.whole(within_s=5)
+    await replaced(breakable, "gateway", dying)
+    await soon(lambda: "tiny" in breakable.models(), 15, "the gateway")
+    assert await greedy_text(client)
+    await heard.idle(within_s=8)
+
+
+@pytest.fixture
+def second_node(
+    breakable: Mesh, tiny_model: Path, tmp_path: Path
+) -> Iterator[Command]:
+    """A machine that joins with the same model."""
+    joined = Command(
+        "runner", "--node", "b", "--home", str(tmp_path / "home"), "--model", str(tiny_model),
+        told={"ODYSSAI_NATS": breakable.access.url("mesh")},
+    )  # fmt: skip
+    yield joined
+    joined.end()
+
+
+def engines_of(mesh: Mesh) -> set[str]:
+    answer = httpx.get(f"{mesh.url}/v1/models/tiny", timeout=5, trust_env=False).json()
+    return set(answer["x_odyssai"]["engines"]) if "x_odyssai" in answer else set()
+
+
+def test_a_stopped_engine_is_out_of_rotation_in_time_and_replaced(
+    breakable: Mesh, second_node: Command
+) -> None:
+    until(breakable.is_whole, 20)
+    until(lambda: len(engines_of(breakable)) == 2, 20, "two engines")
+    stuck = breakable.process_of("engine")
+    with httpx.Client(base_url=breakable.url, timeout=20, trust_env=False) as http:
+
+        def served_by() -> str:
+            answer = http.post("/v1/chat/completions", json=chat(max_tokens=2))
+            assert answer.status_code == 200, answer.text
+            return answer.headers["x-odyssai-engine"].partition("-")[0]
+
+        until(lambda: served_by() == NODE, 10, "work for both")
+
+        stuck.suspend()
+        at = time.monotonic()
+
+        # Whoever is sent to it meanwhile is answered by the other one.
+        while time.monotonic() - at < OUT_OF_ROTATION_S:
+            assert served_by() == "b"
+        for _ in range(5):
+            began = time.monotonic()
+            assert served_by() == "b"
+            assert time.monotonic() - began < 1.0
+    # Its agent ends it and starts another.
+    until(lambda: breakable.pids("engine") - {stuck.pid}, 25, "another engine")
+    until(lambda: len(engines_of(breakable)) == 2, 15, "two engines again")
