@@ -102,8 +102,7 @@ class Watch:
             stream.take()
             if stream.is_over or not left:
                 del self._abandoned[stream]
-                if self._successor(stream) is None:
-                    self._mesh.source.close(stream)
+                self._mesh.source.close(stream)
             elif now >= at:
                 self._abandoned[stream] = (now + REPEAT_S, left - 1)
                 await self._cancel(stream)
