@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 A = TypeVar("A")
+T = TypeVar("T")
 
 RECONNECT_WAIT_S = 0.05
 """A restarted server is found again within a tenth of a second; the default waits 2 s."""
@@ -82,6 +83,21 @@ async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options:
 
 def _without_secret(url: str) -> str:
     return ",".join(part.rpartition("@")[2] for part in url.split(","))
+
+
+async def _uncaught(reply: Awaitable[T]) -> T:
+    """Await it; a cancellation that came together with the reply counts.
+
+    Python 3.11's ``wait_for``, which nats-py uses, swallows it then
+    (https://github.com/python/cpython/issues/86296): a client that left at that
+    moment would be generated for to the end.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    value = await reply
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return value
 
 
 class Bus:
@@ -166,8 +182,13 @@ class Bus:
         if context is not None:
             headers[tracing.HEADER] = context.header
         try:
-            mail = await self._client.request(
-                question.at(*tokens), question.encode(message), timeout=timeout_s, headers=headers
+            mail = await _uncaught(
+                self._client.request(
+                    question.at(*tokens),
+                    question.encode(message),
+                    timeout=timeout_s,
+                    headers=headers,
+                )
             )
         except nats.errors.NoRespondersError as error:
             raise NobodyThere(question.pattern) from error
@@ -212,7 +233,8 @@ class Bus:
         tracing.begin(headers.get(tracing.HEADER))
         try:
             message = question.decode(mail.data)
-            answer: A | Refused = await reply(message)
+            with tracing.span(question.pattern.rpartition(".")[2]):
+                answer: A | Refused = await reply(message)
         except msgspec.DecodeError as error:
             self.bad_mail += 1
             answer = Refused(code=Code.INVALID_REQUEST.word, message=f"malformed message: {error}")

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
 HEADER = "traceparent"
@@ -58,11 +60,11 @@ def begin(header: str | None = None) -> TraceContext:
     return context
 
 
-def export(service: str) -> None:
+def export(service: str) -> "TracerProvider | None":
     """Send this process's spans to the collector named by the OTEL_* variables, if any."""
     global _tracer
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        return
+        return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -71,26 +73,18 @@ def export(service: str) -> None:
     provider = TracerProvider(resource=Resource.create({"service.name": f"odyssai-{service}"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = provider.get_tracer("odyssai")
+    return provider
 
 
 @contextmanager
-def span(name: str, **attributes: str | int | float) -> Iterator[dict[str, Any]]:
+def span(name: str) -> Iterator[dict[str, Any]]:
     """One span around a request. Yields a dict: what is put there becomes attributes at its end."""
     late: dict[str, Any] = {}
     if _tracer is None:
         yield late
         return
-    from opentelemetry import trace
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-
-    parent = None
-    here = current.get()
-    if here is not None:
-        remote = SpanContext(
-            int(here.trace, 16), int(here.span, 16), True, TraceFlags(int(here.flags, 16))
-        )
-        parent = trace.set_span_in_context(NonRecordingSpan(remote))
-    with _tracer.start_as_current_span(name, context=parent, attributes=attributes) as live:
+    parent = _context_of(current.get())
+    with _tracer.start_as_current_span(name, context=parent) as live:
         mine = live.get_span_context()
         token = current.set(TraceContext(f"{mine.trace_id:032x}", f"{mine.span_id:016x}"))
         try:
@@ -98,3 +92,31 @@ def span(name: str, **attributes: str | int | float) -> Iterator[dict[str, Any]]
         finally:
             current.reset(token)
             live.set_attributes(late)
+
+
+def record(
+    name: str, caller: TraceContext | None, began_s: float, ended_s: float, **attributes: Any
+) -> None:
+    """A span told after the fact, in unix seconds, for work that no single task did."""
+    if _tracer is None:
+        return
+    told = _tracer.start_span(
+        name,
+        context=_context_of(caller),
+        start_time=int(began_s * 1e9),
+        attributes=attributes,
+    )
+    told.end(int(ended_s * 1e9))
+
+
+def _context_of(here: TraceContext | None) -> "Context | None":
+    """The caller's span as OpenTelemetry knows it: the parent of what comes now."""
+    if here is None:
+        return None
+    from opentelemetry import trace
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+    remote = SpanContext(
+        int(here.trace, 16), int(here.span, 16), True, TraceFlags(int(here.flags, 16))
+    )
+    return trace.set_span_in_context(NonRecordingSpan(remote))

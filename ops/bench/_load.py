@@ -14,8 +14,8 @@ from typing import Any, cast
 
 HEAD_CHARS = 16
 """How much of each text is kept: room for a time stamp."""
-CONNECTING = 64
-"""More connections at once overflow the short accept queues of other servers."""
+CONNECTING = 4
+"""Opened at a time: mlx_lm.server's accept queue holds five, and what overflows waits seconds."""
 _CONTENT = b'"content":'
 _STATUS = re.compile(rb"HTTP/1\.\d (\d\d\d)")
 _DONE = b"data: [DONE]"

@@ -32,9 +32,11 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
     record = Record(exchange.id, wire)
     record.trace = tracing.begin(exchange.header(b"traceparent")).trace
     try:
-        with tracing.span("generate", endpoint=wire.endpoint) as late:
-            await _serve(gateway, wire, exchange, record)
-            late["engine"] = record.engine or ""
+        with tracing.span(f"{wire.dialect} {wire.endpoint}") as late:
+            try:
+                await _serve(gateway, wire, exchange, record)
+            finally:
+                late |= record.attributes()
     except ClientLeft:
         record.status = "cancelled"
         raise

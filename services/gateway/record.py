@@ -45,6 +45,19 @@ class Record:
     def end(self, choice: int, end: End) -> None:
         self._ends[choice] = end
 
+    def attributes(self) -> dict[str, str | int]:
+        """In the words of OpenTelemetry's conventions for generative AI."""
+        usages = [end.usage for end in self._ends.values()]
+        return {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "mlx",
+            "gen_ai.request.model": self.model,
+            "gen_ai.usage.input_tokens": sum(usage.prompt_tokens for usage in usages),
+            "gen_ai.usage.output_tokens": sum(usage.completion_tokens for usage in usages),
+            "odyssai.engine": self.engine or "",
+            "odyssai.request": self.request,
+        }
+
     def event(self, gateway: GatewayId) -> RequestEvent:
         ends = self._ends.values()
         first = min(self._ends, default=0)

@@ -135,3 +135,22 @@ async def test_the_trace_of_the_asker_reaches_the_answerer(bus: Bus) -> None:
     await bus.ask(COUNT_TOKENS, QUESTION, engine)
 
     assert seen == [mine.trace] == ["4bf92f3577b34da6a3ce929d0e0e4736"]
+
+
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(bus: Bus) -> None:
+    """wait_for of Python 3.11 would swallow it."""
+    engine = fresh()
+
+    async def count(_: CountTokens) -> Counted:
+        return Counted(tokens=0)
+
+    await bus.answer(COUNT_TOKENS, count, engine)
+    await bus.settled()
+    asking = asyncio.create_task(bus.ask(COUNT_TOKENS, QUESTION, engine))
+    inbox = bus._client._resp_map
+    while not inbox:
+        await asyncio.sleep(0)
+    next(iter(inbox.values())).add_done_callback(lambda _: asking.cancel())
+
+    with pytest.raises(asyncio.CancelledError):
+        await asking

@@ -37,13 +37,12 @@ def start_mesh(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> It
 
     yield start
     for mesh in started:
-        print(mesh.said.text, mesh.logs())
         mesh.end()
 
 
 @pytest.fixture
 async def telemetry(mesh: Mesh) -> AsyncIterator[Telemetry]:
-    async with Telemetry.listen(mesh.access.url("ops")) as telemetry:
+    async with Telemetry.listen(mesh.access.url("ops"), engines=2) as telemetry:
         yield telemetry
 
 

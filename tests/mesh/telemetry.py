@@ -17,14 +17,16 @@ BLANK = {"running": 0, "queued": 0, "generated_tokens": 0, "queued_tokens": 0}
 class Telemetry:
     """Every message under ``telemetry.>`` since it began to listen."""
 
-    def __init__(self) -> None:
+    def __init__(self, engines: int) -> None:
+        self._engines = engines
         self.heard: list[tuple[str, Told]] = []
         self._news = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
-    async def listen(cls, url: str) -> "AsyncIterator[Telemetry]":
-        telemetry = cls()
+    async def listen(cls, url: str, engines: int = 1) -> "AsyncIterator[Telemetry]":
+        """``engines``: how many the mesh has."""
+        telemetry = cls(engines)
         client = await nats.connect(url, inbox_prefix=b"_INBOX.ops", reconnect_time_wait=0.05)
         try:
             await client.subscribe("telemetry.>", cb=telemetry._hear)
@@ -77,7 +79,7 @@ class Telemetry:
 
         The last heartbeat of each.
         """
-        since, names = self.now, {told["engine"] for told in self._beats(0)}
+        since = self.now
         quiet: dict[str, Told] = {}
 
         def is_quiet(last: Told) -> bool:
@@ -86,7 +88,7 @@ class Telemetry:
                 made = {beat["generated_tokens"] for beat in told}
                 assert len(made) == 1, f"{last['engine']} generates for nobody"
                 quiet[last["engine"]] = last
-            return quiet.keys() >= names | {last["engine"]}
+            return len(quiet) == self._engines
 
         await self.engine(is_quiet, since=since, within_s=within_s)
         return quiet

@@ -9,6 +9,7 @@ import nats
 import nats.errors
 import openai
 import pytest
+from nats.aio.client import Client
 
 from proto.ids import fresh
 from tests.mesh.asking import chat, message, posted
@@ -115,10 +116,19 @@ async def test_the_operators_credential_opens_nothing_else(mesh: Mesh) -> None:
 
     assert len([why for why in refused if "subscription to" in why]) == 6
     assert len([why for why in refused if "publish to" in why]) == 3
-    with pytest.raises(nats.errors.Error):
-        await nats.connect(
+
+
+async def test_a_wrong_password_opens_nothing(mesh: Mesh) -> None:
+    client = Client()
+
+    async def note(_: Exception) -> None:
+        pass
+
+    with pytest.raises(nats.errors.Error, match="Authorization"):
+        await client.connect(
             f"nats://ops:wrong@{mesh.access.address}", allow_reconnect=False, error_cb=note
         )
+    await client.close()
 
 
 def test_watch_prints_every_message_as_it_is(mesh: Mesh) -> None:

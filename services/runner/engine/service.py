@@ -9,10 +9,11 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
+from bus import tracing
 from bus.presence import beat, farewell
 from bus.stream import TokenSink, answer_replays
 from proto.errors import Code, MeshError
@@ -73,6 +74,14 @@ GATEWAY_SILENCE_S = SILENCE_S + 1.0
 LEARNING = 0.1
 
 
+class _Open(NamedTuple):
+    """A request that has not ended."""
+
+    gateway: GatewayId
+    accepted: Accepted
+    trace: tracing.TraceContext | None
+
+
 async def serve(host: Host) -> None:
     """Load the model, then serve it until asked to stop."""
     settings = read()
@@ -109,7 +118,7 @@ class Engine:
         )
         self.trouble: NotLoadable | None = None
         self._state: EngineState = "loading"
-        self._open: dict[RequestId, tuple[GatewayId, Accepted]] = {}
+        self._open: dict[RequestId, _Open] = {}
         self._heard: dict[GatewayId, float] = {}
         self._agent_heard = time.monotonic()
         self._served: OrderedDict[bytes, None] = OrderedDict()
@@ -164,7 +173,7 @@ class Engine:
     async def _generate(self, asked: Generate) -> Accepted:
         known = self._open.get(asked.request)
         if known is not None or self._sink.knows(asked.request):
-            return self._again(asked, known[1] if known else None)
+            return self._again(asked, known.accepted if known else None)
         self._refuse_if_full()
         tokens = await self._tokens(asked.prompt)
         check(asked.sampling, self._loaded.vocab_size)
@@ -173,7 +182,7 @@ class Engine:
         accepted = Accepted(
             prompt_tokens=len(tokens), place=max(0, len(self._open) - self._settings.slots)
         )
-        self._open[asked.request] = asked.gateway, accepted
+        self._open[asked.request] = _Open(asked.gateway, accepted, tracing.current.get())
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
         self.thread.submit(Sequence.of(asked, tokens, granted))
@@ -228,10 +237,25 @@ class Engine:
         self._sink.send(frames)
         for request, frame in frames:
             if isinstance(frame, End | Failed):
-                self._open.pop(request, None)
-            if isinstance(frame, End):
-                took_s = frame.timings.prefill_s + frame.timings.decode_s
-                self._request_s += LEARNING * (took_s - self._request_s)
+                known = self._open.pop(request, None)
+                if known is not None and isinstance(frame, End):
+                    self._account(known, frame)
+
+    def _account(self, known: "_Open", end: End) -> None:
+        took_s = end.timings.prefill_s + end.timings.decode_s
+        self._request_s += LEARNING * (took_s - self._request_s)
+        now = time.time()
+        tracing.record(
+            "generate",
+            known.trace,
+            now - end.timings.queued_s - took_s,
+            now,
+            **{
+                "gen_ai.usage.output_tokens": end.usage.completion_tokens,
+                "odyssai.cached_tokens": end.usage.cached_tokens,
+                "odyssai.queued_s": end.timings.queued_s,
+            },
+        )
 
     # Presence
 
@@ -309,8 +333,8 @@ class Engine:
     def _drop(self, gateways: set[GatewayId]) -> None:
         for gateway in gateways:
             self._heard.pop(gateway, None)
-        for request, (gateway, _) in self._open.items():
-            if gateway in gateways:
+        for request, known in self._open.items():
+            if known.gateway in gateways:
                 log.info("cancelling %s: its gateway is gone", request)
                 self.thread.cancel(request)
 

@@ -1,0 +1,123 @@
+"""What /.well-known/inference-engine.json promises is there, and what it denies is not."""
+
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.mesh.asking import chat, message_body, posted, text
+from tests.mesh.house import Mesh
+from tests.mesh.telemetry import Telemetry
+
+
+@pytest.fixture
+def contract(http: httpx.Client) -> dict[str, Any]:
+    answer = http.get("/.well-known/inference-engine.json")
+    assert answer.status_code == 200
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def test_both_kinds_of_readers_find_their_keys(contract: dict[str, Any]) -> None:
+    assert contract.keys() >= {
+        "name", "vendor", "version", "api_compat", "auth", "features", "limits", "admin",
+        "extensions",
+    }  # fmt: skip
+    assert contract.keys() >= {"engine", "version", "capabilities", "models"}
+    assert contract["vendor"] == "odyssai.eu"
+    assert contract["auth"].keys() >= {
+        "required", "scheme", "scope", "public_routes", "eventsource_query_fallback",
+    }  # fmt: skip
+    assert contract["capabilities"].keys() >= {
+        "stream", "tools", "vision", "embeddings", "max_context", "session_cache",
+        "openai_compat", "anthropic_compat", "speculative_decoding",
+    }  # fmt: skip
+
+
+def test_every_promised_feature_is_one_that_is_tested_here(contract: dict[str, Any]) -> None:
+    assert contract["features"] == ["sse-streaming", "prefix-cache", "openai-models-extended"]
+    assert contract["api_compat"] == ["openai/v1", "anthropic/v1"]
+    promised = {name for name, value in contract["capabilities"].items() if value is True}
+    assert promised == {"stream", "session_cache", "openai_compat", "anthropic_compat"}
+    assert not any(contract["admin"].values())
+
+
+def test_answers_stream_in_both_dialects(mesh: Mesh) -> None:
+    for path, body in (("chat/completions", chat()), ("messages", message_body())):
+        answer = posted(mesh, f"/v1/{path}", body | {"stream": True})
+
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert "data: " in answer.text
+
+
+def test_a_prefix_is_read_once(gpt: openai.OpenAI) -> None:
+    asked = chat(extra_body={"session_id": "kept"})
+    gpt.chat.completions.create(**asked)
+
+    usage = gpt.chat.completions.create(**asked).usage
+
+    assert usage
+    assert usage.prompt_tokens_details
+    assert usage.prompt_tokens_details.cached_tokens
+
+
+def test_models_are_the_listed_ones_with_all_extended_fields(
+    contract: dict[str, Any], http: httpx.Client
+) -> None:
+    listed = http.get("/v1/models").json()["data"]
+
+    assert contract["models"] == [
+        {"id": entry["id"], "x_odyssai": entry["x_odyssai"]} for entry in listed
+    ]
+    for entry in listed:
+        assert entry["x_odyssai"].keys() == set(contract["extensions"]["x_odyssai"]["fields"])
+        assert posted_ok(http, entry["id"])
+    contexts = [entry["x_odyssai"]["context_length"] for entry in listed]
+    assert contract["capabilities"]["max_context"] == max(contexts) == 65536
+
+
+def posted_ok(http: httpx.Client, model: str) -> bool:
+    answer = http.post("/v1/chat/completions", json=chat(model=model, max_tokens=1))
+    return answer.status_code == 200 and answer.json()["model"] == model
+
+
+async def test_the_limit_of_requests_is_that_of_the_engines(
+    contract: dict[str, Any], telemetry: Telemetry
+) -> None:
+    beats = await telemetry.idle()
+
+    room = sum(beat["slots"] + beat["queue_limit"] for beat in beats.values())
+    assert contract["limits"]["max_concurrent_requests"] == room
+
+
+def test_the_limit_of_a_prompt_is_kept(contract: dict[str, Any], mesh: Mesh) -> None:
+    most = contract["limits"]["max_prompt_chars"]
+    refused = posted(mesh, "/v1/completions", text(prompt="y" * (most + 1)))
+    just = posted(mesh, "/v1/completions", text(prompt="y" * most))
+
+    assert refused.status_code == 413
+    assert just.status_code == 400  # It was read, and does not fit into the model's context.
+
+
+def test_no_key_is_asked_for_and_none_is_minded(contract: dict[str, Any], mesh: Mesh) -> None:
+    assert contract["auth"]["required"] is False
+    assert contract["auth"]["public_routes"] == ["/*"]
+    for headers in ({}, {"authorization": "Bearer any"}, {"x_api_key": "any"}):
+        answer = posted(mesh, "/v1/chat/completions", chat(max_tokens=1), **headers)
+
+        assert answer.status_code == 200
+
+
+def test_what_is_denied_is_refused(contract: dict[str, Any], mesh: Mesh) -> None:
+    capabilities = contract["capabilities"]
+    assert not (capabilities["tools"] or capabilities["vision"] or capabilities["embeddings"])
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+
+    assert posted(mesh, "/v1/chat/completions", chat(tools=[tool])).status_code == 400
+    assert posted(mesh, "/v1/embeddings", {"model": "tiny", "input": "x"}).status_code == 404
+
+
+def test_what_it_points_to_is_there(contract: dict[str, Any], http: httpx.Client) -> None:
+    assert http.get(contract["extensions"]["x_odyssai"]["doc"]).status_code == 200
+    assert http.get("/health").json()["version"] == contract["version"]

@@ -1,0 +1,136 @@
+"""Whatever the gateway's own document allows, and whatever it does not: no fault of ours."""
+
+import copy
+import json
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.mesh.asking import chat, message_body, text
+from tests.mesh.house import Mesh
+
+CHECKS = [
+    not_a_server_error,
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+BOUNDED = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="session")
+def document(mesh: Mesh) -> Any:
+    return schemathesis.openapi.from_url(f"{mesh.url}/openapi.json")
+
+
+OPERATIONS = [
+    ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/messages"),
+    ("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models"), ("GET", "/v1/models/{model}"),
+    ("GET", "/health"), ("GET", "/ready"), ("GET", "/.well-known/inference-engine.json"),
+    ("GET", "/openapi.json"), ("GET", "/"),
+]  # fmt: skip
+
+
+def test_the_document_describes_what_is_tried_here(http: httpx.Client) -> None:
+    paths = http.get("/openapi.json").json()["paths"]
+
+    described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert described == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_what_the_document_allows_is_answered_as_it_says(
+    document: Any, method: str, path: str
+) -> None:
+    @settings(BOUNDED, max_examples=25 if method == "POST" else 5)
+    @given(case=document[path][method].as_strategy())
+    def ask(case: Any) -> None:
+        # A deadline of no time at all is met with a 504, and rightly.
+        (case.headers or {}).pop("X-Request-Timeout", None)
+        if isinstance(case.body, dict):
+            # As generated it would name a model that is not there; and answers shall be short.
+            case.body["model"] = "tiny"
+            if "count_tokens" not in path:
+                case.body["max_tokens"] = 2
+            for name in ("max_completion_tokens", "n", "best_of"):
+                case.body.pop(name, None)
+        case.call_and_validate(checks=CHECKS, timeout=20)
+
+    ask()
+
+
+ENDPOINTS = {
+    "/v1/chat/completions": chat(max_tokens=1),
+    "/v1/completions": text(max_tokens=1),
+    "/v1/messages": message_body(max_tokens=1),
+}
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+fields = st.sampled_from(
+    sorted({*chat(), *text(), "stop", "seed", "n", "stream", "logit_bias", "logprobs", "system",
+            "stream_options", "top_p", "top_k", "metadata", "tools", "session_id", "x"})
+)  # fmt: skip
+
+
+def is_refused_or_answered(answer: httpx.Response, path: str) -> None:
+    assert answer.status_code in (200, 400, 404, 413), answer.text
+    if answer.status_code != 200:
+        error = answer.json()["error"]
+        assert error["message"]
+        assert error["type"]
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_a_body_with_anything_anywhere_is_no_fault(mesh: Mesh, path: str) -> None:
+    with httpx.Client(base_url=mesh.url, timeout=20, trust_env=False) as client:
+
+        @settings(BOUNDED, max_examples=120)
+        @given(field=fields, value=anything, is_inside=st.booleans())
+        def ask(field: str, value: Any, is_inside: bool) -> None:
+            body = copy.deepcopy(ENDPOINTS[path])
+            target = body["messages"][0] if is_inside and "messages" in body else body
+            target[field] = value
+            if field == "max_tokens" and (value is None or isinstance(value, int)):
+                target[field] = 2  # An answer of thousands of tokens would show nothing more.
+            content = json.dumps(body).encode()
+            is_refused_or_answered(
+                client.post(path, content=content, headers={"content-type": "application/json"}),
+                path,
+            )
+
+        ask()
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_a_body_of_broken_bytes_is_a_400(mesh: Mesh, path: str) -> None:
+    whole = json.dumps(ENDPOINTS[path]).encode()
+    with httpx.Client(base_url=mesh.url, timeout=20, trust_env=False) as client:
+
+        @settings(BOUNDED, max_examples=60)
+        @given(at=st.integers(0, len(whole) - 1), noise=st.binary(max_size=4), cut=st.booleans())
+        def ask(at: int, noise: bytes, cut: bool) -> None:
+            content = whole[:at] + noise + (b"" if cut else whole[at + 1 :])
+            is_refused_or_answered(
+                client.post(path, content=content, headers={"content-type": "application/json"}),
+                path,
+            )
+
+        ask()
