@@ -73,6 +73,9 @@ class Failed(Frame, frozen=True, array_like=True, tag=4, gc=False):
     code: str
     """The word of an ``errors.Code``."""
     message: str
+    param: str | None = None
+    """The request field at fault."""
+    retry_after_s: float | None = None
 
 
 AnyFrame = Progress | Delta | End | Failed

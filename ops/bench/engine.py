@@ -36,7 +36,7 @@ class Extent:
 
 
 TINY = Extent(7, {1: 256, 4: 256, 16: 256})
-SMOL = Extent(3, {1: 24, 4: 24, 16: 20})
+SMOL = Extent(3, {1: 24, 4: 32, 16: 48})
 QUICK = Extent(1, {1: 8, 4: 8})
 
 

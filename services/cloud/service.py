@@ -153,11 +153,12 @@ class Relay:
                         self._send(request, frame)
                 self._send(request, frames.ended())
         except MeshError as error:
-            self._send(request, frames.failed(error.code, error.message))
+            self._send(request, frames.failed(error))
         except TimeoutError:
-            self._send(request, frames.failed(Code.DEADLINE, "The deadline of the request passed."))
+            late = MeshError(Code.DEADLINE, "The deadline of the request passed.")
+            self._send(request, frames.failed(late))
         except asyncio.CancelledError:
-            self._send(request, frames.failed(Code.CANCELLED, "The request was cancelled."))
+            self._send(request, frames.failed(MeshError(Code.CANCELLED, "It was cancelled.")))
             raise
 
     def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
@@ -201,8 +202,15 @@ class Frames:
         timings = Timings(0.0, first - self._began, now - first)
         return End(self._epoch, self._next(), self._reason.reason or "stop", self._usage, timings)
 
-    def failed(self, code: Code, message: str) -> Failed:
-        return Failed(self._epoch, self._next(), code.word, message)
+    def failed(self, error: MeshError) -> Failed:
+        return Failed(
+            self._epoch,
+            self._next(),
+            error.code.word,
+            error.message,
+            error.param,
+            error.retry_after_s,
+        )
 
 
 def _left_s(request: Generate) -> float | None:

@@ -105,7 +105,12 @@ class Generation:
         return frames
 
     async def _recover(self, frames: list[AnyFrame], failed: Failed) -> list[AnyFrame]:
-        error = MeshError(Code.of(failed.code), failed.message)
+        error = MeshError(
+            Code.of(failed.code),
+            failed.message,
+            param=failed.param,
+            retry_after_s=failed.retry_after_s,
+        )
         if self.is_bound or error.code not in LOST or self._attempts >= ATTEMPTS:
             if not frames:
                 raise error

@@ -7,6 +7,7 @@ import platform
 import signal
 import socket
 import time
+from collections.abc import Callable
 
 import msgspec
 import psutil
@@ -33,6 +34,7 @@ STEADY_S = 30.0
 WEDGED_S = 10.0
 """An engine out of rotation this long, silent or without a step, is ended and started again."""
 GRACE_S = 5.0
+RECORD_AGAIN_S = 0.2
 
 
 async def serve(host: Host) -> None:
@@ -84,18 +86,24 @@ class Keeper:
     """Keeps one engine: adopts the one that runs, or starts it, again and again."""
 
     def __init__(
-        self, host: Host, node: NodeId, source: str, records: Bucket[EngineRecord]
+        self,
+        host: Host,
+        node: NodeId,
+        source: str,
+        records: Bucket[EngineRecord],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine: EngineId = engine_id(node, source)
         self._host = host
         self._node = node
         self._source = source
         self._records = records
+        self._now = now
         self._process: EngineProcess | None = None
         self._boot = ""
         self._heard: EngineBeat | None = None
         self._ready: asyncio.Queue[EngineBeat] = asyncio.Queue()
-        self._well_at = time.monotonic()
+        self._well_at = self._now()
         self._log = host.home / "logs" / f"engine-{self.engine}.log"
 
     def hear(self, beat: EngineBeat) -> None:
@@ -104,9 +112,13 @@ class Keeper:
         self._heard = beat
         self._boot = beat.boot
         if beat.stalled_s < STALL_S:  # At work it is never quite zero.
-            self._well_at = time.monotonic()
+            self._well_at = self._now()
         if beat.state == "ready" and not was_ready:
             self._ready.put_nowait(beat)
+
+    def is_wedged(self) -> bool:
+        """It was heard once, and has been silent or without a step for ``WEDGED_S``."""
+        return self._heard is not None and self._now() - self._well_at > WEDGED_S
 
     async def keep(self) -> None:
         wait_s = FIRST_WAIT_S
@@ -137,7 +149,7 @@ class Keeper:
         process = EngineProcess.adopt(found[0]) if found else None
         if process is not None:
             log.info("adopted %s, pid %d", self.engine, process.pid)
-            self._well_at = time.monotonic()
+            self._well_at = self._now()
             await self._event("adopted")
         return process
 
@@ -154,7 +166,7 @@ class Keeper:
             },
             self._log,
         )
-        self._well_at = time.monotonic()
+        self._well_at = self._now()
         record = EngineRecord(
             engine=self.engine,
             node=self._node,
@@ -162,9 +174,20 @@ class Keeper:
             started_s=self._process.started_s,
             source=self._source,
         )
-        before = await self._records.get(self.engine)
-        kept = before[0].models if before else ()
-        await self._records.put(self.engine, _with_models(record, kept))
+        await self._write_down(record)
+
+    async def _write_down(self, record: EngineRecord) -> None:
+        """Not before it is done: of an engine without a record a later agent knows nothing."""
+        while True:
+            try:
+                before = await self._records.get(self.engine)
+                kept = before[0].models if before else ()
+                await self._records.put(self.engine, _with_models(record, kept))
+            except BusError as error:
+                log.warning("no record of %s yet: %s", self.engine, error)
+                await asyncio.sleep(RECORD_AGAIN_S)
+            else:
+                return
 
     async def _end_of_life(self) -> str:
         """Wait until the process ends, ending it if it no longer makes progress."""
@@ -172,7 +195,7 @@ class Keeper:
         life = asyncio.ensure_future(self._process.ended())
         try:
             while not (await asyncio.wait({life}, timeout=1.0))[0]:
-                if self._heard and time.monotonic() - self._well_at > WEDGED_S:
+                if self.is_wedged():
                     log.error("%s makes no progress for %g s: ending it", self.engine, WEDGED_S)
                     self._process.signal(signal.SIGKILL)
             return await life
@@ -193,14 +216,15 @@ class Keeper:
 
     async def _note(self, beat: EngineBeat) -> None:
         await self._event("ready")
-        found = await self._records.get(self.engine)
-        if found is None or found[0].pid != beat.pid:
-            return
         names = tuple(name for card in beat.models for name in (card.id, *card.aliases))
         try:
-            await self._records.swap(self.engine, _with_models(found[0], names), found[1])
+            found = await self._records.get(self.engine)
+            if found is not None and found[0].pid == beat.pid:
+                await self._records.swap(self.engine, _with_models(found[0], names), found[1])
         except Conflict:
             log.info("the record of %s was renewed meanwhile", self.engine)
+        except BusError as error:
+            log.warning("the record of %s lacks its models: %s", self.engine, error)
 
     async def _say_gone(self, why: str) -> None:
         await farewell(

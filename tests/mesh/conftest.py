@@ -74,7 +74,5 @@ def claude(mesh: Mesh) -> Iterator[anthropic.Anthropic]:
 
 @pytest.fixture
 async def async_claude(mesh: Mesh) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(
-        base_url=mesh.url, api_key="none", max_retries=0
-    ) as client:
+    async with anthropic.AsyncAnthropic(base_url=mesh.url, api_key="none", max_retries=0) as client:
         yield client

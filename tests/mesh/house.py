@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -133,15 +134,11 @@ class Command:
 
     def family(self) -> list[psutil.Process]:
         """Everybody below it. An engine stays in it when the agent above it has died."""
-        try:
+        with suppress(psutil.NoSuchProcess):
             self._known.update(psutil.Process(self.process.pid).children(recursive=True))
-        except psutil.NoSuchProcess:
-            pass
         for process in living(self._known):
-            try:
+            with suppress(psutil.NoSuchProcess):
                 self._known.update(process.children(recursive=True))
-            except psutil.NoSuchProcess:
-                continue
         return living(self._known)
 
     def end(self) -> None:

@@ -25,7 +25,8 @@ class Socket:
         try:
             writer.write(
                 f"POST {path} HTTP/1.1\r\nHost: mesh\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(content)}\r\n\r\n".encode() + content
+                f"Content-Length: {len(content)}\r\n\r\n".encode()
+                + content
             )
             await writer.drain()
             yield socket

@@ -144,9 +144,7 @@ async def test_a_killed_gateway_returns_and_its_requests_are_cancelled(
 
 
 @pytest.fixture
-def second_node(
-    breakable: Mesh, tiny_model: Path, tmp_path: Path
-) -> Iterator[Command]:
+def second_node(breakable: Mesh, tiny_model: Path, tmp_path: Path) -> Iterator[Command]:
     """A machine that joins with the same model."""
     joined = Command(
         "runner", "--node", "b", "--home", str(tmp_path / "home"), "--model", str(tiny_model),

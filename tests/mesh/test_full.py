@@ -11,8 +11,8 @@ import pytest
 from tests.mesh.asking import LONG, Reader, async_gpt_of, chat, message, message_body, posted
 from tests.mesh.conftest import OwnMesh
 from tests.mesh.house import Mesh
-from tests.mesh.telemetry import Telemetry
 from tests.mesh.sockets import Socket
+from tests.mesh.telemetry import Telemetry
 
 CHAT = "/v1/chat/completions"
 
@@ -35,9 +35,7 @@ async def client(narrow: Mesh) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 @pytest.fixture
-async def full(
-    narrow: Mesh, heard: Telemetry, client: openai.AsyncOpenAI
-) -> AsyncIterator[Reader]:
+async def full(narrow: Mesh, heard: Telemetry, client: openai.AsyncOpenAI) -> AsyncIterator[Reader]:
     """The one who is served; another waits behind."""
     served = await Reader(client, content="First of all", max_tokens=LONG).until_under_way()
     async with Socket.send(narrow, CHAT, chat(content="Second", max_tokens=3)):

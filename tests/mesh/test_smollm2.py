@@ -20,7 +20,10 @@ def test_it_knows_the_capital_of_france(smollm2_home: Path) -> None:
             anthropic.Anthropic(base_url=mesh.url, api_key="none", max_retries=0) as claude,
         ):
             answer = gpt.chat.completions.create(
-                model="smollm2", messages=[QUESTION], temperature=0, max_tokens=40  # type: ignore[list-item]
+                model="smollm2",
+                messages=[QUESTION],
+                temperature=0,
+                max_tokens=40,  # type: ignore[list-item]
             )
             message = claude.messages.create(
                 model="SmolLM2-135M-Instruct", messages=[QUESTION], max_tokens=40,  # type: ignore[list-item]

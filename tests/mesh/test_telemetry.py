@@ -100,9 +100,7 @@ async def test_the_operators_credential_opens_nothing_else(mesh: Mesh) -> None:
     async def note(error: Exception) -> None:
         refused.append(str(error).lower())
 
-    client = await nats.connect(
-        mesh.access.url("ops"), inbox_prefix=b"_INBOX.ops", error_cb=note
-    )
+    client = await nats.connect(mesh.access.url("ops"), inbox_prefix=b"_INBOX.ops", error_cb=note)
     try:
         for subject in ("mesh.>", ">", "$JS.>", "$KV.>", "$SYS.>", "_INBOX.>"):
             await client.subscribe(subject)

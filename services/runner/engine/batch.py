@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 
 import mlx.core as mx
-from mlx_lm.generate import BatchGenerator
 from mlx_lm.models.cache import make_prompt_cache
 
 from proto.errors import Code, MeshError
@@ -19,6 +18,7 @@ from proto.ids import RequestId
 from proto.inference import FinishReason
 from proto.presence import CacheLoad
 from services.runner.engine import logprobs, prefill, sampling
+from services.runner.engine.decoding import Decoder
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prefix_cache import prefix_cache
 from services.runner.engine.sequence import Cache, Sequence
@@ -53,11 +53,11 @@ class Batch:
         self._pieces = Pieces(loaded.tokenizer)
         self._ends = frozenset(loaded.tokenizer.eos_token_ids)
         self._prefixes = prefix_cache(loaded.model, cache_bytes)
-        self._generator = self._new_generator()
+        self._decoder = self._new_decoder()
         self._waiting: deque[Sequence] = deque()
         self._prefilling: list[Sequence] = []
         self._decoding: dict[int, Sequence] = {}
-        """By the generator's uid."""
+        """By the decoder's number."""
         self._frames: Frames = []
         self._pace = prefill.Pace()
         self._turn = 0
@@ -98,22 +98,22 @@ class Batch:
 
     def cancel(self, request: RequestId) -> None:
         """Its slot is free at once; its reader hears of it with the next step's frames."""
-        with mx.stream(self._generator.stream):
+        with mx.stream(self._decoder.stream):
             self._abandon(
                 lambda s: s.request == request, Code.CANCELLED, "the request was cancelled"
             )
 
     def abandon_all(self, code: Code, message: str) -> None:
-        with mx.stream(self._generator.stream):
+        with mx.stream(self._decoder.stream):
             self._abandon(lambda _: True, code, message)
 
     def close(self) -> None:
         """Gives back the memory limit that the generator set."""
-        self._generator.close()
+        self._decoder.close()
 
     def warm(self) -> None:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
-        with mx.stream(self._generator.stream):
+        with mx.stream(self._decoder.stream):
             for _ in range(2):
                 blank = Sequence(RequestId("warm"), [0] * prefill.SMALLEST, 1)
                 blank.cache = make_prompt_cache(self._loaded.model)
@@ -121,7 +121,7 @@ class Batch:
 
     def step(self) -> Frames:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
-        with mx.stream(self._generator.stream):
+        with mx.stream(self._decoder.stream):
             self._expire()
             self._admit()
             # First tokens go out before the decode step that would be theirs alone.
@@ -178,7 +178,7 @@ class Batch:
         for sequence in self._prefilling:
             if sequence.cache is None and sequence.matched_at != self._prefixes.version:
                 self._match(sequence)
-        seconds = max(prefill.BUSY_S, self._decode_s) if self._decoding else prefill.IDLE_S
+        seconds = prefill.share_s(len(self._prefilling), len(self._decoding), self._decode_s)
         group, budget = prefill.choose(
             self._prefilling, lambda context: self._pace.tokens(seconds, context), self._turn
         )
@@ -213,7 +213,7 @@ class Batch:
 
     def _timed_read(self, group: list[Sequence], budget: int) -> mx.array | None:
         # The step decoded last may still be running: it is not this chunk's cost.
-        mx.synchronize(self._generator.stream)
+        mx.synchronize(self._decoder.stream)
         started = time.perf_counter()
         chunk, context = prefill.Chunk.of(group, budget), group[0].done
         logits = prefill.read(self._loaded.model, chunk)
@@ -243,24 +243,17 @@ class Batch:
 
     def _begin(self, drawn: list[prefill.Drawn]) -> None:
         """First tokens go out; who wants more joins the decoding batch."""
-        staying: list[tuple[Sequence, int]] = []
+        staying: list[prefill.Drawn] = []
         now = time.monotonic()
         for sequence, token, row in drawn:
             self._prefilling.remove(sequence)
             sequence.first_token_at = now
             if not self._take(sequence, token, row, now):
-                staying.append((sequence, token))
+                staying.append((sequence, token, row))
         if staying:
-            sequences = [sequence for sequence, _ in staying]
-            uids = self._generator.insert(
-                [[token] for _, token in staying],
-                max_tokens=[s.max_tokens - 1 for s in sequences],
-                caches=[s.held for s in sequences],
-                all_tokens=[list(s.prompt) for s in sequences],
-                samplers=[s.sampler for s in sequences],
-                logits_processors=[s.processors for s in sequences],
-            )
-            self._decoding.update(zip(uids, sequences, strict=True))
+            sequences = [sequence for sequence, _, _ in staying]
+            numbers = self._decoder.join(staying)
+            self._decoding.update(zip(numbers, sequences, strict=True))
             for sequence in sequences:
                 sequence.cache = None
 
@@ -269,7 +262,7 @@ class Batch:
     def _decode(self) -> None:
         started = time.perf_counter()
         try:
-            _, responses = self._generator.next()
+            responses = self._decoder.step()
         except Exception:
             log.exception("a decode step of %d requests failed", len(self._decoding))
             self._collapse()
@@ -285,7 +278,7 @@ class Batch:
                     stopped.append(uid)
                 else:
                     del self._decoding[uid]
-                    self._keep(sequence, response.all_tokens, response.prompt_cache)
+                    self._keep(sequence, response.all_tokens or [], response.prompt_cache or [])
         if stopped:
             self._release(stopped)
 
@@ -320,7 +313,7 @@ class Batch:
 
     def _release(self, uids: list[int]) -> None:
         """Out of the decoding batch before their natural end; what was computed is kept."""
-        caches = self._generator.remove(uids, return_prompt_caches=True)
+        caches = self._decoder.leave(uids)
         for uid in uids:
             cache, tokens = caches[uid]
             self._keep(self._decoding.pop(uid), tokens, cache)
@@ -332,16 +325,11 @@ class Batch:
         lost, self._decoding = list(self._decoding.values()), {}
         for sequence in lost:
             self._fail(sequence, Code.INTERNAL, "the engine failed while generating")
-        self._generator.close()
-        self._generator = self._new_generator()
+        self._decoder.close()
+        self._decoder = self._new_decoder()
 
-    def _new_generator(self) -> BatchGenerator:
-        return BatchGenerator(
-            self._loaded.model,
-            stop_tokens=[[token] for token in self._ends],
-            completion_batch_size=self._slots,
-            prefill_batch_size=self._slots,
-        )
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._loaded.model, self._ends, self._slots)
 
     # Ends
 

@@ -16,8 +16,8 @@ from mlx.nn.layers.base import Module
 from services.runner.engine.sequence import Cache, Sequence
 
 BUSY_S = 0.060
-"""What a chunk may cost while streams are decoding: the longest gap between two tokens."""
-IDLE_S = 0.4
+"""What a chunk may cost at least while streams are decoding: a gap that nobody minds."""
+IDLE_S = 0.5
 """What it may cost when nothing decodes: cancels, arrivals and the step clock wait that long."""
 FIRST_RATE = 64.0
 """Tokens a second assumed before anything is measured: too few rather than too many."""
@@ -37,6 +37,18 @@ HEAD_TOKENS = 96
 """Up to here, logits of all tokens cost less than a second pass for the last one alone."""
 CLEAR_TOKENS = 4096
 """mlx's buffer cache grows with every new chunk size; so often it is emptied."""
+
+
+def share_s(reading: int, decoding: int, step_s: float) -> float:
+    """How long a chunk may take: two decode steps, more when more is read than decoded.
+
+    A pass costs a decode step before it reads its first token, so a chunk of one
+    step would be all overhead. Many prompts beside one answer are not held up by
+    it: an early batch of one is the dearest way to decode.
+    """
+    if not decoding:
+        return IDLE_S
+    return min(IDLE_S, max(BUSY_S, 2 * step_s) * max(1.0, reading / decoding))
 
 
 class Pace:
@@ -140,7 +152,7 @@ def read(model: Module, chunk: Chunk) -> mx.array | None:
     Logits [sequences, vocabulary] of the prompts' last tokens if the chunk ends them.
     """
     caches = [sequence.held for sequence in chunk.sequences]
-    cache = caches[0] if len(caches) == 1 else _merged(caches)
+    cache = caches[0] if len(caches) == 1 else merged(caches)
     if not chunk.is_last:
         _pass(model, chunk.tokens, cache)
         logits = None
@@ -158,7 +170,8 @@ def read(model: Module, chunk: Chunk) -> mx.array | None:
     return logits
 
 
-def _merged(caches: list[Cache]) -> Cache:
+def merged(caches: list[Cache]) -> Cache:
+    """Caches of one sequence each as one of a batch."""
     return [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
 
 

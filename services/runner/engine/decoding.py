@@ -1,0 +1,85 @@
+"""The decoding batch: mlx-lm's BatchGenerator, joined without a forward pass of one's own.
+
+BatchGenerator takes a newcomer in by a pass for it alone, which costs as much as
+a step of the whole batch. Here the first token is drawn with the prompt already,
+so that a newcomer simply takes part in the next step.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import mlx.core as mx
+from mlx.nn.layers.base import Module
+from mlx_lm.generate import BatchGenerator, GenerationBatch, StopSequences
+from mlx_lm.sample_utils import greedy_sampler
+
+from services.runner.engine.prefill import Drawn, merged
+from services.runner.engine.sequence import Cache
+
+Response = GenerationBatch.Response
+
+
+class _Newcomers(GenerationBatch):
+    """Sequences whose first token waits to be the next step's input."""
+
+    def _step(self) -> tuple[list[int], list[mx.array]]:
+        return [], []
+
+
+class Decoder:
+    """Decodes one token of every sequence a step. Sequences are named by a number of its own."""
+
+    def __init__(self, model: Module, ends: Iterable[int], slots: int) -> None:
+        self._model = model
+        self._stops = StopSequences([[token] for token in ends])
+        self._generator = BatchGenerator(
+            model, completion_batch_size=slots, prefill_batch_size=slots
+        )
+        self._joined: set[int] = set()
+        """Those whose next response is the first token, which is known already."""
+        self._last = -1
+
+    @property
+    def stream(self) -> mx.Stream:
+        stream: mx.Stream = self._generator.stream
+        return stream
+
+    def close(self) -> None:
+        self._generator.close()
+
+    def join(self, drawn: list[Drawn]) -> list[int]:
+        """Take sequences into the batch, each with its first token; their numbers."""
+        sequences = [sequence for sequence, _, _ in drawn]
+        numbers = [self._last + 1 + i for i in range(len(drawn))]
+        self._last = numbers[-1]
+        newcomers = _Newcomers(
+            self._model,
+            numbers,
+            mx.array([token for _, token, _ in drawn], dtype=mx.uint32),
+            merged([sequence.held for sequence in sequences]),
+            [list(sequence.prompt) for sequence in sequences],
+            [sequence.sampler for sequence in sequences],
+            greedy_sampler,
+            [sequence.processors for sequence in sequences],
+            [self._stops] * len(drawn),
+            [sequence.max_tokens for sequence in sequences],
+        )
+        newcomers._next_logprobs = [row for _, _, row in drawn]
+        self._generator._generation_batch.extend(newcomers)
+        self._joined.update(numbers)
+        return numbers
+
+    def step(self) -> list[Response]:
+        """One more token of each sequence; a newcomer's comes with the step after its first."""
+        responses: list[Response] = self._generator.next()[1]
+        if not self._joined:
+            return responses
+        later = [response for response in responses if response.uid not in self._joined]
+        self._joined.clear()
+        return later
+
+    def leave(self, numbers: list[int]) -> dict[int, tuple[Cache, list[int]]]:
+        """Out of the batch; each one's KV cache and the tokens that it holds."""
+        self._joined.difference_update(numbers)
+        left: Any = self._generator.remove(numbers, return_prompt_caches=True)
+        return {number: (cache, tokens) for number, (cache, tokens) in left.items()}

@@ -1,0 +1,211 @@
+"""Another server's models, through the whole mesh: cloud, bus and gateway, without any engine."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from tests.mesh.asking import posted, read
+from tests.mesh.house import Mesh
+from tests.mesh.telemetry import Telemetry
+from tests.unit.cloud.upstream import PIECES, TEXT, Upstream
+
+KEY = "upstream-key"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream.running() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def mesh(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    mesh = Mesh(
+        tmp_path_factory.mktemp("cloud") / "home",
+        [],
+        {"ODYSSAI_UPSTREAMS": f"fake={upstream.url}", "ODYSSAI_UPSTREAM_FAKE_KEY": KEY},
+        ["--only", "gateway,scheduler,cloud"],
+    )
+    yield mesh.wait_until_it_serves(["fake:some-model"])
+    mesh.end()
+
+
+@pytest.fixture
+def gpt(mesh: Mesh) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="ours", max_retries=0) as client:
+        yield client
+
+
+def chat(model: str = "some-model", **asked: Any) -> dict[str, Any]:
+    turns = [{"role": "user", "content": "How is the sea?"}]
+    return {"model": f"fake:{model}", "messages": turns, **asked}
+
+
+def test_its_models_are_listed_under_its_name(gpt: openai.OpenAI) -> None:
+    listed = {model.id: model for model in gpt.models.list()}
+
+    assert {"fake:some-model", "fake:org/brief.v2"} <= set(listed)
+    assert gpt.models.retrieve("fake:org/brief.v2").owned_by == "odyssai-cloud-fake"
+
+
+def test_an_answer_comes_whole_with_the_upstream_s_numbers(gpt: openai.OpenAI) -> None:
+    answer = gpt.chat.completions.create(**chat())
+
+    assert answer.choices[0].message.content == TEXT
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.model == "fake:some-model"
+    assert answer.usage
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (9, 5)
+    assert answer.usage.prompt_tokens_details
+    assert answer.usage.prompt_tokens_details.cached_tokens == 4
+
+
+def test_an_answer_streams_piece_by_piece(gpt: openai.OpenAI) -> None:
+    chunks = list(
+        gpt.chat.completions.create(**chat(), stream=True, stream_options={"include_usage": True})
+    )
+
+    pieces = [c.delta.content for chunk in chunks for c in chunk.choices if c.delta.content]
+    assert pieces == list(PIECES)
+    assert chunks[-1].usage
+    assert chunks[-1].usage.total_tokens == 14
+    assert read(chunks).finish == "stop"
+
+
+def test_the_other_dialect_is_translated(mesh: Mesh) -> None:
+    with anthropic.Anthropic(base_url=mesh.url, api_key="ours", max_retries=0) as claude:
+        asked: Any = {**chat(), "max_tokens": 20}
+        whole = claude.messages.create(**asked)
+        with claude.messages.stream(**asked) as stream:
+            streamed = stream.get_final_message()
+
+    for answer in (whole, streamed):
+        assert "".join(b.text for b in answer.content if b.type == "text") == TEXT
+        assert answer.stop_reason == "end_turn"
+        assert (answer.usage.output_tokens, answer.usage.cache_read_input_tokens) == (5, 4)
+        assert answer.usage.input_tokens == 5
+
+
+def test_a_completion_goes_to_the_upstream_s_completions(
+    gpt: openai.OpenAI, upstream: Upstream
+) -> None:
+    answer = gpt.completions.create(model="fake:org/brief.v2", prompt="The sea is")
+
+    assert answer.choices[0].text == "Calm"
+    assert answer.choices[0].finish_reason == "length"
+    asked = upstream.asked[-1]
+    assert (asked["path"], asked["model"]) == ("/v1/completions", "org/brief.v2")
+    assert asked["prompt"] == "The sea is"
+
+
+def test_only_what_was_asked_for_is_passed_on(gpt: openai.OpenAI, upstream: Upstream) -> None:
+    gpt.chat.completions.create(
+        **chat(temperature=0.5, seed=3, stop=["x"], max_tokens=7, logit_bias={"5": 1}),
+        extra_body={"top_k": 4},
+    )
+
+    asked = upstream.asked[-1]
+    assert asked == {
+        "path": "/v1/chat/completions", "model": "some-model", "stream": True,
+        "stream_options": {"include_usage": True},
+        "messages": [{"role": "user", "content": "How is the sea?"}],
+        "temperature": 0.5, "seed": 3, "stop": ["x"], "max_tokens": 7, "top_k": 4,
+        "logit_bias": {"5": 1.0},
+    }  # fmt: skip
+
+
+def test_the_upstream_gets_its_own_key_and_never_the_client_s(
+    upstream: Upstream, mesh: Mesh
+) -> None:
+    assert set(upstream.keys) == {f"Bearer {KEY}"}
+    assert KEY not in mesh.said.text + mesh.logs()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("model", "status", "words"),
+    [
+        ("busy", 429, "slow down"),
+        ("broken", 502, "out of order"),
+        ("picky", 400, "too hot"),
+        ("org/absent", 404, "no such model upstream"),
+        ("locked", 502, "refuses its key"),
+        ("sorry", 502, "fell over"),
+        ("odd", 502, "cannot be read"),
+    ],
+)
+def test_what_fails_before_the_first_word_has_its_status(
+    mesh: Mesh, model: str, status: int, words: str, stream: bool
+) -> None:
+    answer = posted(mesh, "/v1/chat/completions", chat(model, stream=stream))
+
+    if stream and answer.status_code == 200:
+        # The response had begun: the error is the stream's last event.
+        assert '"error"' in answer.text.rstrip().splitlines()[-1]
+        assert "[DONE]" not in answer.text
+    else:
+        assert answer.status_code == status
+    assert words in answer.text
+    assert "sk-secret" not in answer.text
+
+
+def test_a_busy_upstream_s_time_to_wait_is_passed_on(mesh: Mesh) -> None:
+    answer = posted(mesh, "/v1/chat/completions", chat("busy"))
+
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("model", ["cut", "garbled"])
+def test_a_stream_that_breaks_off_ends_with_an_error(mesh: Mesh, model: str) -> None:
+    streamed = posted(mesh, "/v1/chat/completions", chat(model, stream=True))
+    whole = posted(mesh, "/v1/chat/completions", chat(model))
+
+    assert "Calm" in streamed.text
+    assert '"code":"upstream_error"' in streamed.text.rstrip().splitlines()[-1]
+    assert "[DONE]" not in streamed.text
+    assert whole.status_code == 502
+
+
+async def test_who_leaves_leaves_the_upstream_too(mesh: Mesh, upstream: Upstream) -> None:
+    upstream.left.clear()
+    async with (
+        Telemetry.listen(mesh.access.url("ops")) as telemetry,
+        openai.AsyncOpenAI(base_url=f"{mesh.url}/v1", api_key="ours", max_retries=0) as client,
+    ):
+        stream = await client.chat.completions.create(**chat("endless"), stream=True)
+        async for chunk in stream:
+            if read([chunk]).text:
+                break
+
+        await stream.close()
+
+        event = await telemetry.until("request", lambda told: told["status"] == "cancelled")
+        await telemetry.idle()
+    assert event["model"] == "fake:endless"
+    assert upstream.left.wait(5)
+
+
+def test_a_deadline_reaches_the_upstream(mesh: Mesh, upstream: Upstream) -> None:
+    upstream.left.clear()
+    answer = posted(mesh, "/v1/chat/completions", chat("endless"), X_Request_Timeout="0.4")
+
+    assert answer.status_code == 504
+    assert upstream.left.wait(5)
+
+
+def test_tokens_cannot_be_counted_there(mesh: Mesh) -> None:
+    answer = posted(mesh, "/v1/messages/count_tokens", chat())
+
+    assert answer.status_code == 400
+    assert "upstream" in answer.json()["error"]["message"]
+
+
+def test_the_contract_says_that_there_are_upstreams(mesh: Mesh) -> None:
+    document = httpx.get(f"{mesh.url}/.well-known/inference-engine.json", trust_env=False).json()
+
+    assert "cloud-passthrough" in document["features"]

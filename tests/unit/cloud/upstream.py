@@ -1,0 +1,159 @@
+"""A server on loopback that speaks OpenAI's protocol, well or badly as its models' names say."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PIECES = ("Calm", " seas", ", and", " a ☃", ".")
+TEXT = "".join(PIECES)
+USAGE = {
+    "prompt_tokens": 9,
+    "completion_tokens": 5,
+    "total_tokens": 14,
+    "prompt_tokens_details": {"cached_tokens": 4},
+}
+WAIT_S = 0.01
+
+
+class Upstream:
+    """What it was asked, and when a client left it."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.left = threading.Event()
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                upstream.keys.append(self.headers["authorization"])
+                self._answer(200, {"data": [{"id": name} for name in (*WAYS, "org/absent")]})
+
+            def do_POST(self) -> None:
+                length = int(self.headers["content-length"])
+                body = json.loads(self.rfile.read(length))
+                upstream.asked.append(body | {"path": self.path})
+                self._is_chat = self.path.endswith("/chat/completions")
+                WAYS.get(body["model"], absent)(self, upstream)
+
+            def _answer(self, status: int, body: Any, **headers: str) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def begin(self) -> None:
+                self.close_connection = True
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.end_headers()
+
+            def refuse(self, status: int, message: str, **headers: str) -> None:
+                error = {"message": message, "param": "temperature", "code": "x"}
+                self._answer(status, {"error": error}, **headers)
+
+            def say(self, text: str | None = None, reason: str | None = None) -> None:
+                told = {"delta": {"content": text}} if self._is_chat else {"text": text or ""}
+                self.event({"choices": [{"index": 0, **told, "finish_reason": reason}]})
+
+            def event(self, body: Any) -> None:
+                self.raw(f"data: {json.dumps(body)}\n\n")
+
+            def raw(self, text: str) -> None:
+                self.wfile.write(text.encode())
+                self.wfile.flush()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> "Iterator[Upstream]":
+        upstream = cls()
+        thread = threading.Thread(target=upstream._server.serve_forever, args=(WAIT_S,))
+        thread.start()
+        try:
+            yield upstream
+        finally:
+            upstream.left.set()
+            upstream._server.shutdown()
+            thread.join()
+            upstream._server.server_close()
+
+
+def fluent(client: Any, _: Upstream) -> None:
+    client.begin()
+    client.raw(": OPENROUTER PROCESSING\n\n")
+    for piece in PIECES:
+        client.say(piece)
+    client.say(reason="stop")
+    client.event({"choices": [], "usage": USAGE})
+    client.raw("data: [DONE]\n\n")
+
+
+def brief(client: Any, _: Upstream) -> None:
+    """Ended by its limit, and says nothing of usage."""
+    client.begin()
+    client.say("Calm")
+    client.say(reason="length")
+    client.raw("data: [DONE]\n\n")
+
+
+def endless(client: Any, upstream: Upstream) -> None:
+    client.begin()
+    with suppress(OSError):
+        while not upstream.left.wait(WAIT_S):
+            client.say("more ")
+    upstream.left.set()
+
+
+def cut(client: Any, _: Upstream) -> None:
+    client.begin()
+    client.say("Calm")
+
+
+def garbled(client: Any, _: Upstream) -> None:
+    client.begin()
+    client.say("Calm")
+    client.raw("data: {nonsense\n\n")
+
+
+def sorry(client: Any, _: Upstream) -> None:
+    client.begin()
+    client.event({"error": {"message": "the model fell over", "code": 502}})
+
+
+def odd(client: Any, _: Upstream) -> None:
+    client.begin()
+    client.event([1, 2])
+
+
+def absent(client: Any, _: Upstream) -> None:
+    client.refuse(404, "no such model upstream")
+
+
+WAYS: dict[str, Callable[[Any, Upstream], None]] = {
+    "some-model": fluent,
+    "org/brief.v2": brief,
+    "endless": endless,
+    "cut": cut,
+    "garbled": garbled,
+    "sorry": sorry,
+    "odd": odd,
+    "busy": lambda client, _: client.refuse(429, "slow down", retry_after="7"),
+    "broken": lambda client, _: client.refuse(500, "out of order"),
+    "picky": lambda client, _: client.refuse(400, "too hot"),
+    "locked": lambda client, _: client.refuse(401, "key sk-secret is wrong"),
+}
