@@ -36,7 +36,7 @@ class Extent:
 
 
 TINY = Extent(7, {1: 256, 4: 256, 16: 256})
-SMOL = Extent(3, {1: 24, 4: 32, 16: 48})
+SMOL = Extent(3, {1: 48, 4: 64, 16: 96})
 QUICK = Extent(1, {1: 8, 4: 8})
 
 

@@ -27,6 +27,8 @@ from services.runner.engine.text import Pieces, Transcript
 SLOTS = 64
 PROGRESS_S = 0.5
 """With the longest chunk on top, a reader hears of a long prompt at least every second."""
+PATIENCE, PATIENCE_S = 0.1, 0.010
+"""Part of its prompt's time that a lone request may wait for others, and the most."""
 LEARNING = 0.2
 """Weight of the latest decode step in the measured step time."""
 
@@ -82,6 +84,12 @@ class Batch:
     def queued_tokens(self) -> int:
         """Prompt tokens not yet read. Safe to ask from any thread: it sums over copies."""
         return sum(s.remaining for s in [*list(self._waiting), *list(self._prefilling)])
+
+    @property
+    def patience_s(self) -> float:
+        """How long the first to come may wait for company: little beside its own prompt."""
+        cost_s = self._pace.cost_s(self.queued_tokens)
+        return min(PATIENCE_S, PATIENCE * cost_s)
 
     @property
     def cache_load(self) -> CacheLoad:

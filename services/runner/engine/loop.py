@@ -28,6 +28,10 @@ STOP_S = 2.0
 """A step that takes longer than this is not waited for when the engine stops."""
 
 
+LEAST_WAIT_S = 0.0005
+"""A shorter wait is not worth going to sleep for."""
+
+
 @dataclass(frozen=True)
 class _Stop:
     """The order to end."""
@@ -131,17 +135,38 @@ class ModelThread:
         self._hand_over(work.step())
 
     def _obey(self, work: Batch) -> bool:
-        """Carries out all orders there are; waits for one when there is nothing else to do."""
+        """Carries out all orders there are; waits for one when there is nothing else to do.
+
+        False when one of them was to end.
+        """
+        was_idle = not work.has_work
         while not (self._inbox.empty() and work.has_work):
-            match self._inbox.get():
-                case Sequence() as sequence:
-                    work.add(sequence)
-                case _Stop():
-                    return False
-                case request:
-                    work.cancel(request)
+            if not self._carry_out(self._inbox.get(), work):
+                return False
         # A step clock that stood because nothing was to do has not stalled.
         self._last_step_at = time.monotonic()
+        return self._gather(work) if was_idle else True
+
+    def _gather(self, work: Batch) -> bool:
+        """Gives those who come with the first a moment: one pass reads all their prompts."""
+        end = time.monotonic() + work.patience_s
+        while (left_s := end - time.monotonic()) > LEAST_WAIT_S:
+            try:
+                order = self._inbox.get(timeout=left_s)
+            except queue.Empty:
+                break
+            if not self._carry_out(order, work):
+                return False
+        return True
+
+    def _carry_out(self, order: _Order, work: Batch) -> bool:
+        match order:
+            case Sequence() as sequence:
+                work.add(sequence)
+            case _Stop():
+                return False
+            case request:
+                work.cancel(request)
         return True
 
     def _step(self, work: Batch) -> None:

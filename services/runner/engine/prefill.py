@@ -65,6 +65,10 @@ class Pace:
         """``context``: the tokens in front of the chunk."""
         return max(SMALLEST, min(LARGEST, int(self._rate(_doublings(context)) * seconds)))
 
+    def cost_s(self, tokens: int) -> float:
+        """What that many tokens would take from the start."""
+        return tokens / self._rate(0)
+
     def learn(self, tokens: int, context: int, seconds: float) -> None:
         doublings = _doublings(context)
         before = self._rate(doublings)
