@@ -12,12 +12,12 @@ from ops import probe
 from ops.bench._children import free_port, running
 from ops.bench._load import Server
 from ops.bench._report import say
+from services.runner.engine import blas
 
 NAMES = ("mlx_lm.server", "vllm-mlx")
 START_S = 120.0
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "odyssai-bench"
 """Where a peer's environment is made, several GB, and found again the next time."""
-_OPENBLAS = "libopenblas.so.0"
 
 
 @asynccontextmanager
@@ -47,7 +47,7 @@ def _environment() -> dict[str, str]:
     """The faster BLAS, too, which our engine loads itself: no peer is to lose by mlx's wheel."""
     environment = {"HF_HUB_OFFLINE": "1"}
     if sys.platform.startswith("linux"):
-        environment["LD_PRELOAD"] = _OPENBLAS
+        environment |= {"LD_PRELOAD": blas.OPENBLAS, "OPENBLAS_THREAD_TIMEOUT": blas.REST}
     return environment
 
 

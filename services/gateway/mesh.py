@@ -11,7 +11,7 @@ from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.inference import Candidate, Chat, Counted, CountTokens, Prompt, Schedule, Text
 from proto.subjects import COUNT_TOKENS, SCHEDULE
-from services.gateway.placing import pick
+from services.gateway.placing import pick, sole_holder
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,14 @@ class Mesh:
         raise all_refused([])
 
     async def candidates(self, question: Schedule) -> tuple[Candidate, ...]:
-        """Engines to try, best first. Raises MeshError when there is none."""
+        """Engines to try, best first. Raises MeshError when there is none.
+
+        One engine alone is no choice: asking a scheduler would cost a millisecond or
+        two of the first token.
+        """
+        sole = sole_holder(question, self.fleet)
+        if sole is not None:
+            return (sole,)
         for _ in range(2):
             try:
                 return (await self.bus.ask(SCHEDULE, question, timeout_s=SCHEDULE_S)).candidates

@@ -1,8 +1,16 @@
-"""Where a request goes when no scheduler answers: by the gateway's own view of the fleet."""
+"""Where a request goes without a scheduler: by the gateway's own view of the fleet."""
 
 from bus.fleet import Fleet, card_of
 from proto.errors import Code, MeshError
 from proto.inference import Candidate, Schedule
+
+
+def sole_holder(question: Schedule, fleet: Fleet) -> Candidate | None:
+    """The one engine that serves the model, where there is just one and it did not fail yet."""
+    holders = fleet.holders(question.model)
+    if len(holders) != 1 or question.avoid:
+        return None
+    return Candidate(engine=holders[0].engine, boot=holders[0].boot)
 
 
 def pick(question: Schedule, fleet: Fleet) -> tuple[Candidate, ...]:

@@ -7,7 +7,7 @@ import openai as openai_sdk
 
 from proto.inference import Candidate, Chat, Schedule, Scheduled, Tokens
 from proto.prefix import prefix_hashes
-from proto.subjects import SCHEDULE
+from proto.subjects import ENGINE_BEAT, SCHEDULE
 from tests.unit.gateway.scripted import ALIAS, MODEL
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -64,6 +64,8 @@ async def test_the_scheduler_decides_and_never_sees_the_prompt(openai, scripted,
         return Scheduled(candidates=(Candidate(engine=scripted.id, boot=scripted.boot),))
 
     await bus.answer(SCHEDULE, schedule)
+    # One engine alone is no choice, and nobody would be asked.
+    await bus.publish(ENGINE_BEAT, scripted.beat(engine="twin", boot="twin"), "twin")
     await bus.settled()
     messages = [{"role": "system", "content": "Secret"}, *HI]
     await openai.chat.completions.create(model=MODEL, messages=messages, prompt_cache_key="k")

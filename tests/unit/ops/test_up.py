@@ -222,9 +222,7 @@ def arguments(**given: object) -> Namespace:
 
 
 def test_each_service_is_told_its_own_settings_only() -> None:
-    plan = up.planned(
-        arguments(nats="nats://bus", model=["a", "b/c"], node="studio")
-    )
+    plan = up.planned(arguments(nats="nats://bus", model=["a", "b/c"], node="studio"))
     gateway, runner, health = (up._settings(plan, name) for name in plan.services)
 
     assert gateway["ODYSSAI_PORT"] == "8000"
