@@ -88,9 +88,9 @@ def test_compose_accepts_the_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
         check=False,
     )
     assert read.returncode == 0, read.stderr
-    assert sorted(read.stdout.split()) == sorted(
-        "nats-1 nats-2 nats-3 gateway-1 gateway-2 scheduler-1 scheduler-2 cloud health".split()
-    )
+    started = set(read.stdout.split())
+    assert started >= {"nats-1", "nats-2", "nats-3", "gateway-1", "gateway-2"}
+    assert started >= {"scheduler-1", "scheduler-2", "cloud", "health"}
 
 
 def test_the_lock_files_record_no_address() -> None:
