@@ -75,7 +75,7 @@ class Readable:
         self._said: dict[str, tuple[float, str]] = {}
 
     def line(self, address: str, body: bytes) -> str | None:
-        kind, _, source = address.removeprefix("telemetry.").partition(".")
+        kind, _, source = address.removeprefix("telemetry.v1.").partition(".")
         told = _told(kind, body)
         if kind in _BEATS and not self._is_new(address, told):
             return None

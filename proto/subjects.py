@@ -1,6 +1,6 @@
 """Where everything is said: one line a subject. No other file spells one.
 
-``mesh.v1.<area>.<who>.<what>``, general to particular, lower case; a ``*``
+``mesh.v1.<area>.<who>.<what>`` and ``telemetry.v1.<kind>.<who>``, lower case; a ``*``
 is filled in by ``at``. Bodies on ``mesh`` are msgpack, on ``telemetry`` JSON.
 """
 
@@ -105,17 +105,17 @@ GONE: Subject[presence.Gone] = Subject("mesh.v1.gone.*.*", presence.Gone)
 
 TELEMETRY = "telemetry.>"
 ENGINE_TELEMETRY: Subject[presence.EngineBeat] = Subject(
-    "telemetry.engine.*", presence.EngineBeat, is_json=True
+    "telemetry.v1.engine.*", presence.EngineBeat, is_json=True
 )
 NODE_TELEMETRY: Subject[presence.NodeBeat] = Subject(
-    "telemetry.node.*", presence.NodeBeat, is_json=True
+    "telemetry.v1.node.*", presence.NodeBeat, is_json=True
 )
 REQUEST_TELEMETRY: Subject[telemetry.RequestEvent] = Subject(
-    "telemetry.request.*", telemetry.RequestEvent, is_json=True
+    "telemetry.v1.request.*", telemetry.RequestEvent, is_json=True
 )
 ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
-    "telemetry.alert.*", telemetry.Alert, is_json=True
+    "telemetry.v1.alert.*", telemetry.Alert, is_json=True
 )
 EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
-    "telemetry.event.*", telemetry.EngineEvent, is_json=True
+    "telemetry.v1.event.*", telemetry.EngineEvent, is_json=True
 )

@@ -1,4 +1,4 @@
-"""What operators can listen to: JSON on ``telemetry.<kind>.<source>``, never prompt or answer."""
+"""What operators hear: JSON on ``telemetry.v1.<kind>.<source>``, never prompt or answer."""
 
 from typing import Literal
 

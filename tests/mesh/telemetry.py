@@ -59,7 +59,7 @@ class Telemetry:
                     while at < len(self.heard):
                         subject, told = self.heard[at]
                         at += 1
-                        if subject.startswith(f"telemetry.{kind}.") and is_wanted(told):
+                        if subject.startswith(f"telemetry.v1.{kind}.") and is_wanted(told):
                             return told
                     self._news.clear()
                     await self._news.wait()
@@ -94,4 +94,4 @@ class Telemetry:
         return quiet
 
     def _beats(self, since: int) -> list[Told]:
-        return [BLANK | t for s, t in self.heard[since:] if s.startswith("telemetry.engine.")]
+        return [BLANK | t for s, t in self.heard[since:] if s.startswith("telemetry.v1.engine.")]

@@ -105,7 +105,7 @@ async def test_the_operators_credential_opens_nothing_else(mesh: Mesh) -> None:
         for subject in ("mesh.>", ">", "$JS.>", "$KV.>", "$SYS.>", "_INBOX.>"):
             await client.subscribe(subject)
         await client.publish("mesh.v1.schedule", b"")
-        await client.publish("telemetry.alert.forged", b"{}")
+        await client.publish("telemetry.v1.alert.forged", b"{}")
         with pytest.raises((nats.errors.TimeoutError, nats.errors.NoRespondersError)):
             await client.request("$JS.API.STREAM.NAMES", b"", timeout=0.3)
         await client.flush()

@@ -185,9 +185,9 @@ async def test_ops_hears_telemetry_and_says_nothing(home: Path) -> None:
 
             await ops.publish(SERVICE_BEAT, beat, "from-ops")
             await ops.settled()
-            await mesh._client.publish("telemetry.alert.test", b"{}")
+            await mesh._client.publish("telemetry.v1.alert.test", b"{}")
 
-            assert await heard.get() == "telemetry.alert.test"
+            assert await heard.get() == "telemetry.v1.alert.test"
             assert heard.empty()
 
 

@@ -17,7 +17,7 @@ from proto.telemetry import Alert, EngineEvent, RequestEvent
 
 def line(kind: str, message: Any, view: watch.Readable | None = None) -> str | None:
     view = view or watch.Readable()
-    return view.line(f"telemetry.{kind}.studio", msgspec.json.encode(message))
+    return view.line(f"telemetry.v1.{kind}.studio", msgspec.json.encode(message))
 
 
 def beat(**given: Any) -> EngineBeat:
@@ -83,7 +83,7 @@ def test_alerts_and_events_are_told() -> None:
 
 @pytest.mark.parametrize("body", [b"\xff", b"[1]", b"{}", b"null", b'{"state": 1}'])
 def test_what_cannot_be_read_is_shown_as_it_is(body: bytes) -> None:
-    told = watch.Readable().line("telemetry.engine.e", body)
+    told = watch.Readable().line("telemetry.v1.engine.e", body)
 
     assert told is not None
     assert told.endswith(body.decode(errors="replace"))

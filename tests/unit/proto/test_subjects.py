@@ -14,7 +14,7 @@ ALL = [value for value in vars(subjects).values() if isinstance(value, Subject)]
 
 @pytest.mark.parametrize("subject", ALL, ids=lambda s: s.pattern)
 def test_every_subject_is_versioned_or_telemetry(subject: Subject[object]) -> None:
-    assert subject.pattern.startswith(("mesh.v1.", "telemetry."))
+    assert subject.pattern.startswith(("mesh.v1.", "telemetry.v1."))
     assert subject.is_json == subject.pattern.startswith("telemetry.")
 
 
