@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from proto.frames import Delta, End, Failed
+from proto.frames import Delta, End, Failed, Progress
+from services.runner.engine.batch import PATIENCE_S, Batch
 from services.runner.engine.loading import NotLoadable
 from services.runner.engine.loop import ModelThread
 from tests.tiny import make_tiny
@@ -52,6 +53,30 @@ def test_an_idle_thread_takes_no_steps(reader):
     steps = reader.thread.snapshot().steps
     time.sleep(0.1)
     assert reader.thread.snapshot().steps == steps
+
+
+def test_who_comes_with_the_first_is_read_with_it(reader, monkeypatch):
+    monkeypatch.setattr(Batch, "patience_s", 0.3)
+    company = threading.Timer(0.05, reader.thread.submit, [ask("b", prompt(10, seed=1), 1)])
+    company.start()
+    reader.thread.submit(ask("a", prompt(10), 1))
+    reader.until(lambda request, frame: request == "b" and isinstance(frame, End))
+    company.join()
+
+    assert [(request, type(frame)) for request, frame in reader.frames[:2]] == [
+        ("a", Progress),
+        ("b", Progress),
+    ]
+
+
+def test_a_lone_request_waits_for_company_only_a_little_of_its_own_time(reader):
+    batch = reader.thread._batch
+
+    batch.add(ask("short", prompt(2), 1))
+    short_s = batch.patience_s
+    batch.add(ask("long", prompt(2000), 1))
+
+    assert 0 < short_s < batch.patience_s <= PATIENCE_S
 
 
 def test_a_cancel_reaches_a_running_request(reader):
