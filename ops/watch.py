@@ -58,9 +58,13 @@ async def _watch(url: str, view: "Raw | Readable") -> None:
         if line is not None:
             print(line, flush=True)
 
+    ended = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        # Of our own: a shell starts what it runs in the background deaf to Ctrl-C.
+        asyncio.get_running_loop().add_signal_handler(sign, ended.set)
     async with Bus.connect(url, f"ops:watch-{os.getpid()}") as bus:
         await bus.listen_raw(TELEMETRY, heard)
-        await asyncio.Event().wait()
+        await ended.wait()
 
 
 class Raw:

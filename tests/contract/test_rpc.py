@@ -147,10 +147,11 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(bus: Bus) -
     await bus.answer(COUNT_TOKENS, count, engine)
     await bus.settled()
     asking = asyncio.create_task(bus.ask(COUNT_TOKENS, QUESTION, engine))
-    inbox = bus._client._resp_map
-    while not inbox:
-        await asyncio.sleep(0)
-    next(iter(inbox.values())).add_done_callback(lambda _: asking.cancel())
+    async with asyncio.timeout(5):
+        while not bus._client._resp_map:
+            await asyncio.sleep(0)
+    (reply,) = bus._client._resp_map.values()
+    reply.add_done_callback(lambda _: asking.cancel())
 
     with pytest.raises(asyncio.CancelledError):
         await asking

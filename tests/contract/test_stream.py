@@ -126,6 +126,7 @@ async def test_malformed_frames_are_dropped(nats_url: str) -> None:
         stream = mesh.open(gateway, "r1")
         address = STREAM.at(gateway, mesh.engine, "r1")
         await mesh.sink._client.publish(address, b"\xc1nonsense")
+        await mesh.sink._client.flush()
         mesh.sink.send([(stream.request, delta(0))])
 
         assert await read(stream, 1) == [delta(0)]

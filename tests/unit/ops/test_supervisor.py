@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -50,8 +51,18 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of tests before us, such as the session's own bus server."""
+    before = set(psutil.Process().children(recursive=True))
+    monkeypatch.setattr(sys.modules[__name__], "STRANGERS", before)
+
+
+STRANGERS: set[psutil.Process] = set()
+
+
 def family() -> list[psutil.Process]:
-    return living(psutil.Process().children(recursive=True))
+    return [p for p in living(psutil.Process().children(recursive=True)) if p not in STRANGERS]
 
 
 async def present(_: object = None) -> bool:
