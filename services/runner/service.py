@@ -120,6 +120,10 @@ class Keeper:
         """It was heard once, and has been silent or without a step for ``WEDGED_S``."""
         return self._heard is not None and self._now() - self._well_at > WEDGED_S
 
+    def excuse_silence(self) -> None:
+        """While the bus is away nobody is heard, and that proves nothing about the engine."""
+        self._well_at = self._now()
+
     async def keep(self) -> None:
         wait_s = FIRST_WAIT_S
         self._process = await self._adopted()
@@ -195,7 +199,9 @@ class Keeper:
         life = asyncio.ensure_future(self._process.ended())
         try:
             while not (await asyncio.wait({life}, timeout=1.0))[0]:
-                if self.is_wedged():
+                if not self._host.bus.is_connected:
+                    self.excuse_silence()
+                elif self.is_wedged():
                     log.error("%s makes no progress for %g s: ending it", self.engine, WEDGED_S)
                     self._process.signal(signal.SIGKILL)
             return await life

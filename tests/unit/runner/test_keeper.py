@@ -79,6 +79,15 @@ def test_a_silent_engine_is_wedged(keeper: Keeper, clock: Clock) -> None:
     assert keeper.is_wedged()
 
 
+def test_an_engine_unheard_while_the_bus_was_away_is_not(keeper: Keeper, clock: Clock) -> None:
+    keeper.hear(beat())
+    clock.now_s += WEDGED_S + 1
+    keeper.excuse_silence()
+    clock.now_s += 1
+
+    assert not keeper.is_wedged()
+
+
 def test_an_engine_that_is_still_loading_is_not(keeper: Keeper, clock: Clock) -> None:
     clock.now_s += 10 * WEDGED_S
 
