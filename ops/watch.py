@@ -14,7 +14,7 @@ import msgspec
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
-from proto.presence import EngineBeat, NodeBeat
+from proto.presence import STALL_S, EngineBeat, NodeBeat
 from proto.subjects import (
     ALERT_TELEMETRY,
     ENGINE_TELEMETRY,
@@ -108,7 +108,7 @@ def _engine(beat: EngineBeat) -> str:
     work = f"{beat.state}, {beat.running} running, {beat.queued} queued"
     figures = [f"{beat.tokens_per_s:.0f} tokens/s", _size(beat.memory_bytes)]
     figures.append(f"cache {_size(beat.cache.used_bytes)}")
-    if beat.stalled_s:
+    if beat.stalled_s >= STALL_S:
         figures.append(f"stalled {beat.stalled_s:.1f} s")
     return " · ".join([work, *figures, *(model.id for model in beat.models)])
 

@@ -3,7 +3,7 @@
 import time
 
 from proto.dialects.asked import Asked
-from proto.frames import End
+from proto.frames import AnyFrame, Delta, End, Progress
 from proto.ids import EngineId, GatewayId, RequestId
 from proto.telemetry import RequestEvent
 from services.gateway.wire import Wire
@@ -22,6 +22,9 @@ class Record:
         self.engine: EngineId | None = None
         self.trace: str | None = None
         self._ends: dict[int, End] = {}
+        self._made = 0
+        """Tokens seen so far: all there is to say of an answer that never ended."""
+        self._read_as = Progress(0, 0, 0, 0, 0)
         self._choices_per_prompt = 1
         self._started_s = time.time()
         self._began = time.monotonic()
@@ -41,6 +44,13 @@ class Record:
     def token(self) -> None:
         if self._first is None:
             self._first = time.monotonic()
+
+    def seen(self, frames: list[AnyFrame]) -> None:
+        for frame in frames:
+            if isinstance(frame, Delta):
+                self._made += len(frame.tokens)
+            elif isinstance(frame, Progress):
+                self._read_as = frame
 
     def end(self, choice: int, end: End) -> None:
         self._ends[choice] = end
@@ -63,7 +73,8 @@ class Record:
         first = min(self._ends, default=0)
         timings = self._ends[first].timings if ends else None
         prompts = [e.usage for c, e in self._ends.items() if c % self._choices_per_prompt == 0]
-        completion = sum(end.usage.completion_tokens for end in ends)
+        ended = sum(end.usage.completion_tokens for end in ends)
+        completion = ended if self.status == "ok" else max(ended, self._made)
         decode_s = max((end.timings.decode_s for end in ends), default=0.0)
         return RequestEvent(
             request=self.request,
@@ -75,9 +86,9 @@ class Record:
             stream=self.stream,
             status=self.status,
             finish_reason=self._ends[first].reason if ends else None,
-            prompt_tokens=sum(usage.prompt_tokens for usage in prompts),
+            prompt_tokens=sum(u.prompt_tokens for u in prompts) or self._read_as.total,
             completion_tokens=completion,
-            cached_tokens=sum(usage.cached_tokens for usage in prompts),
+            cached_tokens=sum(u.cached_tokens for u in prompts) or self._read_as.cached,
             started_s=self._started_s,
             queued_s=timings.queued_s if timings else 0.0,
             prefill_s=timings.prefill_s if timings else 0.0,

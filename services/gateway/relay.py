@@ -37,6 +37,7 @@ async def _relay(
     is_over = False
     while not is_over:
         frames = await generation.take()
+        record.seen(frames)
         out = [_event(index, frame, events) for frame in frames] or [WAITING]
         body = b"".join(out)
         if not generation.is_bound and any(isinstance(frame, Delta) for frame in frames):
@@ -72,7 +73,9 @@ async def _gather(index: int, generation: Generation, record: Record) -> Answere
     logprobs: list[PositionLogprobs] = []
     epoch = 0
     while True:
-        for frame in await generation.take():
+        frames = await generation.take()
+        record.seen(frames)
+        for frame in frames:
             if frame.epoch != epoch:
                 # Another engine took over and begins anew.
                 epoch = frame.epoch

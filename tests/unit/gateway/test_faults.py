@@ -240,7 +240,7 @@ async def test_a_client_that_leaves_ends_its_generation(http, scripted, events, 
     assert (await events.get()).status == "cancelled"
 
 
-async def test_a_client_that_leaves_between_tokens_ends_its_generation(openai, scripted):
+async def test_a_client_that_leaves_between_tokens_ends_its_generation(openai, scripted, events):
     async def begin(engine, asked):
         engine.send(asked, Progress(asked.epoch, 0, 10, 10, 0), *deltas(asked.epoch, "a"))
 
@@ -250,6 +250,8 @@ async def test_a_client_that_leaves_between_tokens_ends_its_generation(openai, s
     await stream.close()
 
     assert await asyncio.wait_for(scripted.cancelled.get(), 2) == scripted.asked[0].request
+    told = await events.get()
+    assert (told.status, told.prompt_tokens, told.completion_tokens) == ("cancelled", 10, 1)
 
 
 async def test_a_client_that_leaves_before_the_engine_has_accepted_ends_it(http, scripted):
