@@ -1,6 +1,6 @@
 """What OpenAI's clients receive: whole completions, and the same as server-sent events."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -127,16 +127,7 @@ def chat_completion(asked: Asked, heading: Heading, answers: list[Answered]) -> 
         )
         for index, answer in enumerate(answers)
     ]
-    return _encode(
-        ChatCompletion(
-            id=heading.id,
-            created=heading.created,
-            model=heading.model,
-            system_fingerprint=heading.system_fingerprint,
-            choices=choices,
-            usage=usage(asked, {i: answer.end.usage for i, answer in enumerate(answers)}),
-        )
-    )
+    return _encode(ChatCompletion(choices=choices, **_common(asked, heading, answers)))
 
 
 def text_completion(asked: Asked, heading: Heading, answers: list[Answered]) -> bytes:
@@ -149,16 +140,18 @@ def text_completion(asked: Asked, heading: Heading, answers: list[Answered]) -> 
         )
         for index, answer in enumerate(answers)
     ]
-    return _encode(
-        TextCompletion(
-            id=heading.id,
-            created=heading.created,
-            model=heading.model,
-            system_fingerprint=heading.system_fingerprint,
-            choices=choices,
-            usage=usage(asked, {i: answer.end.usage for i, answer in enumerate(answers)}),
-        )
-    )
+    return _encode(TextCompletion(choices=choices, **_common(asked, heading, answers)))
+
+
+def _common(asked: Asked, heading: Heading, answers: list[Answered]) -> dict[str, Any]:
+    """What whole answers of both endpoints say beside their choices."""
+    return {
+        "id": heading.id,
+        "created": heading.created,
+        "model": heading.model,
+        "system_fingerprint": heading.system_fingerprint,
+        "usage": usage(asked, {i: answer.end.usage for i, answer in enumerate(answers)}),
+    }
 
 
 def finish_reason(end: End) -> FinishReason:
