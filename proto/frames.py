@@ -6,9 +6,13 @@ that a reader sees every gap; the last frame is always ``End`` or ``Failed``.
 The request a frame belongs to is the last token of its subject.
 """
 
+from typing import Literal
+
 from msgspec import Struct
 
 from proto.inference import FinishReason
+
+Channel = Literal["content", "reasoning"]
 
 
 class Frame(Struct, frozen=True, array_like=True, gc=False):
@@ -45,12 +49,30 @@ class Delta(Frame, frozen=True, array_like=True, tag=2, gc=False):
     text: str
     tokens: tuple[int, ...]
     logprobs: tuple[PositionLogprobs, ...] = ()
+    channel: Channel = "content"
+    """What the model says, or what it thinks before."""
+
+
+class CallDelta(Frame, frozen=True, array_like=True, tag=5, gc=False):
+    """What one decode step added to a tool call; the tag text around it is left out."""
+
+    call: int
+    """The place of the call among those of the answer, from 0. Calls do not interleave."""
+    id: str
+    """Of the call; said with its first frame, which is when its name is known. Empty later."""
+    name: str
+    """Said with the first frame. Empty later."""
+    arguments: str
+    """The next piece of the arguments' JSON. All pieces of a whole call make one JSON object."""
+    tokens: tuple[int, ...]
 
 
 class Usage(Struct, frozen=True, array_like=True, gc=False):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    reasoning_tokens: int = 0
+    """Of the completion's, those up to and with the one that ended the thinking."""
 
 
 class Timings(Struct, frozen=True, array_like=True, gc=False):
@@ -78,4 +100,4 @@ class Failed(Frame, frozen=True, array_like=True, tag=4, gc=False):
     retry_after_s: float | None = None
 
 
-AnyFrame = Progress | Delta | End | Failed
+AnyFrame = Progress | Delta | CallDelta | End | Failed

@@ -1,6 +1,6 @@
 """One generation: how it is asked for, placed, accepted, steered and counted."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -9,15 +9,100 @@ from proto.message import Message
 
 Positive = Annotated[int, Meta(gt=0)]
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "stop_sequence"]
-"""``stop``: the model ended its turn; ``stop_sequence``: a stop string of the request was met."""
+FinishReason = Literal["stop", "length", "stop_sequence", "tool_calls"]
+"""``stop``: the model ended its turn; ``stop_sequence``: a stop string of the request was met;
+``tool_calls``: it ended its turn with at least one call."""
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+class TextPart(Struct, frozen=True, kw_only=True, tag="text"):
+    text: str
+
+
+class ImagePart(Struct, frozen=True, kw_only=True, tag="image"):
+    """A picture. On the bus only its hash travels: the engine asks the gateway for the bytes."""
+
+    url: str = ""
+    """Where the client says it is (``data:`` or ``https:``); empty once the gateway has it."""
+    digest: bytes = b""
+    """SHA-256 of the bytes, by which ``FETCH_BLOB`` gives them out; empty until then."""
+    media_type: str = ""
+    size: int = 0
+    """Bytes."""
+
+
+Part = TextPart | ImagePart
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """A call that the model made."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON, as it was generated: not valid when the answer was cut off in the middle of it."""
 
 
 class Turn(Struct, frozen=True, kw_only=True):
     """One message of a conversation, in the canonical form all dialects are mapped to."""
 
     role: Role
-    content: str
+    content: str | tuple[Part, ...] = ""
+    """Parts where there is a picture between the words, else one string."""
+    reasoning: str = ""
+    """What the assistant thought before it said this; templates that want it get it back."""
+    calls: tuple[ToolCall, ...] = ()
+    """What the assistant called in this turn."""
+    call_id: str = ""
+    """The call that this turn of role ``tool`` answers."""
+    name: str = ""
+    """The tool that answers, where the dialect or an earlier call tells it."""
+    is_error: bool = False
+    """The tool failed, and the content says how."""
+
+    @property
+    def text(self) -> str:
+        """The words of the content, pictures left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
+
+
+class Tool(Struct, frozen=True, kw_only=True):
+    """A function that the client lets the model call."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    """JSON schema of the arguments object; empty: any object."""
+    strict: bool = False
+    """The arguments must satisfy the schema, so the engine lets nothing else be generated."""
+
+
+class ToolChoice(Struct, frozen=True, kw_only=True):
+    """Whether the model may, must or must not call, and what. Enforced by the engine's grammar."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    allowed: tuple[str, ...] = ()
+    """Names of the tools that may be called; empty: all."""
+    parallel: bool = True
+    """More than one call in an answer is welcome."""
+
+
+class Thinking(Struct, frozen=True, kw_only=True):
+    """How much a model that reasons may think before it answers; nothing to one that does not."""
+
+    enabled: bool | None = None
+    """None: as the model does by default, which for a reasoner is to think."""
+    effort: Effort | None = None
+    budget_tokens: int | None = None
+    """After so many tokens the block is closed for the model; None: as ``effort`` says."""
 
 
 class Chat(Struct, frozen=True, kw_only=True, tag="chat"):
@@ -26,6 +111,21 @@ class Chat(Struct, frozen=True, kw_only=True, tag="chat"):
     turns: tuple[Turn, ...]
     continues_last: bool = False
     """The last turn is the assistant's and unfinished: the answer goes on from its end."""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    thinking: Thinking = Thinking()
+    template_options: dict[str, Any] = {}
+    """What else the model's chat template is to be given, by name."""
+
+    @property
+    def chars(self) -> int:
+        """Characters that a template may have to render."""
+        return sum(map(_chars, self.turns)) + sum(map(len, map(str, self.tools)))
+
+
+def _chars(turn: Turn) -> int:
+    called = sum(len(call.name) + len(call.arguments) for call in turn.calls)
+    return len(turn.text) + len(turn.reasoning) + called
 
 
 class Text(Struct, frozen=True, kw_only=True, tag="text"):
@@ -41,6 +141,33 @@ class Tokens(Struct, frozen=True, kw_only=True, tag="tokens"):
 
 
 Prompt = Chat | Text | Tokens
+
+
+class JsonObject(Struct, frozen=True, kw_only=True, tag="json_object"):
+    """Any JSON object."""
+
+
+class JsonSchema(Struct, frozen=True, kw_only=True, tag="json_schema"):
+    """JSON that satisfies a schema."""
+
+    schema: dict[str, Any]
+    name: str = ""
+
+
+class Regex(Struct, frozen=True, kw_only=True, tag="regex"):
+    """Text that a regular expression matches from end to end."""
+
+    pattern: str
+
+
+class Grammar(Struct, frozen=True, kw_only=True, tag="grammar"):
+    """Text of a context-free grammar, written in Lark's or llama.cpp's (GBNF) notation."""
+
+    source: str
+
+
+Format = JsonObject | JsonSchema | Regex | Grammar
+"""What an answer's content must look like; the engine lets nothing else be generated."""
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
@@ -61,6 +188,8 @@ class Sampling(Struct, frozen=True, kw_only=True):
     """Divides positive and multiplies negative logits of tokens in prompt or answer."""
     logit_bias: dict[int, float] = {}
     """Token id to what is added to its logit."""
+    word_bias: dict[str, float] = {}
+    """The same for each token of a piece of text, which only the engine can tokenise."""
 
 
 class Generate(Message, frozen=True, kw_only=True):
@@ -86,6 +215,8 @@ class Generate(Message, frozen=True, kw_only=True):
     """How many likeliest alternatives to report beside each chosen token; None: no logprobs."""
     session: SessionId | None = None
     """The conversation whose KV cache is worth keeping."""
+    format: Format | None = None
+    """What the content must look like. Reasoning before it and tool calls are free of it."""
     epoch: int = 0
     """Which attempt of the request this is; frames of an older attempt are dropped."""
     expires_s: float | None = None
@@ -153,3 +284,48 @@ class CountTokens(Message, frozen=True, kw_only=True):
 
 class Counted(Message, frozen=True, kw_only=True, tag="counted"):
     tokens: int
+
+
+class Tokenize(Message, frozen=True, kw_only=True):
+    """Ask an engine for a prompt's tokens. Answered by ``Tokenized``."""
+
+    model: ModelId
+    prompt: Prompt
+    with_specials: bool = True
+    """A plain text gets what the model wants at its beginning, such as a first token."""
+
+
+class Tokenized(Message, frozen=True, kw_only=True, tag="tokenized"):
+    tokens: tuple[int, ...]
+    pieces: tuple[bytes, ...] = ()
+    """Each token's own bytes."""
+
+
+class Detokenize(Message, frozen=True, kw_only=True):
+    """Ask an engine for the text of tokens. Answered by ``Detokenized``."""
+
+    model: ModelId
+    tokens: tuple[int, ...]
+
+
+class Detokenized(Message, frozen=True, kw_only=True, tag="detokenized"):
+    text: str
+
+
+class FetchBlob(Message, frozen=True, kw_only=True):
+    """Ask a gateway for bytes of a picture that a prompt names by its hash."""
+
+    digest: bytes
+    offset: int = 0
+
+
+class BlobPiece(Message, frozen=True, kw_only=True, tag="blob"):
+    """The bytes from ``offset`` on, at most BLOB_PIECE of them."""
+
+    data: bytes
+    size: int
+    """Of the whole."""
+
+
+BLOB_PIECE = 1 << 20
+"""Bytes of a picture in one message: far below the bus's largest."""

@@ -21,6 +21,8 @@ TOKEN_BLOCK = 256
 LONGEST = 256
 """Most entries of a chain; what is longer is told apart by its first ones."""
 
+_encode = msgspec.msgpack.Encoder().encode
+
 
 def prefix_hashes(prompt: Prompt) -> tuple[bytes, ...]:
     """Eight bytes each, shortest prefix first, each made of the one before it.
@@ -29,10 +31,18 @@ def prefix_hashes(prompt: Prompt) -> tuple[bytes, ...]:
     prompt one for every whole block.
     """
     if isinstance(prompt, Chat):
-        return _chain(f"{turn.role}\0{turn.content}".encode() for turn in prompt.turns)
+        return _chain(_said(prompt))
     if isinstance(prompt, Text):
         return _chain(block.encode() for block in _whole_blocks(prompt.text, TEXT_BLOCK))
     return _chain(msgspec.msgpack.encode(block) for block in _whole_blocks(prompt.ids, TOKEN_BLOCK))
+
+
+def _said(chat: Chat) -> Iterable[bytes]:
+    """Tools stand in front of a rendered prompt, so they are part of its first entry."""
+    before = _encode(chat.tools)
+    for turn in chat.turns:
+        yield before + _encode(turn)
+        before = b""
 
 
 def _chain(parts: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -15,6 +15,8 @@ STALL_S = 2.0
 """An engine with work whose step clock stands this long is wedged."""
 
 EngineState = Literal["loading", "ready", "draining"]
+ModelKind = Literal["llm", "vlm", "embedder", "reranker"]
+"""``vlm`` sees pictures; ``embedder`` and ``reranker`` generate nothing."""
 
 
 class ModelCard(Struct, frozen=True, kw_only=True):
@@ -33,6 +35,14 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     has_chat_template: bool = True
     created_s: int = 0
     """Unix time at which the model's files were written."""
+    kind: ModelKind = "llm"
+    calls_tools: bool = False
+    reasons: bool = False
+    """It thinks before it answers, in a block that is told apart."""
+    keeps_formats: bool = False
+    """JSON, schemas, regular expressions and grammars are enforced."""
+    embedding_size: int = 0
+    """Numbers in an embedder's vectors."""
 
 
 class CacheLoad(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from proto import frames, inference, presence, telemetry
+from proto import embedding, frames, inference, presence, telemetry
 from proto.errors import Refused
 
 M = TypeVar("M")
@@ -84,6 +84,21 @@ GENERATE: Question[inference.Generate, inference.Accepted] = Question(
 )
 COUNT_TOKENS: Question[inference.CountTokens, inference.Counted] = Question(
     "mesh.v1.engine.*.count_tokens", inference.CountTokens, answer=inference.Counted
+)
+TOKENIZE: Question[inference.Tokenize, inference.Tokenized] = Question(
+    "mesh.v1.engine.*.tokenize", inference.Tokenize, answer=inference.Tokenized
+)
+DETOKENIZE: Question[inference.Detokenize, inference.Detokenized] = Question(
+    "mesh.v1.engine.*.detokenize", inference.Detokenize, answer=inference.Detokenized
+)
+EMBED: Question[embedding.Embed, embedding.Embedded] = Question(
+    "mesh.v1.engine.*.embed", embedding.Embed, answer=embedding.Embedded
+)
+RERANK: Question[embedding.Rerank, embedding.Reranked] = Question(
+    "mesh.v1.engine.*.rerank", embedding.Rerank, answer=embedding.Reranked
+)
+FETCH_BLOB: Question[inference.FetchBlob, inference.BlobPiece] = Question(
+    "mesh.v1.gateway.*.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
 )
 REPLAY: Question[inference.Replay, inference.Replayed] = Question(
     "mesh.v1.engine.*.replay", inference.Replay, answer=inference.Replayed

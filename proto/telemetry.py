@@ -4,6 +4,7 @@ from typing import Literal
 
 from proto.message import Message
 
+Dialect = Literal["openai", "anthropic", "ollama"]
 VERSION = 1
 """Stands in every telemetry message as ``v``."""
 
@@ -17,7 +18,7 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     """As the client asked for it."""
     engine: str | None
     gateway: str
-    dialect: Literal["openai", "anthropic"]
+    dialect: Dialect
     endpoint: str
     stream: bool
     status: str

@@ -119,7 +119,7 @@ class Scripted:
 
 def _pace(asked: Generate) -> float:
     assert isinstance(asked.prompt, Chat), "the benchmark asks in chats"
-    return float(asked.prompt.turns[-1].content)
+    return float(asked.prompt.turns[-1].text)
 
 
 async def serve(host: Host) -> None:

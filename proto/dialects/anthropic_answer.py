@@ -6,18 +6,19 @@ import msgspec
 from msgspec import Struct
 
 from proto.dialects.anthropic import envelope
-from proto.dialects.asked import Answered
+from proto.dialects.asked import WAITING, Answered
 from proto.errors import MeshError
-from proto.frames import Delta, End, Progress
+from proto.frames import CallDelta, Delta, End, Progress
 from proto.frames import Usage as Spent
 from proto.inference import FinishReason
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence"]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 
 STOP_REASONS: dict[FinishReason, StopReason] = {
     "stop": "end_turn",
     "length": "max_tokens",
     "stop_sequence": "stop_sequence",
+    "tool_calls": "tool_use",
 }
 
 _encode = msgspec.json.Encoder().encode
@@ -124,6 +125,12 @@ class Events:
         start = b"" if self._is_open else self._open(frame.usage)
         stop = _MessageDelta(_Stop(STOP_REASONS[frame.reason], frame.stop), _usage(frame.usage))
         return start + BLOCK_STOP + _event(b"message_delta", _encode(stop)) + MESSAGE_STOP
+
+    def call(self, index: int, frame: CallDelta) -> bytes:
+        return b""
+
+    def waiting(self) -> bytes:
+        return WAITING
 
     def failed(self, error: MeshError) -> bytes:
         return _event(b"error", envelope(error, self._request_id))

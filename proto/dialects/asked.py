@@ -10,9 +10,12 @@ from msgspec import Meta, Struct
 from proto.errors import Code, MeshError
 from proto.frames import End, PositionLogprobs
 from proto.ids import GatewayId, ModelId, RequestId, SessionId
-from proto.inference import Generate, Prompt, Sampling
+from proto.inference import Format, Generate, Prompt, Sampling, ToolCall
 
 R = TypeVar("R")
+
+WAITING = b": waiting\n\n"
+"""A comment in a stream of server-sent events: a sign of life that no client takes for content."""
 
 LARGEST = 2**53
 """Whole numbers beyond this are not the same in every JSON reader."""
@@ -36,9 +39,12 @@ class Asked(Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     session: SessionId | None = None
+    format: Format | None = None
     stream: bool = False
     include_usage: bool = False
     """A stream ends with a chunk that holds the usage."""
+    ignored: tuple[str, ...] = ()
+    """Fields that were taken and have no effect; the answer's headers name them."""
 
     @property
     def choices(self) -> int:
@@ -62,6 +68,7 @@ class Asked(Struct, frozen=True, kw_only=True):
             stop=self.stop,
             logprobs=self.logprobs,
             session=self.session,
+            format=self.format,
             expires_s=expires_s,
         )
 
@@ -70,7 +77,10 @@ class Answered(Struct, frozen=True, kw_only=True):
     """One choice, complete."""
 
     text: str
+    reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[PositionLogprobs, ...] = ()
+    """Of the text's tokens; what was thought or called has none."""
     end: End
 
 

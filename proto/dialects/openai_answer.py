@@ -5,10 +5,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from proto.dialects.asked import Answered, Asked
+from proto.dialects.asked import WAITING, Answered, Asked
 from proto.dialects.openai import envelope
 from proto.errors import MeshError
-from proto.frames import Delta, End, PositionLogprobs, Progress, TokenLogprob
+from proto.frames import CallDelta, Delta, End, PositionLogprobs, Progress, TokenLogprob
 from proto.frames import Usage as Spent
 
 IMPOSSIBLE = -9999.0
@@ -221,6 +221,12 @@ class _Events:
 
     def progress(self, index: int, frame: Progress) -> bytes:
         return b": prefill %d/%d\n\n" % (frame.done, frame.total)
+
+    def call(self, index: int, frame: CallDelta) -> bytes:
+        return b""
+
+    def waiting(self) -> bytes:
+        return WAITING
 
     def failed(self, error: MeshError) -> bytes:
         """No [DONE] after it: the answer is not complete, and SDKs raise on the error itself."""

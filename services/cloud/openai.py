@@ -82,7 +82,7 @@ def _body(request: Generate, model: str) -> tuple[str, dict[str, Any]]:
         case Chat(turns=turns):
             if request.logprobs is not None:
                 body |= {"logprobs": True, "top_logprobs": request.logprobs}
-            body["messages"] = [{"role": t.role, "content": t.content} for t in turns]
+            body["messages"] = [{"role": t.role, "content": t.text} for t in turns]
             return "/chat/completions", body
         case Text(text=text):
             _refuse_logprobs(request)

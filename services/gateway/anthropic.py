@@ -1,19 +1,20 @@
 """Anthropic's endpoints."""
 
-from typing import Literal
-
 from proto.dialects import anthropic
 from proto.dialects.anthropic_answer import Events, message
 from proto.dialects.asked import Answered, Asked
 from proto.errors import MeshError
 from proto.ids import RequestId
+from proto.telemetry import Dialect
+from services.gateway.exchange import EVENT_STREAM
 from services.gateway.wire import About
 
 
 class Anthropic:
     """What both endpoints share."""
 
-    dialect: Literal["openai", "anthropic"] = "anthropic"
+    dialect: Dialect = "anthropic"
+    stream_headers = EVENT_STREAM
 
     def refusal(self, error: MeshError, request: RequestId) -> bytes:
         return anthropic.envelope(error, request)

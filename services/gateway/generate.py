@@ -16,7 +16,7 @@ from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
 from services.gateway import relay
 from services.gateway.dispatch import Generation
-from services.gateway.exchange import EVENT_STREAM, JSON, ClientLeft, Exchange, Headers
+from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
 from services.gateway.mesh import size
 from services.gateway.models import fingerprint
@@ -100,18 +100,22 @@ async def _answer(
         answers = await relay.gather(generations, record)
         record.engine = generations[0].engine
         body = wire.whole(asked, about, answers)
-        return await exchange.reply(200, body, [JSON, *_served_by(generations)])
+        return await exchange.reply(200, body, [JSON, *_about(asked, generations)])
     events = wire.events(asked, about)
     exchange.last_words = events.failed
-    await exchange.begin(200, [*EVENT_STREAM, *_served_by(generations)])
+    await exchange.begin(200, [*wire.stream_headers, *_about(asked, generations)])
     try:
         await relay.stream(generations, events, exchange, record)
     finally:
         record.engine = generations[0].engine
 
 
-def _served_by(generations: list[Generation]) -> Headers:
-    return [(b"x-odyssai-engine", (generations[0].engine or "").encode())]
+def _about(asked: Asked, generations: list[Generation]) -> Headers:
+    """Who serves it, and which of its fields have no effect here."""
+    headers = [(b"x-odyssai-engine", (generations[0].engine or "").encode())]
+    if asked.ignored:
+        headers.append((b"x-odyssai-ignored", ", ".join(asked.ignored).encode()))
+    return headers
 
 
 def _name(exchange: Exchange, choice: int, asked: Asked) -> RequestId:

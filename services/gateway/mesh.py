@@ -83,7 +83,7 @@ class Mesh:
 def size(prompt: Prompt) -> int:
     """Characters, a token id counting as four."""
     if isinstance(prompt, Chat):
-        return sum(len(turn.content) for turn in prompt.turns)
+        return prompt.chars
     return len(prompt.text) if isinstance(prompt, Text) else 4 * len(prompt.ids)
 
 

@@ -1,7 +1,5 @@
 """OpenAI's endpoints."""
 
-from typing import Literal
-
 from proto.dialects import openai
 from proto.dialects.asked import Answered, Asked
 from proto.dialects.openai_answer import (
@@ -13,13 +11,16 @@ from proto.dialects.openai_answer import (
 )
 from proto.errors import MeshError
 from proto.ids import RequestId
+from proto.telemetry import Dialect
+from services.gateway.exchange import EVENT_STREAM
 from services.gateway.wire import About, Events
 
 
 class OpenAi:
     """What all its endpoints share."""
 
-    dialect: Literal["openai", "anthropic"] = "openai"
+    dialect: Dialect = "openai"
+    stream_headers = EVENT_STREAM
 
     def refusal(self, error: MeshError, request: RequestId) -> bytes:
         return openai.envelope(error)

@@ -3,7 +3,7 @@
 import time
 
 from proto.dialects.asked import Asked
-from proto.frames import AnyFrame, Delta, End, Progress
+from proto.frames import AnyFrame, CallDelta, Delta, End, Progress
 from proto.ids import EngineId, GatewayId, RequestId
 from proto.telemetry import RequestEvent
 from services.gateway.wire import Wire
@@ -47,7 +47,7 @@ class Record:
 
     def seen(self, frames: list[AnyFrame]) -> None:
         for frame in frames:
-            if isinstance(frame, Delta):
+            if isinstance(frame, Delta | CallDelta):
                 self._made += len(frame.tokens)
             elif isinstance(frame, Progress):
                 self._read_as = frame

@@ -6,15 +6,14 @@ from typing import Any, TypeVar
 
 from proto.dialects.asked import Answered
 from proto.errors import MeshError
-from proto.frames import AnyFrame, Delta, End, PositionLogprobs, Progress
+from proto.frames import AnyFrame, CallDelta, Channel, Delta, End, PositionLogprobs, Progress
+from proto.inference import ToolCall
 from services.gateway.dispatch import Generation
 from services.gateway.exchange import Exchange
 from services.gateway.record import Record
 from services.gateway.wire import Events
 
 T = TypeVar("T")
-
-WAITING = b": waiting\n\n"
 
 
 async def stream(
@@ -38,9 +37,9 @@ async def _relay(
     while not is_over:
         frames = await generation.take()
         record.seen(frames)
-        out = [_event(index, frame, events) for frame in frames] or [WAITING]
+        out = [_event(index, frame, events) for frame in frames] or [events.waiting()]
         body = b"".join(out)
-        if not generation.is_bound and any(isinstance(frame, Delta) for frame in frames):
+        if not generation.is_bound and any(isinstance(f, Delta | CallDelta) for f in frames):
             generation.is_bound = True
             record.token()
         if frames and isinstance(frames[-1], End):
@@ -53,6 +52,8 @@ async def _relay(
 def _event(index: int, frame: AnyFrame, events: Events) -> bytes:
     if isinstance(frame, Delta):
         return events.delta(index, frame)
+    if isinstance(frame, CallDelta):
+        return events.call(index, frame)
     if isinstance(frame, Progress):
         return events.progress(index, frame)
     assert isinstance(frame, End), "a generation raises what failed"
@@ -69,25 +70,51 @@ async def gather(generations: list[Generation], record: Record) -> list[Answered
 
 
 async def _gather(index: int, generation: Generation, record: Record) -> Answered:
-    text: list[str] = []
-    logprobs: list[PositionLogprobs] = []
-    epoch = 0
+    draft = _Draft(0)
     while True:
         frames = await generation.take()
         record.seen(frames)
         for frame in frames:
-            if frame.epoch != epoch:
+            if frame.epoch != draft.epoch:
                 # Another engine took over and begins anew.
-                epoch = frame.epoch
-                text.clear()
-                logprobs.clear()
-            if isinstance(frame, Delta):
+                draft = _Draft(frame.epoch)
+            if isinstance(frame, Delta | CallDelta):
                 record.token()
-                text.append(frame.text)
-                logprobs.extend(frame.logprobs)
+                draft.add(frame)
             elif isinstance(frame, End):
                 record.end(index, frame)
-                return Answered(text="".join(text), logprobs=tuple(logprobs), end=frame)
+                return draft.answered(frame)
+
+
+class _Draft:
+    """An answer while it arrives."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._said: dict[Channel, list[str]] = {"content": [], "reasoning": []}
+        self._logprobs: list[PositionLogprobs] = []
+        self._calls: list[tuple[str, str, list[str]]] = []
+
+    def add(self, frame: Delta | CallDelta) -> None:
+        if isinstance(frame, Delta):
+            self._said[frame.channel].append(frame.text)
+            self._logprobs.extend(frame.logprobs)
+            return
+        if frame.call == len(self._calls):
+            self._calls.append((frame.id, frame.name, []))
+        self._calls[frame.call][2].append(frame.arguments)
+
+    def answered(self, end: End) -> Answered:
+        return Answered(
+            text="".join(self._said["content"]),
+            reasoning="".join(self._said["reasoning"]),
+            calls=tuple(
+                ToolCall(id=id, name=name, arguments="".join(pieces))
+                for id, name, pieces in self._calls
+            ),
+            logprobs=tuple(self._logprobs),
+            end=end,
+        )
 
 
 async def side_by_side(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

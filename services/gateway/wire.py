@@ -1,17 +1,19 @@
 """What a dialect has to bring to be served over HTTP."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from proto.dialects.asked import Answered, Asked
 from proto.errors import MeshError
-from proto.frames import Delta, End, Progress
+from proto.frames import CallDelta, Delta, End, Progress
 from proto.ids import RequestId
+from proto.telemetry import Dialect
+from services.gateway.exchange import Headers
 
 
 class Events(Protocol):
-    """Frames of one answer's choices, in; server-sent events, out."""
+    """Frames of one answer's choices, in; the body of a stream, out."""
 
     @property
     def is_complete(self) -> bool: ...
@@ -20,7 +22,12 @@ class Events(Protocol):
 
     def delta(self, index: int, frame: Delta) -> bytes: ...
 
+    def call(self, index: int, frame: CallDelta) -> bytes: ...
+
     def end(self, index: int, frame: End) -> bytes: ...
+
+    def waiting(self) -> bytes:
+        """A sign of life, where the dialect has a way to give one."""
 
     def failed(self, error: MeshError) -> bytes: ...
 
@@ -38,7 +45,8 @@ class Wire(Protocol):
     """One endpoint of a dialect."""
 
     endpoint: str
-    dialect: Literal["openai", "anthropic"]
+    dialect: Dialect
+    stream_headers: Headers
 
     def asked(self, body: bytes) -> Asked:
         """Raises MeshError."""

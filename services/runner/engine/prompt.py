@@ -43,7 +43,7 @@ def _render(chat: Chat, model: LoadedModel) -> list[int]:
         )
     if chat.continues_last and chat.turns[-1].role != "assistant":
         raise _invalid("only a last message of the assistant can be continued")
-    turns = [{"role": turn.role, "content": turn.content} for turn in chat.turns]
+    turns = [{"role": turn.role, "content": turn.text} for turn in chat.turns]
     try:
         return list(
             model.tokenizer.apply_chat_template(

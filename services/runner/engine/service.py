@@ -342,8 +342,8 @@ class Engine:
 def _size(prompt: Prompt) -> int:
     """Characters to tokenise."""
     match prompt:
-        case Chat(turns=turns):
-            return sum(len(turn.content) for turn in turns)
+        case Chat():
+            return prompt.chars
         case Text(text=text):
             return len(text)
         case Tokens():

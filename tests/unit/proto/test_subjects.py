@@ -41,7 +41,7 @@ def test_what_a_newer_peer_adds_is_ignored() -> None:
         {"request": "r", "gateway": "g", "model": "m", "prompt": {"type": "text", "text": "x"},
          "colour": "red"}
     )  # fmt: skip
-    longer = msgspec.msgpack.encode([2, 0, 1, "text", [5], [], "more"])
+    longer = msgspec.msgpack.encode([2, 0, 1, "text", [5], [], "content", "more"])
 
     assert GENERATE.decode(newer).request == "r"
     assert STREAM.decode(longer) == Delta(0, 1, "text", (5,))
