@@ -13,16 +13,15 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from proto.errors import Code, MeshError
-from proto.frames import AnyFrame, Delta, Failed, PositionLogprobs, Progress
+from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
-from proto.inference import FinishReason
 from proto.presence import CacheLoad
 from services.runner.engine import logprobs, prefill, sampling
+from services.runner.engine.channels import Over
 from services.runner.engine.decoding import Decoder
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prefix_cache import prefix_cache
 from services.runner.engine.sequence import Cache, Sequence
-from services.runner.engine.text import Pieces, Transcript
 
 SLOTS = 64
 PROGRESS_S = 0.5
@@ -52,7 +51,6 @@ class Batch:
         self._loaded = loaded
         self._slots = slots
         self._clock = clock
-        self._pieces = Pieces(loaded.tokenizer)
         self._ends = frozenset(loaded.tokenizer.eos_token_ids)
         self._prefixes = prefix_cache(loaded.model, cache_bytes)
         self._decoder = self._new_decoder()
@@ -161,7 +159,9 @@ class Batch:
         sampling.check(asked, vocab_size)
         sequence.sampler = sampling.sampler(asked, vocab_size)
         sequence.processors = sampling.processors(asked, len(sequence.prompt))
-        sequence.transcript = Transcript(self._pieces, sequence.prompt[-1], sequence.stop)
+        sequence.answer = sequence.outline.answer(
+            self._loaded.pieces, sequence.prompt[-1], sequence.stop
+        )
 
     def _match(self, sequence: Sequence) -> None:
         sequence.cached = sequence.done = self._prefixes.match(sequence.prompt)
@@ -171,13 +171,15 @@ class Batch:
         sequence.progress_at = now
         self._emit(
             sequence,
-            Progress(
-                sequence.epoch,
-                sequence.next_seq(),
-                sequence.done,
-                len(sequence.prompt),
-                sequence.cached,
-            ),
+            [
+                Progress(
+                    sequence.epoch,
+                    sequence.next_seq(),
+                    sequence.done,
+                    len(sequence.prompt),
+                    sequence.cached,
+                )
+            ],
         )
 
     # Reading prompts
@@ -291,33 +293,24 @@ class Batch:
             self._release(stopped)
 
     def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
-        """One token of an answer becomes a frame. True if the answer ends with it."""
-        transcript = sequence.transcript
-        assert transcript is not None, "an admitted sequence has a transcript"
+        """One token of an answer becomes frames. True if the answer ends with it."""
+        answer = sequence.said
         if token in self._ends:
-            text, stop = transcript.finish()
-            if text:
-                self._emit(sequence, Delta(sequence.epoch, sequence.next_seq(), text, ()))
-            self._end(sequence, "stop", stop, now)
-            return True
+            pieces, over = answer.finish()
+            self._emit(sequence, sequence.frames(pieces, ()))
+            turn = Over("tool_calls" if answer.calls else "stop")
+            return self._end(sequence, over or turn, now)
         self.generated_tokens += 1
         sequence.generated += 1
         is_full = sequence.generated >= sequence.max_tokens
-        text, stop = transcript.push(token)
-        if is_full and stop is None:
-            rest, stop = transcript.finish()
-            text += rest
+        pieces, over = answer.last(token) if is_full else answer.push(token)
         details: tuple[PositionLogprobs, ...] = ()
         if sequence.logprobs is not None:
-            details = (logprobs.position(row, token, sequence.logprobs, self._pieces),)
-        self._frames.append(
-            (sequence.request, Delta(sequence.epoch, sequence.seq, text, (token,), details))
-        )
-        sequence.seq += 1
-        if stop is not None or is_full:
-            self._end(sequence, "length", stop, now)
-            return True
-        return False
+            details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
+        self._emit(sequence, sequence.frames(pieces, (token,), details))
+        if over is None and not is_full:
+            return False
+        return self._end(sequence, over or Over("length"), now)
 
     def _release(self, uids: list[int]) -> None:
         """Out of the decoding batch before their natural end; what was computed is kept."""
@@ -341,14 +334,16 @@ class Batch:
 
     # Ends
 
-    def _end(self, sequence: Sequence, reason: FinishReason, stop: str | None, now: float) -> None:
-        self._emit(sequence, sequence.end("stop_sequence" if stop else reason, stop, now))
+    def _end(self, sequence: Sequence, over: Over, now: float) -> bool:
+        """Always true: the answer is over."""
+        self._emit(sequence, [sequence.end(over.reason, over.stop, now)])
+        return True
 
     def _fail(self, sequence: Sequence, code: Code, message: str) -> None:
-        self._emit(sequence, Failed(sequence.epoch, sequence.next_seq(), code.word, message))
+        self._emit(sequence, [Failed(sequence.epoch, sequence.next_seq(), code.word, message)])
 
-    def _emit(self, sequence: Sequence, frame: AnyFrame) -> None:
-        self._frames.append((sequence.request, frame))
+    def _emit(self, sequence: Sequence, frames: list[AnyFrame]) -> None:
+        self._frames += [(sequence.request, frame) for frame in frames]
 
     def _expire(self) -> None:
         if (now := self._clock()) < self._next_expiry:

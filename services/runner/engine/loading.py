@@ -6,6 +6,7 @@ Loading runs on the thread that will run the model: mlx keeps a default stream p
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tok
 from proto.ids import ModelId
 from proto.presence import ModelCard
 from services.runner.engine import bundled
+from services.runner.engine.text import Pieces
 
 DEFAULT_CONTEXT = 4096
 """For a config that says nothing of positions."""
@@ -36,6 +38,10 @@ class LoadedModel:
     card: ModelCard
     vocab_size: int
     """Rows of the embedding: token ids are below it. The tokenizer may know fewer."""
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        return Pieces(self.tokenizer)
 
 
 def load(source: str, home: Path) -> LoadedModel:
