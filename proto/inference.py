@@ -207,8 +207,11 @@ class Generate(Message, frozen=True, kw_only=True):
     model: ModelId
     prompt: Prompt
     sampling: Sampling = Sampling()
-    max_tokens: Positive | None = None
-    """Most tokens to generate; None, or more than the context leaves: what the context leaves."""
+    max_tokens: Annotated[int, Meta(ge=0)] | None = None
+    """Most tokens to generate; None, or more than the context leaves: what the context leaves.
+
+    Zero only reads the prompt, which the engine's prefix cache then knows.
+    """
     stop: tuple[str, ...] = ()
     """Strings that end the answer; they are not part of it."""
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None

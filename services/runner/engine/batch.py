@@ -20,6 +20,7 @@ from services.runner.engine import logprobs, prefill, sampling
 from services.runner.engine.channels import Over
 from services.runner.engine.decoding import Decoder
 from services.runner.engine.loading import LoadedModel
+from services.runner.engine.masks import masked
 from services.runner.engine.prefix_cache import prefix_cache
 from services.runner.engine.sequence import Cache, Sequence
 
@@ -159,9 +160,9 @@ class Batch:
         sampling.check(asked, vocab_size)
         sequence.sampler = sampling.sampler(asked, vocab_size)
         sequence.processors = sampling.processors(asked, len(sequence.prompt))
-        sequence.answer = sequence.outline.answer(
-            self._loaded.pieces, sequence.prompt[-1], sequence.stop
-        )
+        before = sequence.prompt[-1]
+        sequence.answer = sequence.outline.answer(self._loaded.pieces, before, sequence.stop)
+        sequence.guide = sequence.outline.guide(self._loaded, before)
 
     def _match(self, sequence: Sequence) -> None:
         sequence.cached = sequence.done = self._prefixes.match(sequence.prompt)
@@ -238,13 +239,14 @@ class Batch:
     def _draw(self, group: list[Sequence], logits: mx.array) -> list[prefill.Drawn]:
         """First tokens, all in one call; if that fails, one by one to see whose fault it is."""
         try:
-            return prefill.first_tokens(group, logits)
+            return prefill.first_tokens(group, masked(logits, [s.guide for s in group]))
         except Exception:
             log.exception("sampling %d first tokens failed", len(group))
         drawn = []
         for row, sequence in enumerate(group):
             try:
-                drawn += prefill.first_tokens([sequence], logits[row : row + 1])
+                own = masked(logits[row : row + 1], [sequence.guide])
+                drawn += prefill.first_tokens([sequence], own)
             except Exception:
                 log.exception("sampling for %s failed", sequence.request)
                 self._prefilling.remove(sequence)
@@ -258,7 +260,9 @@ class Batch:
         for sequence, token, row in drawn:
             self._prefilling.remove(sequence)
             sequence.first_token_at = now
-            if not self._take(sequence, token, row, now):
+            if sequence.max_tokens == 0:
+                self._end(sequence, Over("length"), now)
+            elif not self._take(sequence, token, row, now):
                 staying.append((sequence, token, row))
         if staying:
             sequences = [sequence for sequence, _, _ in staying]
@@ -294,6 +298,10 @@ class Batch:
 
     def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
         """One token of an answer becomes frames. True if the answer ends with it."""
+        if sequence.guide is not None and sequence.guide.trouble is not None:
+            message = f"the answer could not be kept in its format: {sequence.guide.trouble}"
+            self._fail(sequence, Code.INTERNAL, message)
+            return True
         answer = sequence.said
         if token in self._ends:
             pieces, over = answer.finish()

@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import _download as download
 from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from proto.ids import ModelId
 from proto.presence import ModelCard
@@ -38,6 +39,11 @@ class LoadedModel:
     card: ModelCard
     vocab_size: int
     """Rows of the embedding: token ids are below it. The tokenizer may know fewer."""
+
+    @cached_property
+    def mask_width(self) -> int:
+        """Tokens that a mask speaks of: all of the model's, and all of the tokenizer's."""
+        return max(self.vocab_size, len(self.tokenizer))
 
     @cached_property
     def pieces(self) -> Pieces:
@@ -65,7 +71,7 @@ def load(source: str, home: Path) -> LoadedModel:
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        card=_card(id, aliases, folder, config, model, bool(tokenizer.has_chat_template)),
+        card=_card(id, aliases, folder, config, model, tokenizer),
         vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
     )
 
@@ -120,9 +126,10 @@ def _card(
     folder: Path,
     config: dict[str, Any],
     model: Module,
-    has_chat_template: bool,
+    tokenizer: TokenizerWrapper,
 ) -> ModelCard:
     weights = dict(tree_flatten(model.parameters()))
+    has_chat_template = bool(tokenizer.has_chat_template)
     written = max((f.stat().st_mtime for f in folder.glob("*.safetensors")), default=time.time())
     return ModelCard(
         id=ModelId(id),
@@ -132,6 +139,9 @@ def _card(
         quantization=_form(config, weights),
         size_bytes=sum(value.nbytes for value in weights.values()),
         has_chat_template=has_chat_template,
+        calls_tools=has_chat_template,
+        reasons=bool(tokenizer.has_thinking),
+        keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
         created_s=int(written),
     )
 

@@ -5,11 +5,11 @@ from functools import cached_property
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from services.runner.engine.calls import Family
-from services.runner.engine.splitting import HEADER, NORMAL, REASONING, TOOL, Edges, Machine
+from services.runner.engine.calls.family import Family
+from services.runner.engine.splitting import NORMAL, REASONING, TOOL, Edges, Machine
 
 OPENED_WITHIN = 16
-"""A template that opens the block of thinking does so in its last few tokens."""
+"""A template that opens or closes a block of thinking does so in its last few tokens."""
 
 
 class Markup:
@@ -41,14 +41,20 @@ class Markup:
         if prefill is not None:
             is_open = self.reasons and prefill.rfind(self.opening) > prefill.rfind(self.closing)
             return REASONING if is_open else NORMAL
-        if self.reasons and self._opened_by(list(prompt[-OPENED_WITHIN:])):
+        if self.reasons and self._ends_with(prompt, self.opening_tokens):
             return REASONING
         return self._first
 
-    def _opened_by(self, tail: list[int]) -> bool:
-        at = int(self._tokenizer.rfind_think_start(tail))
-        after = tail[at + len(self.opening_tokens) :]
-        return at >= 0 and not str(self._tokenizer.decode(after)).strip()
+    def is_closed(self, prompt: Sequence[int]) -> bool:
+        """The template has ended the thinking before it began."""
+        return self.reasons and self._ends_with(prompt, self.closing_tokens)
+
+    def _ends_with(self, prompt: Sequence[int], marker: tuple[int, ...]) -> bool:
+        tail = list(prompt[-OPENED_WITHIN:])
+        for at in range(len(tail) - len(marker), -1, -1):
+            if tuple(tail[at : at + len(marker)]) == marker:
+                return not str(self._tokenizer.decode(tail[at + len(marker) :])).strip()
+        return False
 
     @cached_property
     def _without_calls(self) -> Machine:

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
-from services.runner.engine.calls import Reader
+from llguidance import LLTokenizer
+
+from services.runner.engine.calls.family import Reader
 from services.runner.engine.channels import Channels, Plain
+from services.runner.engine.guide import Guide, Rules
+from services.runner.engine.loading import LoadedModel
 from services.runner.engine.splitting import NORMAL, Machine
 from services.runner.engine.text import Pieces
 
@@ -18,6 +22,10 @@ class Outline:
     """Of calls, where the model may make some."""
     is_parallel: bool = True
     is_formatted: bool = False
+    rules: Rules | None = None
+    """What is enforced; None: nothing."""
+    tokenizer: LLTokenizer | None = None
+    """That of the rules' grammars."""
 
     def answer(self, pieces: Pieces, before: int, stops: tuple[str, ...]) -> Plain | Channels:
         """``before`` is the prompt's last token."""
@@ -33,6 +41,12 @@ class Outline:
             is_parallel=self.is_parallel,
             is_formatted=self.is_formatted,
         )
+
+    def guide(self, model: LoadedModel, before: int) -> Guide | None:
+        if self.rules is None:
+            return None
+        ends = model.tokenizer.eos_token_ids
+        return Guide(self.rules, self.tokenizer, model.pieces, before, ends, model.mask_width)
 
 
 PLAIN = Outline()

@@ -9,6 +9,7 @@ from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timi
 from proto.ids import RequestId, SessionId
 from proto.inference import FinishReason, Generate, Sampling
 from services.runner.engine.channels import Channels, Piece, Plain, Said
+from services.runner.engine.guide import Guide
 from services.runner.engine.outline import PLAIN, Outline
 from services.runner.engine.sampling import Processor, Sampler, greedy
 
@@ -50,6 +51,7 @@ class Sequence:
     """Its own, and its processors, from admission on."""
     processors: list[Processor] = field(default_factory=list)
     answer: Plain | Channels | None = None
+    guide: Guide | None = None
 
     admitted_at: float = 0.0
     progress_at: float = 0.0

@@ -4,6 +4,8 @@ mlx-lm's state machine finds them; it holds text back for as long as any marker
 may overlap it, which here is never more than the longest beginning of one.
 """
 
+from typing import Any
+
 from mlx_lm.generate import TextStateMachine
 
 NORMAL, REASONING, TOOL, HEADER = "normal", "reasoning", "tool", "header"
@@ -25,9 +27,8 @@ class Machine:
             for state, markers in complete.items()
         }
 
-    def begin(self, state: str) -> tuple[object, ...]:
-        start: tuple[object, ...] = self._machine.make_state(state)
-        return start
+    def begin(self, state: str) -> Any:
+        return self._machine.make_state(state)
 
 
 class Splitter:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, TokenizerWrapper
 
-from services.runner.engine.calls import family_of
+from services.runner.engine.calls.family import family_of
 from services.runner.engine.channels import Channels, Said
 from services.runner.engine.markup import Markup
 
