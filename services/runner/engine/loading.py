@@ -50,18 +50,30 @@ class LoadedModel:
         return Pieces(self.tokenizer)
 
 
-def load(source: str, home: Path) -> LoadedModel:
-    """``home`` is where the bundled model is unpacked."""
+def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
+    """``home`` is where the bundled model is unpacked.
+
+    ``trusts_code``: a model's folder may hold Python that is run.
+    """
     folder, id, aliases = _locate(source, home)
     try:
-        model, config = load_model(folder)
-        tokenizer = load_tokenizer(folder, eos_token_ids=config.get("eos_token_id"))
+        model, config = load_model(folder, trust_remote_code=trusts_code)
+        tokenizer = load_tokenizer(
+            folder,
+            {"trust_remote_code": trusts_code},
+            eos_token_ids=config.get("eos_token_id"),
+        )
     except FileNotFoundError as missing:
         raise NotLoadable(
             f"{folder} is no complete model folder ({missing}): it needs config.json, "
             "model*.safetensors and the tokenizer's files"
         ) from missing
     except (ValueError, KeyError, TypeError) as unsupported:
+        if "trust_remote_code" in str(unsupported):
+            raise NotLoadable(
+                f"{source} brings Python code of its own, which is not run unless you trust it: "
+                "if you do, start with --trust-remote-code or set ODYSSAI_TRUST_REMOTE_CODE=1"
+            ) from unsupported
         raise NotLoadable(
             f"this version of mlx-lm cannot run {source}: {unsupported}; "
             "choose a model type that it lists, or update mlx-lm"

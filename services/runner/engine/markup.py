@@ -9,7 +9,7 @@ from services.runner.engine.calls.family import Family
 from services.runner.engine.splitting import NORMAL, REASONING, TOOL, Edges, Machine
 
 OPENED_WITHIN = 16
-"""A template that opens or closes a block of thinking does so in its last few tokens."""
+"""A template that opens the block of thinking does so in its last few tokens."""
 
 
 class Markup:
@@ -34,27 +34,24 @@ class Markup:
     def begins(self, prompt: Sequence[int], prefill: str | None) -> str:
         """The state in which the answer to a prompt begins.
 
-        ``prefill`` is what the answer continues, None if it starts anew. Where a
-        template opens the block of thinking itself, nothing but space follows the
-        marker; a marker that somebody speaks of further up does not count.
+        ``prefill`` is what the answer continues, None if it starts anew. A template
+        may open the block of thinking itself, at the prompt's very end; a marker
+        that somebody speaks of further up does not count.
         """
         if prefill is not None:
             is_open = self.reasons and prefill.rfind(self.opening) > prefill.rfind(self.closing)
             return REASONING if is_open else NORMAL
-        if self.reasons and self._ends_with(prompt, self.opening_tokens):
-            return REASONING
-        return self._first
+        return REASONING if self._is_open(prompt) else self._first
 
-    def is_closed(self, prompt: Sequence[int]) -> bool:
-        """The template has ended the thinking before it began."""
-        return self.reasons and self._ends_with(prompt, self.closing_tokens)
-
-    def _ends_with(self, prompt: Sequence[int], marker: tuple[int, ...]) -> bool:
+    def _is_open(self, prompt: Sequence[int]) -> bool:
+        """The last turn, as far as the template wrote it, ends inside a block."""
+        if not self.reasons:
+            return False
         tail = list(prompt[-OPENED_WITHIN:])
-        for at in range(len(tail) - len(marker), -1, -1):
-            if tuple(tail[at : at + len(marker)]) == marker:
-                return not str(self._tokenizer.decode(tail[at + len(marker) :])).strip()
-        return False
+        ends = [at for at, token in enumerate(tail) if token in self._tokenizer.eos_token_ids]
+        turn = tail[ends[-1] + 1 :] if ends else tail
+        tokenizer = self._tokenizer
+        return bool(tokenizer.rfind_think_start(turn) > tokenizer.rfind_think_end(turn))
 
     @cached_property
     def _without_calls(self) -> Machine:
@@ -74,7 +71,8 @@ def _edges(tokenizer: TokenizerWrapper) -> Edges:
     """All but those around calls."""
     edges: Edges = {NORMAL: [(marker, NORMAL) for marker in tokenizer.structural_markers]}
     if tokenizer.has_thinking:
-        edges[NORMAL].append((tokenizer.think_start, REASONING))
+        # A block that was closed for the model may be closed by it once more.
+        edges[NORMAL] += [(tokenizer.think_start, REASONING), (tokenizer.think_end, NORMAL)]
         # A model may repeat the marker that its template has opened the block with.
         edges[REASONING] = [(tokenizer.think_end, NORMAL), (tokenizer.think_start, REASONING)]
     for state, ends in tokenizer.response_transitions.items():

@@ -35,7 +35,6 @@ from services.runner.engine.markup import Markup
 from services.runner.engine.outline import Outline
 from services.runner.engine.prompt import room, tokens_of
 from services.runner.engine.sequence import Sequence
-from services.runner.engine.splitting import NORMAL
 from services.runner.engine.thinking import Resolved, Thinking
 
 log = logging.getLogger(__name__)
@@ -133,7 +132,7 @@ class Reception:
         granted = room(len(tokens), asked.max_tokens, self._model.card.context_length)
         wanted = Wanted.of(asked)
         outline = self._marked(asked.prompt, tokens, wanted)
-        rules = self._rules(outline, tokens, thinking, granted)
+        rules = self._rules(outline, thinking, granted)
         if wanted.needs_grammar:
             self._refuse_unless_possible(wanted)
             rules = await asyncio.to_thread(self._constrained, rules, wanted)
@@ -194,19 +193,14 @@ class Reception:
             is_formatted=wanted.content is not None,
         )
 
-    def _rules(
-        self, outline: Outline, tokens: list[int], thinking: Resolved, granted: int
-    ) -> Rules:
+    def _rules(self, outline: Outline, thinking: Resolved, granted: int) -> Rules:
         """Those of thinking."""
-        budget = thinking.within(granted)
-        if budget == 0 and outline.state == NORMAL and self._markup.is_closed(tokens):
-            budget = None  # The template has closed the block, and no other will be opened.
         return Rules(
             machine=outline.machine,
             state=outline.state,
             opening=self._markup.opening_tokens if thinking.is_enabled else (),
             closing=self._markup.closing_tokens,
-            budget=budget,
+            budget=thinking.within(granted),
         )
 
     def _constrained(self, rules: Rules, wanted: Wanted) -> Rules:

@@ -105,6 +105,7 @@ class Engine:
             self._hand_over,
             slots=settings.slots,
             cache_bytes=settings.cache_bytes,
+            trusts_code=settings.trusts_code,
         )
         self.trouble: NotLoadable | None = None
         self._state: EngineState = "loading"

@@ -4,7 +4,7 @@ import psutil
 from msgspec import Struct
 
 from proto.ids import EngineId, NodeId
-from services.host import number, setting
+from services.host import number, setting, switch
 
 CACHE_SHARE = 0.1
 """Part of the machine's memory that the prefix cache may take, unless told."""
@@ -22,6 +22,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Requests that may wait beyond them; one more is refused."""
     cache_bytes: int
     """Most bytes of the prefix cache."""
+    trusts_code: bool = False
+    """Python in a model's folder is run."""
 
 
 def read() -> Settings:
@@ -35,4 +37,5 @@ def read() -> Settings:
         slots=int(number("ODYSSAI_SLOTS", 64, least=1)),
         queue_limit=int(number("ODYSSAI_QUEUE", 256)),
         cache_bytes=int(number("ODYSSAI_CACHE_BYTES", share)),
+        trusts_code=switch("ODYSSAI_TRUST_REMOTE_CODE"),
     )

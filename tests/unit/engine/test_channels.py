@@ -187,7 +187,7 @@ def test_channels_are_what_a_search_for_the_markers_finds(think, parts):
     text = "".join(parts)
     content, reasoning, is_open = "", "", False
     for piece in re.split("(<think>|</think>)", text):
-        if piece == "<think>" or (piece == "</think>" and is_open):
+        if piece in ("<think>", "</think>"):
             is_open = piece == "<think>"
         elif is_open:
             reasoning += piece
