@@ -72,11 +72,27 @@ class SectionReader:
     def _close(self, *, is_cut: bool) -> list[CallText]:
         self._text.end(is_cut=is_cut)
         self._advance()
-        unread = self._text.unread
-        if unread is not None and (unread.strip() or not is_cut):
-            self._calls.give_up(unread.strip())
+        self._text.rest()
+        lost = self._text.lost()
+        if lost is not None and (lost.strip() or not is_cut):
+            self._calls.give_up(lost)
         self._steps = None
         return self._calls.take()
+
+
+def resumed(section: Section) -> Section:
+    """The same where a mark begins each call: what is malformed ends with its call."""
+
+    def read(text: Text, calls: Calls) -> Steps[None]:
+        while True:
+            try:
+                return (yield from section(text, calls))
+            except Malformed:
+                lost = text.lost()
+                if lost is not None:
+                    calls.give_up(lost)
+
+    return read
 
 
 def _idle() -> Iterator[None]:

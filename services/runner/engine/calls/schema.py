@@ -21,6 +21,13 @@ def object_schema(tool: Tool) -> Schema:
     return schema
 
 
+def function(tool: Tool) -> dict[str, Any]:
+    """The tool as OpenAI writes it, which is what templates and parsers expect."""
+    parameters = {"type": "object", "properties": {}, **tool.parameters}
+    described = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": described}
+
+
 class Parameters:
     """A tool's arguments one by one, for families that write them so."""
 

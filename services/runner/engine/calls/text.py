@@ -43,10 +43,9 @@ class Text:
     def end(self, *, is_cut: bool) -> None:
         self.is_over, self.is_cut = True, is_cut
 
-    @property
-    def unread(self) -> str | None:
-        """All text since ``expect``, where a call was expected and ``found`` not said."""
-        return None if self._kept is None else self._held[self._kept :]
+    def rest(self) -> str:
+        """Takes all that there is."""
+        return self.take(len(self._held))
 
     # For readers
 
@@ -58,6 +57,12 @@ class Text:
     def found(self) -> None:
         """The call's name was read."""
         self._kept = None
+
+    def lost(self) -> str | None:
+        """What was read since ``expect``, if the call was not found; it is expected no more."""
+        read = None if self._kept is None else self._held[self._kept : self._at]
+        self._kept = None
+        return read
 
     def take(self, count: int) -> str:
         taken = self._held[self._at : self._at + count]
@@ -106,9 +111,14 @@ class Text:
             seen = max(seen, len(self._held) - self._at - max(map(len, marks)) + 1)
             yield from self._more()
 
-    def to(self, mark: str) -> Steps[None]:
-        """Skip what stands before the mark; it is not taken."""
-        yield from self.upto(mark)
+    def before(self, mark: str) -> Steps[str]:
+        """The text before the mark, which is not taken."""
+        before, _ = yield from self.upto(mark)
+        self.back(mark)
+        return before
+
+    def back(self, mark: str) -> None:
+        """The mark that was just taken is to be read once more."""
         self._at -= len(mark)
 
     def stream(self, mark: str, write: Callable[[str], None]) -> Steps[None]:

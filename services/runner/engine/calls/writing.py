@@ -46,7 +46,7 @@ class Calls:
     def give_up(self, text: str) -> None:
         """Report a call of which not even the name could be read."""
         self.begin(UNREADABLE)
-        self.write(written({"text": text}))
+        self.write(written({"text": text.strip()}))
 
     def take(self) -> list[CallText]:
         """What was said since the last time, at most one for each call."""

@@ -24,7 +24,7 @@ _ARGUMENTS = ("arguments", "parameters")
 
 def read(text: Text, calls: Calls) -> Steps[None]:
     while True:
-        yield from text.to("{")
+        yield from text.before("{")
         yield from read_object(text, calls)
 
 
