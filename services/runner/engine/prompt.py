@@ -1,6 +1,7 @@
 """From a canonical prompt to the model's tokens, and whether they leave room for an answer."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import TemplateError
@@ -9,13 +10,11 @@ from proto.errors import Code, MeshError
 from proto.inference import Chat, Prompt, Text, Tokens
 from services.runner.engine.loading import LoadedModel
 
-NOTHING: Mapping[str, Any] = {}
-
 
 def tokens_of(
-    prompt: Prompt, model: LoadedModel, template_arguments: Mapping[str, Any] = NOTHING
+    prompt: Prompt, model: LoadedModel, template_arguments: Mapping[str, Any] = MappingProxyType({})
 ) -> list[int]:
-    """``template_arguments`` are what a chat's template is given beside it."""
+    """``template_arguments`` are what the engine itself gives the chat template, by name."""
     match prompt:
         case Chat():
             tokens = _render(prompt, model, template_arguments)
@@ -56,6 +55,7 @@ def _render(chat: Chat, model: LoadedModel, arguments: Mapping[str, Any]) -> lis
                 turns,
                 add_generation_prompt=not chat.continues_last,
                 continue_final_message=chat.continues_last,
+                **chat.template_options,
                 **arguments,
             )
         )

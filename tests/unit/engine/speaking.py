@@ -1,4 +1,4 @@
-"""Answers written as text: chunks stand for tokens, so that a marker falls where a test wants it."""
+"""Answers written as text: chunks stand for tokens, so that markers fall where a test wants."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -155,9 +155,9 @@ def test_reasoning_tokens_are_those_up_to_the_one_that_ended_the_thinking(think)
     assert hear(["a", "</think>", "Yes"], think, state="reasoning").reasoning_tokens == 2
 
 
+MARKERS = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 PARTS = st.sampled_from(
-    ["<think>", "</think>", "<tool_call>", "</tool_call>", ONE_CALL, "\n", " ", "<", "<think"]
-    + ["</", ">", "a", "END", "EN", "{", "word "]
+    [*MARKERS, ONE_CALL, *("\n", " ", "<", "<think", "</", ">", "a", "END", "EN")]
 )
 
 

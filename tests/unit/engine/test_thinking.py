@@ -9,6 +9,7 @@ from tests.parrot import TEMPLATE, make_parrot
 from tests.unit.engine.asking import receive, saying
 
 LONG = "<think>" + "so it goes " * 30 + "</think>\n\nYes."
+ANYHOW = Thinking()
 OPENS_ALWAYS = TEMPLATE.replace("{{ '<|answer|>' }}", "{{ '<think>\n<|answer|>' }}").replace(
     "{% if enable_thinking is defined and not enable_thinking %}"
     "{{ '<think>\n\n</think>\n\n' }}{% endif %}",
@@ -20,7 +21,7 @@ OPENS_ALWAYS = TEMPLATE.replace("{{ '<|answer|>' }}", "{{ '<think>\n<|answer|>' 
 def hear(parrot, drive):
     """``hear(text, thinking, …)``: what comes of an answer in which the model wants to say it."""
 
-    def ask_for(text, thinking=Thinking(), model=parrot, **rest):
+    def ask_for(text, thinking=ANYHOW, model=parrot, **rest):
         driver = drive(model)
         settings = {"max_tokens": 1000} | rest
         driver.run(receive(model, "r", saying(text, thinking=thinking), **settings))
