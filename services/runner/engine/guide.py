@@ -101,6 +101,8 @@ class Guide:
 
     def advance(self, token: int) -> None:
         """A token was drawn."""
+        if token in self._ends:
+            return  # Nothing will come of what this step computes.
         if self._paths is not None:
             self._narrow(token)
         else:
