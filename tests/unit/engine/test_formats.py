@@ -171,7 +171,7 @@ def test_penalties_and_biases_never_break_a_format(tiny, drive):
         repetition_penalty=3.0,
         presence_penalty=2.0,
         frequency_penalty=2.0,
-        logit_bias={token: 100.0 for token in range(200, 300)},
+        logit_bias=dict.fromkeys(range(200, 300), 100.0),
     )
     schema = {"type": "array", "items": {"type": "integer"}, "maxItems": 4}
     driver = hear(
