@@ -122,10 +122,9 @@ class ChatRequest(ReasoningRequest, forbid_unknown_fields=True, kw_only=True):
         return bool(self.functions) and not self.tools
 
     def _tools(self) -> tuple[tuple[Tool, ...], ToolChoice]:
-        if self._is_older() or (self.function_call and not self.tools):
-            return self._functions()
         offered = tools((tool.function for tool in self.tools or ()), "tools[].function")
-        return offered, chosen(self.tool_choice, offered, self.parallel_tool_calls)
+        choice = chosen(self.tool_choice, offered, self.parallel_tool_calls)
+        return (offered, choice) if offered else self._functions()
 
     def _functions(self) -> tuple[tuple[Tool, ...], ToolChoice]:
         """The older form knows one call at most in an answer."""
