@@ -200,16 +200,15 @@ def test_words_may_precede_a_call():
 
 
 def test_the_older_form_of_a_call_streams_without_ids_and_indexes():
-    role, *deltas, finish, _ = chunks(
-        called_twice(ChatEvents(asked(calls_functions=True), HEADING))
-    )
+    body = called_twice(ChatEvents(asked(calls_functions=True), HEADING))
+    _, *deltas, finish, _ = chunks(body)
 
     said = [chunk.choices[0].delta.function_call for chunk in deltas]
     assert [(call.name, call.arguments) for call in said] == [
         ("f", ""), (None, '{"a":'), (None, "1}"),
     ]  # fmt: skip
     assert finish.choices[0].finish_reason == "function_call"
-    assert b"tool_calls" not in called_twice(ChatEvents(asked(calls_functions=True), HEADING))
+    assert b"tool_calls" not in body
 
 
 def test_what_was_thought_streams_under_both_names_and_without_logprobs():
