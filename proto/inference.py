@@ -152,6 +152,8 @@ class JsonSchema(Struct, frozen=True, kw_only=True, tag="json_schema"):
 
     schema: dict[str, Any]
     name: str = ""
+    strict: bool = False
+    """The client insists on it. Engines do always; upstreams know two degrees."""
 
 
 class Regex(Struct, frozen=True, kw_only=True, tag="regex"):

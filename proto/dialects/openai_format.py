@@ -31,7 +31,7 @@ class SchemaFormat(Struct, forbid_unknown_fields=True, kw_only=True):
     schema: dict[str, Any] | None = None
     """Left out: any JSON object."""
     strict: bool | None = None
-    """No difference: the schema holds always."""
+    """No difference to engines, which keep to the schema always; upstreams are told."""
 
 
 class JsonSchemaFormat(Struct, forbid_unknown_fields=True, kw_only=True, tag="json_schema"):
@@ -60,7 +60,7 @@ def wanted(said: ResponseFormat | None) -> Format | None:
         case JsonObjectFormat():
             return JsonObject()
         case JsonSchemaFormat(json_schema=named):
-            return schema(named.name, named.schema)
+            return schema(named.name, named.schema, named.strict)
         case RegexFormat(pattern=pattern):
             return Regex(pattern=pattern)
         case GrammarFormat(grammar=grammar):
@@ -69,5 +69,7 @@ def wanted(said: ResponseFormat | None) -> Format | None:
             return None
 
 
-def schema(name: str, schema: dict[str, Any] | None) -> Format:
-    return JsonObject() if schema is None else JsonSchema(schema=schema, name=name)
+def schema(name: str, schema: dict[str, Any] | None, strict: bool | None = None) -> Format:
+    if schema is None:
+        return JsonObject()
+    return JsonSchema(schema=schema, name=name, strict=bool(strict))
