@@ -147,8 +147,23 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
         "(also: ODYSSAI_MODELS, with commas)",
     )
     parser.add_argument(
+        "--alias",
+        action="append",
+        type=_alias,
+        metavar="NAME=MODEL",
+        help="another name for a model of this machine; more than once for more "
+        "(also: ODYSSAI_ALIASES, with commas)",
+    )
+    parser.add_argument(
         "--node", default=os.environ.get("ODYSSAI_NODE"), help="this machine (default: its name)"
     )
+
+
+def _alias(text: str) -> str:
+    name, _, model = text.partition("=")
+    if not name.strip() or not model.strip() or "," in text:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=MODEL")
+    return text
 
 
 def _engine(argv: list[str]) -> int:

@@ -4,6 +4,7 @@ This is the asyncio side; nothing here touches an array.
 """
 
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -52,7 +53,8 @@ from proto.subjects import (
     NODE_BEAT,
 )
 from services.host import Host
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.aliases import with_aliases
+from services.runner.engine.loading import LoadedModel, NotLoadable
 from services.runner.engine.loop import ModelThread
 from services.runner.engine.prompt import room, tokens_of
 from services.runner.engine.sampling import check
@@ -137,12 +139,17 @@ class Engine:
         if not loading.done():
             return False
         try:
-            self._loaded = loading.result()
+            self._loaded = self._named(loading.result())
         except NotLoadable as trouble:
             self.trouble = trouble
             return False
         log.info("serving %s", self._loaded.card)
         return True
+
+    def _named(self, loaded: LoadedModel) -> LoadedModel:
+        settings = self._settings
+        card = with_aliases(loaded.card, settings.source, settings.aliases)
+        return dataclasses.replace(loaded, card=card)
 
     async def answer(self) -> None:
         bus, engine = self._host.bus, self._settings.engine
