@@ -157,6 +157,12 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node", default=os.environ.get("ODYSSAI_NODE"), help="this machine (default: its name)"
     )
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python code that a model's folder may bring "
+        "(also: ODYSSAI_TRUST_REMOTE_CODE=1)",
+    )
 
 
 def _alias(text: str) -> str:

@@ -48,6 +48,8 @@ class Plan:
     """The bus to join; None to bring one along."""
     bus_host: str = embedded.LOOPBACK
     node: str
+    trusts_code: bool = False
+    """Python in a model's folder is run."""
     log_level: str = "info"
     is_verbose: bool = False
 
@@ -90,6 +92,7 @@ def planned(args: argparse.Namespace) -> Plan:
         nats=args.nats,
         bus_host=args.bus_host,
         node=args.node or node_name(),
+        trusts_code=args.trust_remote_code,
         log_level=args.log_level,
         is_verbose=args.verbose,
     )
@@ -172,6 +175,8 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
         if plan.aliases:
             settings |= {"ODYSSAI_ALIASES": ",".join(plan.aliases)}
+        if plan.trusts_code:
+            settings["ODYSSAI_TRUST_REMOTE_CODE"] = "1"
     return settings
 
 

@@ -212,7 +212,7 @@ class Generate(Message, frozen=True, kw_only=True):
     max_tokens: Limit | None = None
     """Most tokens to generate; None, or more than the context leaves: what the context leaves.
 
-    0 reads the prompt only.
+    Zero only reads the prompt, which the engine's prefix cache then knows.
     """
     stop: tuple[str, ...] = ()
     """Strings that end the answer; they are not part of it."""

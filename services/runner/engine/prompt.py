@@ -1,6 +1,8 @@
 """From a canonical prompt to the model's tokens, and whether they leave room for an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from jinja2 import TemplateError
 
@@ -9,10 +11,13 @@ from proto.inference import Chat, Prompt, Text, Tokens
 from services.runner.engine.loading import LoadedModel
 
 
-def tokens_of(prompt: Prompt, model: LoadedModel) -> list[int]:
+def tokens_of(
+    prompt: Prompt, model: LoadedModel, template_arguments: Mapping[str, Any] = MappingProxyType({})
+) -> list[int]:
+    """``template_arguments`` are what the engine itself gives the chat template, by name."""
     match prompt:
         case Chat():
-            tokens = _render(prompt, model)
+            tokens = _render(prompt, model, template_arguments)
         case Text(text=text):
             tokens = _encode(text, model)
         case Tokens(ids=ids):
@@ -25,7 +30,7 @@ def tokens_of(prompt: Prompt, model: LoadedModel) -> list[int]:
 def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int:
     """How many tokens the answer may have: what was asked for, within what the context leaves."""
     left = context_length - prompt_tokens
-    if left < 1:
+    if left < (max_tokens != 0):
         raise MeshError(
             Code.CONTEXT_OVERFLOW,
             f"the prompt has {prompt_tokens} tokens and the model's context holds "
@@ -34,7 +39,7 @@ def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int
     return left if max_tokens is None else min(max_tokens, left)
 
 
-def _render(chat: Chat, model: LoadedModel) -> list[int]:
+def _render(chat: Chat, model: LoadedModel, arguments: Mapping[str, Any]) -> list[int]:
     if not chat.turns:
         raise _invalid("the conversation has no messages")
     if not model.tokenizer.has_chat_template:
@@ -50,6 +55,8 @@ def _render(chat: Chat, model: LoadedModel) -> list[int]:
                 turns,
                 add_generation_prompt=not chat.continues_last,
                 continue_final_message=chat.continues_last,
+                **chat.template_options,
+                **arguments,
             )
         )
     except (TemplateError, ValueError, TypeError, KeyError) as rejected:

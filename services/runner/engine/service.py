@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+import msgspec
 import psutil
 
 from bus import tracing
@@ -20,17 +21,7 @@ from bus.stream import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
-from proto.inference import (
-    Accepted,
-    Cancel,
-    Chat,
-    Counted,
-    CountTokens,
-    Generate,
-    Prompt,
-    Text,
-    Tokens,
-)
+from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Prompt
 from proto.prefix import prefix_hashes
 from proto.presence import (
     HEARTBEAT_S,
@@ -45,20 +36,20 @@ from proto.presence import (
 from proto.subjects import (
     CANCEL,
     COUNT_TOKENS,
+    DETOKENIZE,
     ENGINE_BEAT,
     ENGINE_TELEMETRY,
     GATEWAY_BEAT,
     GENERATE,
     GONE,
     NODE_BEAT,
+    TOKENIZE,
 )
 from services.host import Host
 from services.runner.engine.aliases import with_aliases
 from services.runner.engine.loading import LoadedModel, NotLoadable
 from services.runner.engine.loop import ModelThread
-from services.runner.engine.prompt import room, tokens_of
-from services.runner.engine.sampling import check
-from services.runner.engine.sequence import Sequence
+from services.runner.engine.reception import Reception
 from services.runner.engine.settings import Settings, read
 
 log = logging.getLogger(__name__)
@@ -67,8 +58,6 @@ DRAIN_S = 4.0
 """How long running answers may go on after the engine was asked to stop."""
 ORPHAN_S = 30.0
 """Without an agent for this long, an engine belongs to nobody and ends."""
-INLINE_CHARS = 20_000
-"""A longer prompt is tokenised beside the event loop."""
 SERVED_PREFIXES = 256
 WATCH_S = 0.5
 GATEWAY_SILENCE_S = SILENCE_S + 1.0
@@ -93,6 +82,7 @@ async def serve(host: Host) -> None:
             living = [tasks.create_task(engine.present()), tasks.create_task(engine.watch())]
             if await engine.load():
                 await engine.answer()
+                living.append(tasks.create_task(engine.prepare()))
                 await host.stopping.wait()
                 await engine.drain()
             for task in living:
@@ -117,6 +107,7 @@ class Engine:
             self._hand_over,
             slots=settings.slots,
             cache_bytes=settings.cache_bytes,
+            trusts_code=settings.trusts_code,
         )
         self.trouble: NotLoadable | None = None
         self._state: EngineState = "loading"
@@ -143,7 +134,9 @@ class Engine:
         except NotLoadable as trouble:
             self.trouble = trouble
             return False
-        log.info("serving %s", self._loaded.card)
+        self._card = self._loaded.card
+        self._reception = Reception(self._loaded)
+        log.info("serving %s", self._card)
         return True
 
     def _named(self, loaded: LoadedModel) -> LoadedModel:
@@ -151,10 +144,17 @@ class Engine:
         card = with_aliases(loaded.card, settings.source, settings.aliases)
         return dataclasses.replace(loaded, card=card)
 
+    async def prepare(self) -> None:
+        """Once it serves: what the first request for a format would wait for."""
+        if self._card.keeps_formats and not await self._reception.prepare():
+            self._card = msgspec.structs.replace(self._card, keeps_formats=False)
+
     async def answer(self) -> None:
         bus, engine = self._host.bus, self._settings.engine
         await bus.answer(GENERATE, self._generate, engine)
         await bus.answer(COUNT_TOKENS, self._count, engine)
+        await bus.answer(TOKENIZE, self._reception.tokenize, engine)
+        await bus.answer(DETOKENIZE, self._reception.detokenize, engine)
         await bus.listen(CANCEL, self._cancel, engine)
         await answer_replays(bus, self._sink, engine)
         await bus.settled()
@@ -182,17 +182,17 @@ class Engine:
         if known is not None or self._sink.knows(asked.request):
             return self._again(asked, known.accepted if known else None)
         self._refuse_if_full()
-        tokens = await self._tokens(asked.prompt)
-        check(asked.sampling, self._loaded.vocab_size)
-        granted = room(len(tokens), asked.max_tokens, self._loaded.card.context_length)
+        sequence = await self._reception.receive(asked)
+        if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
+            return self._again(asked, known.accepted)
         self._refuse_if_full()
         accepted = Accepted(
-            prompt_tokens=len(tokens), place=max(0, len(self._open) - self._settings.slots)
+            prompt_tokens=len(sequence.prompt), place=max(0, len(self._open) - self._settings.slots)
         )
         self._open[asked.request] = _Open(asked.gateway, accepted, tracing.current.get())
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
-        self.thread.submit(Sequence.of(asked, tokens, granted))
+        self.thread.submit(sequence)
         self._remember(asked.prompt)
         return accepted
 
@@ -216,12 +216,7 @@ class Engine:
             )
 
     async def _count(self, asked: CountTokens) -> Counted:
-        return Counted(tokens=len(await self._tokens(asked.prompt)))
-
-    async def _tokens(self, prompt: Prompt) -> list[int]:
-        if _size(prompt) <= INLINE_CHARS:
-            return tokens_of(prompt, self._loaded)
-        return await asyncio.to_thread(tokens_of, prompt, self._loaded)
+        return Counted(tokens=len(await self._reception.tokens(asked.prompt)))
 
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
@@ -284,7 +279,7 @@ class Engine:
             boot=settings.boot,
             pid=os.getpid(),
             state=self._state,
-            models=(self._loaded.card,) if self._state != "loading" else (),
+            models=(self._card,) if self._state != "loading" else (),
             slots=settings.slots,
             running=min(len(self._open), settings.slots),
             queued=max(0, len(self._open) - settings.slots),
@@ -344,14 +339,3 @@ class Engine:
             if known.gateway in gateways:
                 log.info("cancelling %s: its gateway is gone", request)
                 self.thread.cancel(request)
-
-
-def _size(prompt: Prompt) -> int:
-    """Characters to tokenise."""
-    match prompt:
-        case Chat():
-            return prompt.chars
-        case Text(text=text):
-            return len(text)
-        case Tokens():
-            return 0

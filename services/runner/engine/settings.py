@@ -4,7 +4,7 @@ import psutil
 from msgspec import Struct
 
 from proto.ids import EngineId, NodeId
-from services.host import number, setting
+from services.host import number, setting, switch
 from services.runner.settings import read_aliases
 
 CACHE_SHARE = 0.1
@@ -25,6 +25,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Most bytes of the prefix cache."""
     aliases: dict[str, str]
     """Other names of models, of this engine's and of others."""
+    trusts_code: bool = False
+    """Python in a model's folder is run."""
 
 
 def read() -> Settings:
@@ -39,4 +41,5 @@ def read() -> Settings:
         queue_limit=int(number("ODYSSAI_QUEUE", 256)),
         cache_bytes=int(number("ODYSSAI_CACHE_BYTES", share)),
         aliases=read_aliases(),
+        trusts_code=switch("ODYSSAI_TRUST_REMOTE_CODE"),
     )

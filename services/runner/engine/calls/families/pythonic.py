@@ -1,0 +1,87 @@
+"""``[f(k="value", n=2), g()]``: calls as Python writes them. LFM2 and others.
+
+Some checkpoints write a list of JSON objects instead, which is read too.
+"""
+
+import re
+from typing import Any
+
+from mlx_lm.tool_parsers.pythonic import parse_tool_call
+
+from services.runner.engine.calls.families.json_tools import read_object
+from services.runner.engine.calls.python_text import python_string
+from services.runner.engine.calls.text import Malformed, Steps, Text
+from services.runner.engine.calls.values import argument, json_of
+from services.runner.engine.calls.writing import Arguments, Calls
+
+_PLAIN = re.compile(r"[^\"'()\[\]{},]+")
+_ANY: frozenset[str] = frozenset()
+
+
+def read(text: Text, calls: Calls) -> Steps[None]:
+    yield from text.upto("[")
+    while (first := (yield from text.skip_space())) != "]":
+        if first == ",":
+            text.take(1)
+        elif first == "{":
+            yield from read_object(text, calls)
+        else:
+            yield from _call(text, calls)
+
+
+def _call(text: Text, calls: Calls) -> Steps[None]:
+    text.expect()
+    name, _ = yield from text.upto("(")
+    if not name.strip():
+        raise Malformed
+    text.found()
+    calls.begin(name.strip())
+    arguments = Arguments(calls)
+    while (first := (yield from text.skip_space())) != ")":
+        if first == ",":
+            text.take(1)
+            continue
+        key, _ = yield from text.upto("=")
+        arguments.key(key.strip())
+        yield from _value(text, arguments)
+    text.take(1)
+    arguments.close()
+
+
+def _value(text: Text, arguments: Arguments) -> Steps[None]:
+    first = yield from text.skip_space()
+    if first not in "\"'":
+        raw = yield from _literal(text)
+        arguments.write(json_of(_parse, raw))
+        return
+    arguments.write('"')
+    while first in "\"'":  # Python joins literals that follow one another.
+        yield from python_string(text, arguments.write)
+        first = yield from text.skip_space()
+    arguments.write('"')
+    if first not in ",)":
+        raise Malformed
+
+
+def _literal(text: Text) -> Steps[str]:
+    """A value that is no string, up to what ends it."""
+    pieces: list[str] = []
+    depth = 0
+    while True:
+        pieces.append((yield from text.some(_PLAIN)))
+        first = yield from text.peek()
+        if first in "\"'":
+            pieces.append('"')
+            yield from python_string(text, pieces.append)
+            pieces.append('"')
+            continue
+        if not depth and first in ",)":
+            return "".join(pieces)
+        depth += (first in "([{") - (first in ")]}")
+        pieces.append(text.take(1))
+
+
+def _parse(raw: str) -> Any:
+    """The parser guesses where a value is no literal; then it is better taken as it stands."""
+    value = argument(lambda call, _: parse_tool_call(call), f"[f(k={raw})]", _ANY)
+    return raw.strip() if isinstance(value, str) else value
