@@ -35,17 +35,13 @@ def texts_until(
     """
     choices = []
     for schema in schemas:
-        known = _known(schema)
-        if known is not None:
-            may_gap = rules.maybe(gap)
-            choices += [
-                rules.rule(may_gap, rules.text(text), may_gap, rules.text(close)) for text in known
-            ]
-        else:
-            wanted = _wanted(tool, schema)
+        known, wanted = _known(schema), _wanted(tool, schema)
+        if known is None:
             body = _body(wanted, [close, *taboo], is_verbatim=is_verbatim)
-            around = gap if wanted else ""
-            choices.append(rules.rule(rules.maybe(around), _closed(rules, body, around, close)))
+        else:
+            body = " | ".join(map(quoted, known))
+        around = gap if known or wanted else ""
+        choices.append(_closed(rules, body, around, close))
     return rules.any_of(choices)
 
 
@@ -60,8 +56,9 @@ def _known(schema: Schema) -> list[str] | None:
 
 
 def _closed(rules: Rules, body: str, gap: str, close: str) -> str:
-    # Greedy as terminals are, the body alone would take the beginning of what follows it.
-    body = f"({body}) {quoted(gap)}?" if gap else f"({body})"
+    # Of two terminals the longer wins, so nothing that may also be text is one of its own.
+    may_gap = f"{quoted(gap)}?" if gap else ""
+    body = f"{may_gap} ({body}) {may_gap}"
     if rules.is_token(close):
         return rules.rule(rules.terminal(body), rules.text(close))
     return rules.terminal(f"{body} {quoted(close)}")

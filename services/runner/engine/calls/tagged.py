@@ -55,6 +55,8 @@ class Tags:
     """An argument up to its value, with ``{}`` for its name."""
     gap: str = "\n"
     """What may stand between two tags."""
+    holds_many: bool = False
+    """A section may hold several calls."""
     is_verbatim: bool = False
     """A text is neither trimmed nor ever taken for null."""
 
@@ -152,8 +154,8 @@ class TaggedReader:
         key = tags.key(head)
         if not key:
             raise Malformed
-        is_known = parameters is not None and key in parameters.schemas
         types = tags.types(head, parameters.types(key) if parameters else frozenset())
+        is_known = bool(types) or (parameters is not None and key in parameters.schemas)
         arguments.key(key)
         value = TextValue(
             arguments.write,

@@ -26,13 +26,14 @@ class TaggedGrammar:
     def calls(self) -> str:
         """The rule of one section, or of as many calls as are wanted."""
         rules, wanted = self.rules, self._wanted
-        holds_many = bool(self.tags.call_end)
         call = rules.any_of(map(self._call, wanted.tools))
-        if wanted.parallel and holds_many:
+        if wanted.parallel and self.tags.holds_many:
             call = rules.many(call, self._gap)
         start, end = rules.text(wanted.start), rules.text(wanted.end)
         section = rules.rule(start, self._gap, call, self._gap, end)
-        return section if holds_many or not wanted.parallel else rules.many(section, self._gap)
+        if wanted.parallel and not self.tags.holds_many:
+            return rules.many(section, self._gap)
+        return section
 
     def _call(self, tool: Tool) -> str:
         parameters = Parameters(tool)

@@ -50,6 +50,7 @@ TAGS = Tags(
     "<|close|>argument<|sep|><|close|>call<|sep|>",
     call_form='<|open|>call tool="{}" index="1"<|sep|>',
     argument_form='<|open|>argument key="{}" type="string"<|sep|>',
+    holds_many=True,
     gap="",
     is_verbatim=True,
 )

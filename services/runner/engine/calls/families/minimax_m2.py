@@ -16,5 +16,6 @@ TAGS = Tags(
     sample='<invoke name="f"><parameter name="k">{}</parameter></invoke>',
     call_form='<invoke name="{}">',
     argument_form='<parameter name="{}">',
+    holds_many=True,
 )
 SYNTAX = tagged_syntax(TAGS)

@@ -29,5 +29,6 @@ TAGS = Tags(
     streams=lambda start: not start.startswith('"'),  # What is quoted is JSON.
     call_form='<atem:invoke name="{}">',
     argument_form='<atem:parameter name="{}">',
+    holds_many=True,
 )
 SYNTAX = tagged_syntax(TAGS)

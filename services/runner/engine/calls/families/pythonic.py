@@ -103,7 +103,7 @@ def _call_rule(rules: Rules, tool: Tool) -> str:
     items = []
     for name in parameters.names:
         _check(tool, name, "=")
-        value = _value_rule(rules, tool, parameters.schema(name))
+        value = _value_rule(rules, tool, parameters.schema(name), parameters.types(name))
         items.append((rules.rule(rules.text(f"{name}="), value), name in parameters.required))
     comma = rules.text(", ")
     arguments = rules.listed(items, comma)
@@ -114,9 +114,14 @@ def _call_rule(rules: Rules, tool: Tool) -> str:
     return rules.rule(rules.text(f"{tool.name}("), arguments, rules.text(")"))
 
 
-def _value_rule(rules: Rules, tool: Tool, schema: Schema) -> str:
-    """JSON is Python here but for what Python would not read as the same string."""
-    return rules.json(tool, schema, json_allowed_escapes='nrbtf\\"')
+def _value_rule(
+    rules: Rules, tool: Tool, schema: Schema, types: frozenset[str] = frozenset()
+) -> str:
+    """JSON, with the escapes that mean the same in Python; on the top Python's words, too."""
+    forms = [rules.json(tool, schema, json_allowed_escapes='nrbtf\\"')]
+    forms += [rules.text("True"), rules.text("False")] if "boolean" in types else []
+    forms += [rules.text("None")] if "null" in types else []
+    return f"({' | '.join(forms)})"
 
 
 def _check(tool: Tool, name: str, end: str) -> None:
