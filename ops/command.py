@@ -147,6 +147,14 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
         "(also: ODYSSAI_MODELS, with commas)",
     )
     parser.add_argument(
+        "--alias",
+        action="append",
+        type=_alias,
+        metavar="NAME=MODEL",
+        help="another name for a model of this machine; more than once for more "
+        "(also: ODYSSAI_ALIASES, with commas)",
+    )
+    parser.add_argument(
         "--node", default=os.environ.get("ODYSSAI_NODE"), help="this machine (default: its name)"
     )
     parser.add_argument(
@@ -155,6 +163,13 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
         help="run the Python code that a model's folder may bring "
         "(also: ODYSSAI_TRUST_REMOTE_CODE=1)",
     )
+
+
+def _alias(text: str) -> str:
+    name, _, model = text.partition("=")
+    if not name.strip() or not model.strip() or "," in text:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=MODEL")
+    return text
 
 
 def _engine(argv: list[str]) -> int:

@@ -41,6 +41,8 @@ class Plan:
     host: str
     port: int
     models: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    """NAME=MODEL each."""
     services: tuple[str, ...] = SERVICES
     nats: str | None = None
     """The bus to join; None to bring one along."""
@@ -85,6 +87,7 @@ def planned(args: argparse.Namespace) -> Plan:
         host=args.host,
         port=args.port,
         models=_models(args.model),
+        aliases=tuple(args.alias or ()),
         services=services,
         nats=args.nats,
         bus_host=args.bus_host,
@@ -170,6 +173,8 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         settings |= {"ODYSSAI_HOST": plan.host, "ODYSSAI_PORT": str(plan.port)}
     if service == "runner":
         settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
+        if plan.aliases:
+            settings |= {"ODYSSAI_ALIASES": ",".join(plan.aliases)}
         if plan.trusts_code:
             settings["ODYSSAI_TRUST_REMOTE_CODE"] = "1"
     return settings

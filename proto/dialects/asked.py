@@ -45,6 +45,12 @@ class Asked(Struct, frozen=True, kw_only=True):
     """A stream ends with a chunk that holds the usage."""
     ignored: tuple[str, ...] = ()
     """Fields that were taken and have no effect; the answer's headers name them."""
+    shows_reasoning: bool = True
+    """What was thought is part of the answer."""
+    calls_functions: bool = False
+    """The answer has OpenAI's older form of a call, of which there is one at most."""
+    echo: bool = False
+    """Every choice begins with the text of its prompt."""
 
     @property
     def choices(self) -> int:

@@ -98,7 +98,8 @@ class _Draft:
     def add(self, frame: Delta | CallDelta) -> None:
         if isinstance(frame, Delta):
             self._said[frame.channel].append(frame.text)
-            self._logprobs.extend(frame.logprobs)
+            if frame.channel == "content":
+                self._logprobs.extend(frame.logprobs)
             return
         if frame.call == len(self._calls):
             self._calls.append((frame.id, frame.name, []))

@@ -4,6 +4,7 @@ This is the asyncio side; nothing here touches an array.
 """
 
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -45,7 +46,8 @@ from proto.subjects import (
     TOKENIZE,
 )
 from services.host import Host
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.aliases import with_aliases
+from services.runner.engine.loading import LoadedModel, NotLoadable
 from services.runner.engine.loop import ModelThread
 from services.runner.engine.reception import Reception
 from services.runner.engine.settings import Settings, read
@@ -128,7 +130,7 @@ class Engine:
         if not loading.done():
             return False
         try:
-            self._loaded = loading.result()
+            self._loaded = self._named(loading.result())
         except NotLoadable as trouble:
             self.trouble = trouble
             return False
@@ -136,6 +138,11 @@ class Engine:
         self._reception = Reception(self._loaded)
         log.info("serving %s", self._card)
         return True
+
+    def _named(self, loaded: LoadedModel) -> LoadedModel:
+        settings = self._settings
+        card = with_aliases(loaded.card, settings.source, settings.aliases)
+        return dataclasses.replace(loaded, card=card)
 
     async def prepare(self) -> None:
         """Once it serves: what the first request for a format would wait for."""

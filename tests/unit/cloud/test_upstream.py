@@ -76,6 +76,56 @@ def test_an_answer_streams_piece_by_piece(gpt: openai.OpenAI) -> None:
     assert read(chunks).finish == "stop"
 
 
+WEATHER = {"name": "weather", "parameters": {"type": "object"}}
+
+
+def test_calls_and_thoughts_come_through_whole(gpt: openai.OpenAI, upstream: Upstream) -> None:
+    tools: Any = [{"type": "function", "function": WEATHER}]
+    answer = gpt.chat.completions.create(**chat("caller", tools=tools, tool_choice="required"))
+
+    choice = answer.choices[0]
+    calls: Any = choice.message.tool_calls
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", "Let me see.")
+    assert [(call.id, call.function.name, call.function.arguments) for call in calls] == [
+        ("up_0", "weather", '{"city":"Oslo"}'), ("up_1", "clock", "{}"),
+    ]  # fmt: skip
+    assert choice.message.model_extra == {"reasoning": "Rain?", "reasoning_content": "Rain?"}
+    assert answer.usage
+    assert answer.usage.completion_tokens_details
+    assert answer.usage.completion_tokens_details.reasoning_tokens == 2
+    asked = upstream.asked[-1]
+    assert (asked["tools"], asked["tool_choice"]) == (tools, "required")
+
+
+def test_calls_stream_piece_by_piece(gpt: openai.OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": WEATHER}]
+    chunks = gpt.chat.completions.create(**chat("caller", tools=tools), stream=True)
+
+    calls = [call for c in chunks for choice in c.choices for call in choice.delta.tool_calls or ()]
+    assert [(call.index, call.id, call.function and call.function.arguments) for call in calls] == [
+        (0, "up_0", ""), (0, None, '{"city":'), (0, None, '"Oslo"}'), (1, "up_1", ""),
+        (1, None, "{}"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("param", "asked"),
+    [
+        ("response_format", {"response_format": {"type": "regex", "pattern": "a+"}}),
+        ("response_format", {"response_format": {"type": "grammar", "grammar": "x"}}),
+        ("logit_bias", {"logit_bias": {"word": 1}}),
+    ],
+)
+def test_what_no_upstream_can_do_is_refused_by_name(
+    mesh: Mesh, param: str, asked: dict[str, Any]
+) -> None:
+    answer = posted(mesh, "/v1/chat/completions", chat(**asked))
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param)
+    assert "upstream" in error["message"]
+
+
 def test_the_other_dialect_is_translated(mesh: Mesh) -> None:
     with anthropic.Anthropic(base_url=mesh.url, api_key="ours", max_retries=0) as claude:
         asked: Any = {**chat(), "max_tokens": 20}

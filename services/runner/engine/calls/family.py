@@ -21,38 +21,28 @@ from services.runner.engine.calls.families import (
     qwen3_coder,
 )
 from services.runner.engine.calls.lark import Rules
-from services.runner.engine.calls.reading import Reader, Section, SectionReader, resumed
-from services.runner.engine.calls.tagged import TaggedReader, Tags
+from services.runner.engine.calls.reading import Reader, SectionReader
+from services.runner.engine.calls.syntax import Syntax, Wanted
 from services.runner.engine.calls.writing import CallText
+from services.runner.engine.template import mentions
 
 __all__ = ["CallText", "Family", "Reader", "family_of"]
 
-Sections = Callable[[Sequence[Tool]], Section]
-
-
-def _always(section: Section) -> Sections:
-    return lambda _: section
-
-
-def _tagged(tags: Tags) -> Sections:
-    return lambda tools: resumed(TaggedReader(tags, tools).read)
-
-
-_SECTIONS: dict[str, Sections] = {
-    "json_tools": _always(json_tools.read),
-    "mistral": _always(mistral.read),
-    "kimi_k2": _always(resumed(kimi_k2.read)),
-    "kimi_k3": _tagged(kimi_k3.TAGS),
-    "qwen3_coder": _tagged(qwen3_coder.TAGS),
-    "glm47": glm47.section,
-    "laguna": glm47.section,
-    "longcat": longcat.section,
-    "minimax_m2": _tagged(minimax_m2.TAGS),
-    "minicpm5": lambda tools: TaggedReader(minicpm5.TAGS, tools).read,
-    "gemma4": _always(resumed(gemma4.section(gemma4.QUOTE, gemma4.value))),
-    "function_gemma": _always(resumed(gemma4.section(function_gemma.QUOTE, function_gemma.value))),
-    "pythonic": _always(pythonic.read),
-    "muse_spark": _tagged(muse_spark.TAGS),
+_SYNTAXES: dict[str, Syntax] = {
+    "function_gemma": function_gemma.SYNTAX,
+    "gemma4": gemma4.SYNTAX,
+    "glm47": glm47.SYNTAX,
+    "json_tools": json_tools.SYNTAX,
+    "kimi_k2": kimi_k2.SYNTAX,
+    "kimi_k3": kimi_k3.SYNTAX,
+    "laguna": glm47.SYNTAX,
+    "longcat": longcat.SYNTAX,
+    "minicpm5": minicpm5.SYNTAX,
+    "minimax_m2": minimax_m2.SYNTAX,
+    "mistral": mistral.SYNTAX,
+    "muse_spark": muse_spark.SYNTAX,
+    "pythonic": pythonic.SYNTAX,
+    "qwen3_coder": qwen3_coder.SYNTAX,
 }
 
 
@@ -68,7 +58,7 @@ class Family:
         """The text that ends it; empty when it lasts to the end of the answer."""
 
     def reader(self, tools: Sequence[Tool]) -> Reader:
-        return SectionReader(_SECTIONS[self.name](tools))
+        return SectionReader(_SYNTAXES[self.name].section(tools))
 
     def grammar(
         self, tools: Sequence[Tool], *, parallel: bool, literal: Callable[[str], str]
@@ -81,11 +71,24 @@ class Family:
         number. MeshError for a tool whose schema cannot be enforced.
         """
         rules = Rules(literal)
-        return rules.source(
-            json_tools.grammar(rules, tools, self.start, self.end, parallel=parallel)
-        )
+        wanted = Wanted(tools, self.start, self.end, parallel)
+        return rules.source(_SYNTAXES[self.name].grammar(rules, wanted))
 
 
 def family_of(tokenizer: TokenizerWrapper) -> Family:
     """The model's own family; json_tools for one whose template knows no tools."""
-    return Family("json_tools", "<tool_call>", "</tool_call>")
+    if not knows_tools(tokenizer):
+        return Family("json_tools", json_tools.START, json_tools.END)
+    return Family(_type(tokenizer), tokenizer.tool_call_start, tokenizer.tool_call_end)
+
+
+def knows_tools(tokenizer: TokenizerWrapper) -> bool:
+    """Whether the template tells the model of its tools, in a syntax that can be read.
+
+    A model for which it is False is told in the prompt, in json_tools' syntax.
+    """
+    return _type(tokenizer) in _SYNTAXES and mentions(tokenizer, "tools")
+
+
+def _type(tokenizer: TokenizerWrapper) -> str:
+    return tokenizer._tokenizer.init_kwargs.get("tool_parser_type") or ""

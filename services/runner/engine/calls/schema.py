@@ -33,7 +33,7 @@ class Parameters:
 
     def __init__(self, tool: Tool) -> None:
         self._root = tool.parameters
-        top = self._resolved(tool.parameters)
+        top = self._merged(self._resolved(tool.parameters), _DEPTH)
         properties = top.get("properties")
         self.schemas: Schema = properties if isinstance(properties, dict) else {}
         """By name, in their order. A value may be no dict at all: the schema is the client's."""
@@ -41,6 +41,11 @@ class Parameters:
         self.required = {str(name) for name in required} if isinstance(required, list) else set()
         self.are_open = "properties" not in top and top.get("additionalProperties") is not False
         """Any others may be given too."""
+
+    @property
+    def names(self) -> list[str]:
+        """In the order in which they are to be written."""
+        return list(dict.fromkeys([*self.schemas, *sorted(self.required)]))
 
     def types(self, name: str) -> frozenset[str]:
         """The JSON types that the argument may have; empty when nothing is said of them."""
@@ -51,7 +56,38 @@ class Parameters:
         schema = self.schemas.get(name)
         if not isinstance(schema, dict):
             return {}
-        return schema
+        if not _refers(schema):
+            return schema
+        return {**_moved(schema), "$defs": {_ROOT: _moved(self._root)}}
+
+    def alternatives(self, schema: Any, depth: int = _DEPTH) -> list[Schema]:
+        """What the schema allows, one type each: without references, unions and lists of types.
+
+        A schema that says nothing of its type is left as it is.
+        """
+        if not depth or not isinstance(schema, dict):
+            return [{}]
+        schema = self._merged(self._resolved(schema), depth)
+        for key in ("anyOf", "oneOf"):
+            if isinstance(schema.get(key), list):
+                rest = {name: value for name, value in schema.items() if name != key}
+                parts = [self.alternatives(part, depth - 1) for part in schema[key]]
+                return [_joined(rest, part) for each in parts for part in each]
+        if isinstance(schema.get("type"), list):
+            return [{**schema, "type": said} for said in schema["type"]]
+        if "type" not in schema and ("const" in schema or isinstance(schema.get("enum"), list)):
+            values = [schema["const"]] if "const" in schema else schema["enum"]
+            return [{"type": type_of(value), "const": value} for value in values]
+        return [schema]
+
+    def _merged(self, schema: Schema, depth: int) -> Schema:
+        if not isinstance(schema.get("allOf"), list):
+            return schema
+        merged = {name: value for name, value in schema.items() if name != "allOf"}
+        for part in schema["allOf"]:
+            if isinstance(part, dict) and depth:
+                merged = _joined(merged, self._merged(self._resolved(part), depth - 1))
+        return merged
 
     def _types(self, schema: Any, depth: int) -> set[str]:
         if not depth or not isinstance(schema, dict):
@@ -96,6 +132,36 @@ class Parameters:
                 return None
             place = place.get(step.replace("~1", "/").replace("~0", "~"))
         return place if isinstance(place, dict) else None
+
+
+def _joined(left: Schema, right: Schema) -> Schema:
+    joined = {**left, **right}
+    for key in ("properties", "$defs"):
+        if isinstance(left.get(key), dict) and isinstance(right.get(key), dict):
+            joined[key] = {**left[key], **right[key]}
+    if isinstance(left.get("required"), list) and isinstance(right.get("required"), list):
+        joined["required"] = [*left["required"], *right["required"]]
+    return joined
+
+
+def _refers(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_refers, schema))
+    return isinstance(schema, dict) and ("$ref" in schema or any(map(_refers, schema.values())))
+
+
+def _moved(schema: Any) -> Any:
+    """The same with its references to the root, which has moved to ``$defs``."""
+    if isinstance(schema, list):
+        return [_moved(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: f"#/$defs/{_ROOT}{value[1:]}"
+        if key == "$ref" and isinstance(value, str) and value.startswith("#")
+        else _moved(value)
+        for key, value in schema.items()
+    }
 
 
 def type_of(value: Any) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proto.inference import Tool
-from services.runner.engine.calls.families.json_tools import read_arguments
+from services.runner.engine.calls.json_calls import read_arguments
 from services.runner.engine.calls.schema import Parameters
 from services.runner.engine.calls.text import Ended, Malformed, Steps, Text
 from services.runner.engine.calls.values import Parse, TextValue, are_text, argument, json_of
@@ -47,6 +47,18 @@ class Tags:
     """Whether a text that begins so can be written as it comes."""
     completed: Callable[[str], str] = lambda raw: raw
     """The beginning of a value as the parser would read it, were it the whole."""
+
+    # How the family's template lays a call out, for grammars
+    call_form: str
+    """A call up to its first argument, with ``{}`` for the name."""
+    argument_form: str
+    """An argument up to its value, with ``{}`` for its name."""
+    gap: str = "\n"
+    """What may stand between two tags."""
+    holds_many: bool = False
+    """A section may hold several calls."""
+    is_verbatim: bool = False
+    """A text is neither trimmed nor ever taken for null."""
 
     def json_of(self, raw: str, types: frozenset[str], *, is_known: bool) -> str:
         def parse(raw: str) -> Any:
@@ -142,8 +154,8 @@ class TaggedReader:
         key = tags.key(head)
         if not key:
             raise Malformed
-        is_known = parameters is not None and key in parameters.schemas
         types = tags.types(head, parameters.types(key) if parameters else frozenset())
+        is_known = bool(types) or (parameters is not None and key in parameters.schemas)
         arguments.key(key)
         value = TextValue(
             arguments.write,

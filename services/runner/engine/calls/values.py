@@ -14,6 +14,8 @@ _HOLD = 9
 _PATIENCE = 64
 """A text that is no beginning of its own value after so many characters will not become one."""
 _SPACE = re.compile(r"\s*$")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""In JSON, however large."""
 _UNPARSABLE = (
     ArithmeticError,
     AttributeError,
@@ -44,7 +46,8 @@ def json_of(parse: Callable[[str], Any], raw: str) -> str:
     try:
         return written(parse(raw))
     except _UNPARSABLE:
-        return written(raw.strip())
+        text = raw.strip()
+        return text if _NUMBER.fullmatch(text) else written(text)
 
 
 def are_text(types: frozenset[str]) -> bool:

@@ -5,7 +5,9 @@ from typing import Any
 
 from mlx_lm.tool_parsers.gemma4 import parse_tool_call
 
-from services.runner.engine.calls.reading import Section
+from services.runner.engine.calls.families.gemma_grammar import gemma_grammar
+from services.runner.engine.calls.reading import Section, resumed
+from services.runner.engine.calls.syntax import Syntax
 from services.runner.engine.calls.text import Malformed, Steps, Text
 from services.runner.engine.calls.values import argument, json_of
 from services.runner.engine.calls.writing import Arguments, Calls, inside
@@ -79,3 +81,9 @@ def _literal(text: Text, quote: str) -> Steps[str]:
             return "".join(pieces)
         depth += (mark in "{[") - (mark in "}]")
         pieces.append(mark)
+
+
+SYNTAX = Syntax(
+    section=lambda _: resumed(section(QUOTE, value)),
+    grammar=gemma_grammar(QUOTE),
+)

@@ -10,10 +10,12 @@ from typing import Any
 from mlx_lm.tool_parsers.glm47 import parse_tool_call
 
 from proto.inference import Tool
-from services.runner.engine.calls.families import json_tools
+from services.runner.engine.calls.json_calls import read_objects
 from services.runner.engine.calls.reading import Section
 from services.runner.engine.calls.schema import function
+from services.runner.engine.calls.syntax import Syntax
 from services.runner.engine.calls.tagged import TaggedReader, Tags
+from services.runner.engine.calls.tagged_grammar import TaggedGrammar
 from services.runner.engine.calls.text import Steps, Text
 from services.runner.engine.calls.writing import Calls
 
@@ -31,10 +33,12 @@ TAGS = Tags(
     key=key,
     parse=parse_tool_call,
     sample="f<arg_key>k</arg_key><arg_value>{}</arg_value>",
+    call_form="{}",
+    argument_form="<arg_key>{}</arg_key>\n<arg_value>",
 )
 
 
-def section(tools: Sequence[Tool]) -> Section:
+def _section(tools: Sequence[Tool]) -> Section:
     functions = [function(tool) for tool in tools]
 
     def plain(head: str) -> tuple[str, Any]:
@@ -49,6 +53,12 @@ def or_json(tagged: Section) -> Section:
 
     def read(text: Text, calls: Calls) -> Steps[None]:
         is_json = (yield from text.skip_space()) in "{["
-        yield from (json_tools.read if is_json else tagged)(text, calls)
+        yield from (read_objects if is_json else tagged)(text, calls)
 
     return read
+
+
+SYNTAX = Syntax(
+    section=_section,
+    grammar=lambda rules, wanted: TaggedGrammar(TAGS, rules, wanted).calls(),
+)

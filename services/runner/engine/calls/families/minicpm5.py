@@ -9,6 +9,7 @@ import re
 from mlx_lm.tool_parsers.minicpm5 import parse_tool_call
 
 from services.runner.engine.calls.tagged import Tags, unquoted
+from services.runner.engine.calls.tagged_grammar import tagged_syntax
 
 
 def _completed(raw: str) -> str:
@@ -30,4 +31,8 @@ TAGS = Tags(
     sample='<function name="f"><param name="k">{}</param></function>',
     tail=re.compile(r"\s*(?:\](?:\](?:>\s*)?)?)?$"),
     completed=_completed,
+    call_form='"{}">',
+    argument_form='<param name="{}">',
+    gap="",
 )
+SYNTAX = tagged_syntax(TAGS)

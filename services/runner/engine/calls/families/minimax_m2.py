@@ -3,6 +3,7 @@
 from mlx_lm.tool_parsers.minimax_m2 import parse_tool_call
 
 from services.runner.engine.calls.tagged import Tags
+from services.runner.engine.calls.tagged_grammar import tagged_syntax
 
 TAGS = Tags(
     call="<invoke name=",
@@ -13,4 +14,8 @@ TAGS = Tags(
     argument_end="</parameter>",
     parse=parse_tool_call,
     sample='<invoke name="f"><parameter name="k">{}</parameter></invoke>',
+    call_form='<invoke name="{}">',
+    argument_form='<parameter name="{}">',
+    holds_many=True,
 )
+SYNTAX = tagged_syntax(TAGS)

@@ -5,6 +5,7 @@ import re
 from mlx_lm.tool_parsers.muse_spark import parse_tool_call
 
 from services.runner.engine.calls.tagged import Tags
+from services.runner.engine.calls.tagged_grammar import tagged_syntax
 
 _NAME = re.compile(r'\bname="([^"]+)"')
 
@@ -26,4 +27,8 @@ TAGS = Tags(
     parse=parse_tool_call,
     sample='<atem:invoke name="f"><atem:parameter name="k">{}</atem:parameter></atem:invoke>',
     streams=lambda start: not start.startswith('"'),  # What is quoted is JSON.
+    call_form='<atem:invoke name="{}">',
+    argument_form='<atem:parameter name="{}">',
+    holds_many=True,
 )
+SYNTAX = tagged_syntax(TAGS)

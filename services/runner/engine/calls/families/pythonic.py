@@ -8,8 +8,12 @@ from typing import Any
 
 from mlx_lm.tool_parsers.pythonic import parse_tool_call
 
-from services.runner.engine.calls.families.json_tools import read_object
+from proto.inference import Tool
+from services.runner.engine.calls.json_calls import read_object
+from services.runner.engine.calls.lark import KEY, Rules, refusal
 from services.runner.engine.calls.python_text import python_string
+from services.runner.engine.calls.schema import Parameters, Schema
+from services.runner.engine.calls.syntax import Syntax, Wanted
 from services.runner.engine.calls.text import Malformed, Steps, Text
 from services.runner.engine.calls.values import argument, json_of
 from services.runner.engine.calls.writing import Arguments, Calls
@@ -85,3 +89,44 @@ def _parse(raw: str) -> Any:
     """The parser guesses where a value is no literal; then it is better taken as it stands."""
     value = argument(lambda call, _: parse_tool_call(call), f"[f(k={raw})]", _ANY)
     return raw.strip() if isinstance(value, str) else value
+
+
+def _grammar(rules: Rules, wanted: Wanted) -> str:
+    call = rules.any_of(_call_rule(rules, tool) for tool in wanted.tools)
+    calls = rules.many(call, rules.text(", ")) if wanted.parallel else call
+    return rules.rule(rules.text(f"{wanted.start}["), calls, rules.text(f"]{wanted.end}"))
+
+
+def _call_rule(rules: Rules, tool: Tool) -> str:
+    parameters = Parameters(tool)
+    _check(tool, tool.name, "(")
+    items = []
+    for name in parameters.names:
+        _check(tool, name, "=")
+        value = _value_rule(rules, tool, parameters.schema(name), parameters.types(name))
+        items.append((rules.rule(rules.text(f"{name}="), value), name in parameters.required))
+    comma = rules.text(", ")
+    arguments = rules.listed(items, comma)
+    if parameters.are_open:  # Then all that is named is required.
+        other = rules.rule(KEY, rules.text("="), _value_rule(rules, tool, {}))
+        others = f"({comma} {other})*" if items else rules.many(other, comma, least=0)
+        arguments = rules.rule(arguments, others)
+    return rules.rule(rules.text(f"{tool.name}("), arguments, rules.text(")"))
+
+
+def _value_rule(
+    rules: Rules, tool: Tool, schema: Schema, types: frozenset[str] = frozenset()
+) -> str:
+    """JSON, with the escapes that mean the same in Python; on the top Python's words, too."""
+    forms = [rules.json(tool, schema, json_allowed_escapes='nrbtf\\"')]
+    forms += [rules.text("True"), rules.text("False")] if "boolean" in types else []
+    forms += [rules.text("None")] if "null" in types else []
+    return f"({' | '.join(forms)})"
+
+
+def _check(tool: Tool, name: str, end: str) -> None:
+    if not name or name != name.strip() or end in name or name[0] in "{[]),":
+        raise refusal(tool, f"the name {name!r} has no form in this model's syntax")
+
+
+SYNTAX = Syntax(section=lambda _: read, grammar=_grammar)

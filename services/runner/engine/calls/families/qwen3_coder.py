@@ -3,6 +3,7 @@
 from mlx_lm.tool_parsers.qwen3_coder import parse_tool_call
 
 from services.runner.engine.calls.tagged import Tags
+from services.runner.engine.calls.tagged_grammar import tagged_syntax
 
 TAGS = Tags(
     call="<function=",
@@ -15,4 +16,7 @@ TAGS = Tags(
     key=str.strip,
     parse=parse_tool_call,
     sample="<function=f><parameter=k>{}</parameter></function>",
+    call_form="<function={}>",
+    argument_form="<parameter={}>",
 )
+SYNTAX = tagged_syntax(TAGS)
