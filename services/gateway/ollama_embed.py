@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from bus import tracing
 from proto.dialects import ollama
+from proto.dialects.asked import invalid
 from proto.embedding import Embed, Embedded
 from proto.ids import RequestId
 from proto.inference import Text
@@ -16,7 +17,7 @@ from proto.subjects import EMBED
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
-from services.gateway.ollama import resolve
+from services.gateway.ollama import own_card, resolve
 
 EMBED_S = 120.0
 NS = 1_000_000_000
@@ -68,6 +69,9 @@ async def _embedded(
 ) -> Embedded:
     """Without a text it is asked whether the model is there, and nothing more."""
     model = resolve(gateway.fleet, name)
+    card = own_card(gateway.fleet, model)
+    if card is not None and card.kind != "embedder":
+        raise invalid(f'"{name}" does not support embeddings', "model")
     if not texts:
         return Embedded(vectors=(), tokens=0)
     for text in texts:
