@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import zlib
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -234,3 +235,32 @@ def test_what_is_no_origin_ends_the_start(monkeypatch, text):
 
     with pytest.raises(SettingError, match="ODYSSAI_CORS_ORIGINS"):
         Settings.read()
+
+
+async def exchanged(url: str, head: bytes, body: bytes = b"") -> list[bytes]:
+    """The status lines that come before and after the body, which waits for the first."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        writer.write(head)
+        lines = [await asyncio.wait_for(reader.readline(), 5)]
+        if body:
+            writer.write(body)
+            await reader.readline()
+            lines.append(await asyncio.wait_for(reader.readline(), 5))
+        return lines
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on_or_why_not(url):
+    head = (
+        b"POST /api/chat HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n"
+    )
+
+    went_on = await exchanged(url, head % 2, b"{}")
+    (refused,) = await exchanged(url, head % (33 << 20))
+
+    assert went_on == [b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 400 Bad Request\r\n"]
+    assert refused.startswith(b"HTTP/1.1 413 ")
