@@ -46,7 +46,7 @@ class Ollama:
         """Raises MeshError when the model cannot do what it is asked for."""
         self._name = asked.model
         model = resolve(self._fleet, asked.model)
-        card = own_card(self._fleet, model)
+        card = _own_card(self._fleet, model)
         if card is not None:
             _expect_able(card, asked, self.endpoint.rpartition("/")[2])
         return replace(asked, model=model)
@@ -125,7 +125,7 @@ def resolve(fleet: Fleet, name: str) -> ModelId:
     )
 
 
-def own_card(fleet: Fleet, model: str) -> ModelCard | None:
+def _own_card(fleet: Fleet, model: str) -> ModelCard | None:
     """Of an engine of ours; what an upstream's model can do is not known."""
     cards = (card_of(engine, model) for engine in fleet.engines() if engine.upstream is None)
     return next(filter(None, cards), None)

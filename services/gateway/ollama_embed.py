@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from bus import tracing
+from bus.fleet import card_of
 from proto.dialects import ollama
 from proto.dialects.asked import invalid
 from proto.embedding import Embed, Embedded
@@ -17,7 +18,7 @@ from proto.subjects import EMBED
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
-from services.gateway.ollama import own_card, resolve
+from services.gateway.ollama import resolve
 
 EMBED_S = 120.0
 NS = 1_000_000_000
@@ -69,8 +70,8 @@ async def _embedded(
 ) -> Embedded:
     """Without a text it is asked whether the model is there, and nothing more."""
     model = resolve(gateway.fleet, name)
-    card = own_card(gateway.fleet, model)
-    if card is not None and card.kind != "embedder":
+    known = [card_of(engine, model) for engine in gateway.fleet.engines()]
+    if any(known) and not any(card is not None and card.kind == "embedder" for card in known):
         raise invalid(f'"{name}" does not support embeddings', "model")
     if not texts:
         return Embedded(vectors=(), tokens=0)
