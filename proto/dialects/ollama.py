@@ -10,108 +10,31 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from proto.dialects.asked import LARGEST, Asked, NonEmpty, decode, invalid, unsupported
+from proto.dialects.asked import Asked, NonEmpty, decode, invalid, unsupported
+from proto.dialects.ollama_options import Options
+from proto.dialects.ollama_turns import Message, content, turns
 from proto.errors import MeshError
 from proto.ids import ModelId
 from proto.inference import (
     Chat,
     Format,
-    ImagePart,
     JsonObject,
     JsonSchema,
     Prompt,
-    Role,
-    Sampling,
     Text,
-    TextPart,
     Thinking,
     Tool,
-    ToolCall,
     Turn,
 )
 
-MOST_STOPS = 64
 MOST_INPUTS = 2048
 
-Whole = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)] | Annotated[float, Meta(ge=-1e15, le=1e15)]
-"""The vendor cuts off what stands behind the point, and so do we."""
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-100, le=100)]
 Level = Literal["low", "medium", "high", "max"]
 
-_MEDIA = {
-    "iVBORw0KGgo": "image/png",
-    "/9j/": "image/jpeg",
-    "UklGR": "image/webp",
-    "R0lGOD": "image/gif",
-}
-"""How the base64 of a picture begins. The dialect has no word for its type."""
 INSTEAD = {
     "format": 'say "json", or send the JSON schema itself',
     "think": "say true, false, low, medium, high or max",
 }
-
-
-class Options(Struct, kw_only=True):
-    """What has an effect, of the vendor's options: those that choose tokens."""
-
-    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
-    top_k: Whole | None = None
-    """Zero and less: no cut-off."""
-    top_p: Fraction | None = None
-    min_p: Fraction | None = None
-    seed: Whole | None = None
-    """Less than zero: another one every time."""
-    num_predict: Whole | None = None
-    """Most tokens to generate. Zero and less: what the context leaves."""
-    stop: Annotated[list[str], Meta(max_length=MOST_STOPS)] | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    """Of all tokens of prompt and answer; the vendor looks at the latest 64 only."""
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-
-    def sampling(self) -> Sampling:
-        """What was not asked for is left to the model, not to the vendor's own defaults."""
-        seed = -1 if self.seed is None else int(self.seed)
-        return Sampling(
-            temperature=_or(self.temperature, 1.0),
-            top_k=max(0, int(self.top_k or 0)),
-            top_p=max(_or(self.top_p, 1.0), 1e-6),
-            min_p=_or(self.min_p, 0.0),
-            seed=None if seed < 0 else seed,
-            repetition_penalty=_or(self.repeat_penalty, 1.0),
-            presence_penalty=_or(self.presence_penalty, 0.0),
-            frequency_penalty=_or(self.frequency_penalty, 0.0),
-        )
-
-    def most_tokens(self) -> int | None:
-        most = int(self.num_predict or 0)
-        return most if most > 0 else None
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
-
-
-class CalledFunction(Struct, kw_only=True):
-    name: NonEmpty
-    arguments: dict[str, Any] | None = None
-
-
-class Called(Struct, kw_only=True):
-    function: CalledFunction
-    id: str | None = None
-
-
-class Message(Struct, kw_only=True):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | None = None
-    thinking: str | None = None
-    images: list[NonEmpty] | None = None
-    """Base64."""
-    tool_calls: list[Called] | None = None
-    tool_name: str | None = None
-    tool_call_id: str | None = None
 
 
 class ToolFunction(Struct, kw_only=True):
@@ -186,7 +109,7 @@ class ChatRequest(Generation, kw_only=True):
             raise invalid("`messages` is empty; add at least one.", "messages")
         last = self.messages[-1]
         chat = Chat(
-            turns=_turns(self.messages),
+            turns=turns(self.messages),
             continues_last=last.role == "assistant" and not last.tool_calls,
             tools=tuple(tool.tool() for tool in self.tools or ()),
             thinking=self._thinking(),
@@ -225,67 +148,9 @@ class GenerateRequest(Generation, kw_only=True):
         return Text(text=self.prompt or "")
 
     def _chat(self) -> Chat:
-        turns = [Turn(role="system", content=self.system)] if self.system else []
-        turns.append(Turn(role="user", content=_content(self.prompt or "", self.images)))
-        return Chat(turns=tuple(turns), thinking=self._thinking())
-
-
-def _turns(messages: list[Message]) -> tuple[Turn, ...]:
-    turns: list[Turn] = []
-    unanswered: list[ToolCall] = []
-    for at, message in enumerate(messages):
-        calls = tuple(_call(at, n, called) for n, called in enumerate(message.tool_calls or ()))
-        if message.role == "assistant":
-            unanswered = list(calls)
-        answered = _answered(message, unanswered) if message.role == "tool" else None
-        role: Role = "system" if message.role == "developer" else message.role
-        turns.append(
-            Turn(
-                role=role,
-                content=_content(message.content or "", message.images),
-                reasoning=message.thinking or "",
-                calls=calls,
-                call_id=answered.id if answered else message.tool_call_id or "",
-                name=message.tool_name or (answered.name if answered else ""),
-            )
-        )
-    return tuple(turns)
-
-
-def _call(at: int, n: int, called: Called) -> ToolCall:
-    """Where the client left the id out, one that stays the same when it asks again."""
-    arguments = msgspec.json.encode(called.function.arguments or {}).decode()
-    return ToolCall(
-        id=called.id or f"call_{at}_{n}", name=called.function.name, arguments=arguments
-    )
-
-
-def _answered(message: Message, unanswered: list[ToolCall]) -> ToolCall | None:
-    """The call that a tool's message answers: by its id, else by its name, else the next one."""
-    for fits in (
-        lambda call: call.id == message.tool_call_id,
-        lambda call: call.name == message.tool_name,
-        lambda call: not message.tool_call_id and not message.tool_name,
-    ):
-        for call in filter(fits, unanswered):
-            unanswered.remove(call)
-            return call
-    return None
-
-
-def _content(text: str, images: list[str] | None) -> str | tuple[ImagePart | TextPart, ...]:
-    """Pictures stand before the text they came with, as the vendor shows them to the model."""
-    if not images:
-        return text
-    parts = [ImagePart(url=_data_url(image)) for image in images]
-    return (*parts, TextPart(text=text)) if text else tuple(parts)
-
-
-def _data_url(image: str) -> str:
-    if image.startswith("data:"):
-        return image
-    kinds = (media for start, media in _MEDIA.items() if image.startswith(start))
-    return f"data:{next(kinds, 'application/octet-stream')};base64,{image}"
+        said = [Turn(role="system", content=self.system)] if self.system else []
+        said.append(Turn(role="user", content=content(self.prompt or "", self.images)))
+        return Chat(turns=tuple(said), thinking=self._thinking())
 
 
 class EmbedRequest(Struct, kw_only=True):
