@@ -20,6 +20,7 @@ class Code(Enum):
     MODEL_NOT_FOUND = ("model_not_found", 404)
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
     TOO_LARGE = ("request_too_large", 413)
+    UNSUPPORTED_MEDIA = ("unsupported_media_type", 415)
     QUEUE_FULL = ("queue_full", 429)
     CANCELLED = ("cancelled", 499)
     INTERNAL = ("internal_error", 500)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from services.gateway.models import fingerprint
 from services.gateway.record import Record
 from services.gateway.wire import About, Wire
 
+MOST_NAMES = 32
+FORM = "application/x-www-form-urlencoded"
+_NAME = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
 OVERTIME_S = 1.0
 """The engine keeps the deadline; this much later the gateway gives up on the engine, too."""
 
@@ -30,6 +34,7 @@ OVERTIME_S = 1.0
 async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
     """Raises MeshError, ClientLeft."""
     record = Record(exchange.id, wire)
+    record.client_request = exchange.client_id
     record.trace = tracing.begin(exchange.header(b"traceparent")).trace
     try:
         with tracing.span(f"{wire.dialect} {wire.endpoint}") as late:
@@ -114,8 +119,13 @@ def _about(asked: Asked, generations: list[Generation]) -> Headers:
     """Who serves it, and which of its fields have no effect here."""
     headers = [(b"x-odyssai-engine", (generations[0].engine or "").encode())]
     if asked.ignored:
-        headers.append((b"x-odyssai-ignored", ", ".join(asked.ignored).encode()))
+        headers.append((b"x-odyssai-ignored", ", ".join(_fit_names(asked.ignored)).encode()))
     return headers
+
+
+def _fit_names(names: tuple[str, ...]) -> list[str]:
+    """Clients choose the names of fields: what is no name must not end up in a header."""
+    return [name if _NAME.fullmatch(name) else "?" for name in names[:MOST_NAMES]]
 
 
 def _name(exchange: Exchange, choice: int, asked: Asked) -> RequestId:
@@ -133,6 +143,9 @@ def expect_json(exchange: Exchange) -> None:
     Also what makes browsers ask before a foreign page may post here.
     """
     declared = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip()
+    if declared.lower() == FORM and exchange.header(b"origin") is None:
+        # What curl says when it is told nothing. A page would have had to tell where it is from.
+        return
     if declared.lower() != "application/json" and not declared.lower().endswith("+json"):
         raise MeshError(
             Code.INVALID_REQUEST,

@@ -20,6 +20,7 @@ class Record:
         self.session: str | None = None
         self.stream = False
         self.engine: EngineId | None = None
+        self.client_request: str | None = None
         self.trace: str | None = None
         self._ends: dict[int, End] = {}
         self._made = 0
@@ -78,6 +79,7 @@ class Record:
         decode_s = max((end.timings.decode_s for end in ends), default=0.0)
         return RequestEvent(
             request=self.request,
+            client_request=self.client_request,
             model=self.model,
             engine=self.engine,
             gateway=gateway,
