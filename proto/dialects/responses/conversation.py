@@ -146,7 +146,9 @@ def _content(parts: Iterable[SaidPart]) -> str | tuple[Part, ...]:
     )
 
 
-def _joined(first: str | tuple[Part, ...], second: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
+def _joined(
+    first: str | tuple[Part, ...], second: str | tuple[Part, ...]
+) -> str | tuple[Part, ...]:
     if isinstance(first, str) and isinstance(second, str):
         return f"{first}\n\n{second}"
     return (*_parts(first), *_parts(second))
@@ -168,7 +170,7 @@ def _unpacked(item: Compaction) -> str:
     summary = unsealed(item.encrypted_content)
     if summary is None:
         raise invalid(
-            "A compaction item was made elsewhere and cannot be read; send the items it stands for.",
+            "A compaction item was made elsewhere and cannot be read; send what it stands for.",
             "input",
         )
     return summary

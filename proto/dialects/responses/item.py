@@ -131,9 +131,7 @@ class ItemReference(Struct, kw_only=True, tag="item_reference"):
     id: str
 
 
-Item = (
-    Message | Reasoning | FunctionCall | FunctionOutput | CustomCall | CustomOutput | Compaction
-)
+Item = Message | Reasoning | FunctionCall | FunctionOutput | CustomCall | CustomOutput | Compaction
 
 PREFIXES: dict[type, str] = {
     Message: "msg",
@@ -145,8 +143,18 @@ PREFIXES: dict[type, str] = {
     Compaction: "cmp",
 }
 HISTORY_OF_HOSTED_TOOLS = frozenset(
-    "web_search_call file_search_call code_interpreter_call image_generation_call computer_call "
-    "mcp_list_tools mcp_call mcp_approval_request tool_search_call tool_search_output".split()
+    [
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "image_generation_call",
+        "computer_call",
+        "mcp_list_tools",
+        "mcp_call",
+        "mcp_approval_request",
+        "tool_search_call",
+        "tool_search_output",
+    ]
 )
 """What OpenAI's own tools did in an earlier answer: nothing that a model here could be shown."""
 
@@ -231,13 +239,16 @@ def _item(
         if field not in named:
             ignored[f"input.{field}"] = None
     plain = {name: value for name, value in said.items() if name in named}
-    return make(convert(plain | {"type": kind}, type_, place, NOT_YET), place)
+    item: Item | ItemReference = make(convert(plain | {"type": kind}, type_, place, NOT_YET), place)
+    return item
 
 
 def _message(said: _SaidMessage, place: str) -> Message:
     content = said.content
     if isinstance(content, str):
-        content = [OutputText(text=content) if said.role == "assistant" else InputText(text=content)]
+        content = [
+            OutputText(text=content) if said.role == "assistant" else InputText(text=content)
+        ]
     for index, part in enumerate(content):
         _expect_readable(part, f"{place}.content[{index}]")
     if said.role == "assistant":
@@ -310,7 +321,7 @@ def _expect_readable(part: Part, place: str) -> None:
         raise unsupported(place, "files are not read; send their text as input_text")
     if isinstance(part, InputImage) and not part.image_url:
         raise invalid(
-            f"`{place}.image_url` is required: files are not kept here; send a data: or https: URL.",
+            f"`{place}.image_url` is required, a data: or https: URL; files are not kept here.",
             f"{place}.image_url",
         )
 

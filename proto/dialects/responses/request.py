@@ -13,7 +13,6 @@ from proto.dialects.asked import (
     NonEmpty,
     decode,
     invalid,
-    unsupported,
 )
 from proto.dialects.openai_format import FormatName, schema
 from proto.dialects.openai_tools import Mode

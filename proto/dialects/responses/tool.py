@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from proto.dialects import openai_tools
 from proto.dialects.asked import Ignored, NonEmpty, convert, unsupported
-from proto.dialects.openai_tools import FunctionName, Mode
+from proto.dialects.openai_tools import Function, FunctionName, Mode
 from proto.dialects.responses.freeform import PARAMETERS
 from proto.inference import Tool, ToolChoice
 
@@ -72,6 +72,11 @@ class NamespaceTool(Struct, forbid_unknown_fields=True, kw_only=True, tag="names
 
 
 AnyTool = FunctionTool | CustomTool | NamespaceTool
+_TYPES: dict[str, Any] = {
+    "function": FunctionTool,
+    "custom": CustomTool,
+    "namespace": NamespaceTool,
+}
 
 
 class NamedChoice(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -107,15 +112,6 @@ class Offered(Struct, frozen=True):
         return self.offers.get(name) or Offer(name, None, False)
 
 
-class _Function(Struct):
-    """A tool as ``openai_tools`` takes it."""
-
-    name: str
-    description: str
-    parameters: dict[str, Any] | None
-    strict: bool
-
-
 def offered(said: Iterable[dict[str, Any]] | None) -> Offered:
     """Raises MeshError that names the tool and field at fault."""
     tools: list[AnyTool] = []
@@ -125,9 +121,9 @@ def offered(said: Iterable[dict[str, Any]] | None) -> Offered:
         if kind in SENT_UNASKED:
             ignored[f"tools.{kind}"] = None
             continue
-        if kind not in ("function", "custom", "namespace"):
+        if kind not in _TYPES:
             raise unsupported(f"tools[{index}].type", f"no {kind!r} here: {INSTEAD}")
-        tools.append(_strictness_told(convert(tool, AnyTool, f"tools[{index}]", NOT_YET)))
+        tools.append(_read(tool, f"tools[{index}]"))
     offers: dict[str, Offer] = {}
     functions = []
     for namespace, each in _flat(tools):
@@ -136,12 +132,11 @@ def offered(said: Iterable[dict[str, Any]] | None) -> Offered:
         offers[function.name] = Offer(each.name, namespace, isinstance(each, CustomTool))
         if isinstance(each, CustomTool) and _is_only_told(each):
             ignored["tools.format"] = None
-    return Offered(
-        openai_tools.tools(functions, "tools[]"), offers, tuple(tools), tuple(ignored)
-    )
+    return Offered(openai_tools.tools(functions, "tools[]"), offers, tuple(tools), tuple(ignored))
 
 
-def _strictness_told(tool: AnyTool) -> AnyTool:
+def _read(said: dict[str, Any], place: str) -> AnyTool:
+    tool: AnyTool = convert(said, _TYPES[said["type"]], place, NOT_YET)
     if isinstance(tool, FunctionTool):
         return replace(tool, strict=bool(tool.strict))
     return tool
@@ -162,11 +157,18 @@ def called(name: str, namespace: str | None) -> str:
     return f"{namespace}{name}" if namespace.endswith("__") else f"{namespace}__{name}"
 
 
-def _function(namespace: str | None, tool: FunctionTool | CustomTool) -> _Function:
+def _function(namespace: str | None, tool: FunctionTool | CustomTool) -> Function:
     name = called(tool.name, namespace)
     if isinstance(tool, FunctionTool):
-        return _Function(name, tool.description or "", tool.parameters, bool(tool.strict))
-    return _Function(name, _explained(tool), _enforced(tool), True)
+        return Function(
+            name=name,
+            description=tool.description,
+            parameters=tool.parameters,
+            strict=bool(tool.strict),
+        )
+    return Function(
+        name=name, description=_explained(tool), parameters=_enforced(tool), strict=True
+    )
 
 
 def _is_only_told(tool: CustomTool) -> bool:
@@ -174,7 +176,7 @@ def _is_only_told(tool: CustomTool) -> bool:
 
 
 def _explained(tool: CustomTool) -> str:
-    """What the client says, and how the text gets into JSON: the model is told it by nobody else."""
+    """What the client says, and how the text gets into JSON, which nobody else tells the model."""
     lines = [tool.description or "", "Give the whole text, as it is, in the argument `input`."]
     if isinstance(tool.format, GrammarText) and tool.format.syntax == "lark":
         lines.append(f"The text follows this Lark grammar:\n{tool.format.definition}")
