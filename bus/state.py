@@ -169,7 +169,7 @@ class Bucket(Generic[M]):
                 return None
             if entry is None:
                 continue
-            record = self._open(entry.key, entry.value or b"")
+            record: M | None = self._open(entry.key, entry.value or b"")
             if record is not None:
                 return record
 

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from proto.errors import Code, MeshError
 from proto.ids import RequestId, fresh
+from services.gateway.query import Query
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,6 +45,7 @@ class Exchange:
         self.is_complete = False
         self.last_words: Callable[[MeshError], bytes] | None = None
         """How a response that has begun says that it cannot go on."""
+        self._query: bytes = scope.get("query_string", b"")
         self._receive = receive
         self._send = send
         self._why: Exception | None = None
@@ -53,6 +55,10 @@ class Exchange:
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    @property
+    def query(self) -> Query:
+        return parse_qs(self._query.decode("latin-1"), keep_blank_values=True)
 
     async def body(self, limit_bytes: int) -> bytes:
         """Raises MeshError when it is larger, without having read the rest; ClientLeft."""

@@ -6,13 +6,13 @@ from proto.dialects.asked import Asked
 from proto.frames import AnyFrame, CallDelta, Delta, End, Progress
 from proto.ids import EngineId, GatewayId, RequestId
 from proto.telemetry import RequestEvent
-from services.gateway.wire import Wire
+from services.gateway.wire import Endpoint
 
 
 class Record:
     """Filled in while the request is served."""
 
-    def __init__(self, request: RequestId, wire: Wire) -> None:
+    def __init__(self, request: RequestId, wire: Endpoint) -> None:
         self.request = request
         self.wire = wire
         self.status = "ok"
