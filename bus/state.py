@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -50,7 +50,7 @@ class Bucket(Generic[M]):
         self._bus = bus
         self._kv = kv
         self._encode = codec.Encoder().encode
-        self._decode = codec.Decoder(type_).decode
+        self._decode: Callable[[bytes], M] = codec.Decoder(type_).decode
 
     @classmethod
     async def open(
@@ -142,7 +142,7 @@ class Bucket(Generic[M]):
         found = {key: await self.get(key) for key in keys}
         return {key: record[0] for key, record in found.items() if record is not None}
 
-    async def follow(self, key: str, silence_s: float) -> AsyncIterator[M | None]:
+    async def follow(self, key: str, silence_s: float) -> AsyncGenerator[M | None]:
         """What stands below a key, in the order in which it was written, then what is added.
 
         None after each ``silence_s`` without any: time for the reader to look elsewhere, and the

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from services.gateway.health import show_health, show_readiness, show_welcome
 from services.gateway.models import show_models
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
+from services.gateway.responses import routes as responses
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,12 @@ MOUNTS: dict[str, Endpoint] = {
     # With whatever follows: litestar 2.25 finds no bare handler by a path parameter.
     "/v1/models": show_models,
 }
+TREES: dict[str, Callable[[str], Mapping[str, Endpoint]]] = {
+    # Several endpoints below one path, for the same reason.
+    responses.ROOT: responses.endpoints,
+}
 PREFLIGHT = [
-    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+    (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
     (b"access-control-allow-headers", b"*, authorization"),
     (b"access-control-max-age", b"86400"),
 ]
@@ -60,6 +65,9 @@ def application(gateway: Gateway) -> Litestar:
         asgi(path, copy_scope=False, is_mount=True)(_on(read, gateway, MOUNTS[path]))
         for path in MOUNTS
     ]
+    routes += [
+        asgi(path, copy_scope=False, is_mount=True)(_below(gateway, TREES[path])) for path in TREES
+    ]
     return Litestar(
         routes,
         openapi_config=None,
@@ -70,20 +78,46 @@ def application(gateway: Gateway) -> Litestar:
 
 def _on(methods: tuple[str, ...], gateway: Gateway, endpoint: Endpoint) -> Handler:
     """An endpoint that takes these methods, and tells about them."""
-    allow = ", ".join((*methods, "OPTIONS")).encode()
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
         exchange = Exchange(scope, receive, send)
-        if exchange.method in methods:
-            return await answer(gateway, exchange, endpoint)
-        if exchange.method == "OPTIONS":
-            return await exchange.reply(204, b"", [(b"allow", allow), *PREFLIGHT])
-        error = MeshError(
-            Code.METHOD_NOT_ALLOWED, f"{exchange.path} takes {methods[0]}, not {exchange.method}."
-        )
-        return await _refuse(exchange, error, [(b"allow", allow)])
+        await _serve(gateway, exchange, dict.fromkeys(methods, endpoint))
 
     return handle
+
+
+def _below(gateway: Gateway, find: Callable[[str], Mapping[str, Endpoint]]) -> Handler:
+    """The endpoints that ``find`` tells by their whole path."""
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        exchange = Exchange(scope, receive, send)
+        endpoints = find(exchange.path)
+        if not endpoints:
+            return await _refuse(exchange, _nothing_there(exchange))
+        return await _serve(gateway, exchange, endpoints)
+
+    return handle
+
+
+async def _serve(gateway: Gateway, exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> None:
+    endpoint = endpoints.get(exchange.method)
+    if endpoint is not None:
+        return await answer(gateway, exchange, endpoint)
+    allow = (b"allow", ", ".join((*endpoints, "OPTIONS")).encode())
+    if exchange.method == "OPTIONS":
+        return await exchange.reply(204, b"", [allow, *PREFLIGHT])
+    takes = " or ".join(method for method in endpoints if method != "HEAD")
+    error = MeshError(
+        Code.METHOD_NOT_ALLOWED, f"{exchange.path} takes {takes}, not {exchange.method}."
+    )
+    return await _refuse(exchange, error, [allow])
+
+
+def _nothing_there(exchange: Exchange) -> MeshError:
+    return MeshError(
+        Code.NOT_FOUND,
+        f"There is nothing at {exchange.path}; GET /openapi.json lists what there is.",
+    )
 
 
 async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> None:
@@ -125,13 +159,12 @@ def envelope(exchange: Exchange, error: MeshError) -> bytes:
 
 def _not_routed(request: Any, error: HTTPException) -> Response[bytes]:
     exchange = Exchange(request.scope, request.receive, request.send)
-    code, why = Code.INVALID_REQUEST, error.detail
+    refused = MeshError(Code.INVALID_REQUEST, error.detail)
     if error.status_code == 404:
-        code = Code.NOT_FOUND
-        why = f"There is nothing at {exchange.path}; GET /openapi.json lists what there is."
+        refused = _nothing_there(exchange)
     return Response(
-        envelope(exchange, MeshError(code, why)),
-        status_code=code.status,
+        envelope(exchange, refused),
+        status_code=refused.code.status,
         media_type="application/json",
         headers={"x-request-id": exchange.id, "request-id": exchange.id},
     )

@@ -62,8 +62,9 @@ async def recorded(
         record.status = Code.INTERNAL.word
         raise
     finally:
-        event = record.event(gateway.id)
-        await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
+        if not record.is_handed_on:
+            event = record.event(gateway.id)
+            await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
 
 
 async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
@@ -129,7 +130,9 @@ async def _answer(
         answers = await relay.gather(generations, record)
         record.engine = generations[0].engine
         body = wire.whole(asked, about, answers)
-        return await exchange.reply(200, body, [JSON, *answer_headers(asked, generations[0].engine)])
+        return await exchange.reply(
+            200, body, [JSON, *answer_headers(asked, generations[0].engine)]
+        )
     events = wire.events(asked, about)
     exchange.last_words = events.failed
     await exchange.begin(200, [*wire.stream_headers, *answer_headers(asked, generations[0].engine)])

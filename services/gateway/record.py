@@ -21,6 +21,8 @@ class Record:
         self.stream = False
         self.engine: EngineId | None = None
         self.trace: str | None = None
+        self.is_handed_on = False
+        """Somebody else goes on with it, and will tell."""
         self._ends: dict[int, End] = {}
         self._made = 0
         """Tokens seen so far: all there is to say of an answer that never ended."""

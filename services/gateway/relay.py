@@ -15,9 +15,7 @@ from services.gateway.wire import Events, Sink
 T = TypeVar("T")
 
 
-async def stream(
-    generations: list[Generation], events: Events, sink: Sink, record: Record
-) -> None:
+async def stream(generations: list[Generation], events: Events, sink: Sink, record: Record) -> None:
     """Send all choices as they come. Raises MeshError when one fails."""
     if len(generations) == 1:
         await _relay(0, generations[0], events, sink, record)

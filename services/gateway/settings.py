@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from bus.state import Limits
 from services.host import number, setting
 
 
@@ -16,6 +17,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
 
+    responses: Limits
+    """Of what is stored for the Responses API."""
+
     @classmethod
     def read(cls) -> "Settings":
         """From ODYSSAI_HOST, ODYSSAI_PORT and the limits' variables. Raises SettingError."""
@@ -25,4 +29,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             body_limit_bytes=int(number("ODYSSAI_BODY_LIMIT_MB", 32, 1) * 2**20),
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
+            responses=Limits(
+                ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
+                max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
+            ),
         )

@@ -15,10 +15,8 @@ from proto.dialects.responses.item import (
     SummaryText,
 )
 from proto.dialects.responses.reasoning import sealed
-from proto.dialects.responses.response import logprobs
 from proto.dialects.responses.tape import Tape, delta_head
 from proto.dialects.responses.tool import Offer
-from proto.frames import CallDelta, Delta
 
 
 class Draft(Protocol):
@@ -59,14 +57,13 @@ class MessageDraft(_Draft):
             "response.content_part.added", **self._here, part=empty
         )
 
-    def add(self, frame: Delta) -> bytes:
-        self._pieces.append(frame.text)
-        if not frame.logprobs:
-            return self._tape.delta(self._head, frame.text) if frame.text else b""
-        told = logprobs(frame.logprobs)
-        self._logprobs += told
+    def add(self, text: str, logprobs: list[Any]) -> bytes:
+        self._pieces.append(text)
+        if not logprobs:
+            return self._tape.delta(self._head, text) if text else b""
+        self._logprobs += logprobs
         return self._tape.say(
-            "response.output_text.delta", **self._here, delta=frame.text, logprobs=told
+            "response.output_text.delta", **self._here, delta=text, logprobs=logprobs
         )
 
     def close(self, is_cut: bool) -> bytes:
@@ -107,8 +104,8 @@ class ReasoningDraft(_Draft):
 
     def open(self) -> bytes:
         begun = Reasoning(id=self._id, summary=[], status="in_progress")
-        part = self._tape.say
-        return self._added(begun) + part(f"{self._part}.added", **self._here, part=self._said(""))
+        part = self._said("")
+        return self._added(begun) + self._tape.say(f"{self._part}.added", **self._here, part=part)
 
     def add(self, text: str) -> bytes:
         self._pieces.append(text)
@@ -145,11 +142,11 @@ class FunctionDraft(_Draft):
     def open(self) -> bytes:
         return self._added(self._call("in_progress"))
 
-    def add(self, frame: CallDelta) -> bytes:
-        if not frame.arguments:
+    def add(self, arguments: str) -> bytes:
+        if not arguments:
             return b""
-        self._pieces.append(frame.arguments)
-        return self._tape.delta(self._head, frame.arguments)
+        self._pieces.append(arguments)
+        return self._tape.delta(self._head, arguments)
 
     def close(self, is_cut: bool) -> bytes:
         return self._tape.say(
@@ -186,8 +183,8 @@ class CustomDraft(_Draft):
     def open(self) -> bytes:
         return self._added(self._call("in_progress"))
 
-    def add(self, frame: CallDelta) -> bytes:
-        return self._told(self._input.add(frame.arguments))
+    def add(self, arguments: str) -> bytes:
+        return self._told(self._input.add(arguments))
 
     def close(self, is_cut: bool) -> bytes:
         rest = self._told(self._input.end())

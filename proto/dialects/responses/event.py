@@ -19,7 +19,8 @@ from proto.dialects.responses.item import (
     Reasoning,
     item_id,
 )
-from proto.dialects.responses.response import Response
+from proto.dialects.responses.replay import closing
+from proto.dialects.responses.response import Response, logprobs
 from proto.dialects.responses.tape import Tape
 from proto.dialects.responses.tool import Offered
 from proto.errors import MeshError
@@ -79,10 +80,11 @@ class Events:
         if not frame.text and not frame.logprobs:
             return b""
         if isinstance(self._draft, MessageDraft):
-            return self._draft.add(frame)
+            return self._draft.add(frame.text, logprobs(frame.logprobs))
         before = self._close(is_cut=False)
         message = MessageDraft(self._tape, self._id(Message), len(self._items))
-        return before + self._begin(message) + message.add(frame)
+        told = before + self._begin(message)
+        return told + message.add(frame.text, logprobs(frame.logprobs))
 
     def _thought(self, text: str) -> bytes:
         if not text:
@@ -101,7 +103,7 @@ class Events:
 
     def call(self, index: int, frame: CallDelta) -> bytes:
         if frame.call == self._call and isinstance(self._draft, FunctionDraft | CustomDraft):
-            return self._draft.add(frame)
+            return self._draft.add(frame.arguments)
         before = self._close(is_cut=False)
         self._call = frame.call
         offer = self._offered.offer(frame.name)
@@ -111,7 +113,7 @@ class Events:
             call = CustomDraft(self._tape, self._id(CustomCall), place, frame.id, offer)
         else:
             call = FunctionDraft(self._tape, self._id(FunctionCall), place, frame.id, offer)
-        return before + self._begin(call) + call.add(frame)
+        return before + self._begin(call) + call.add(frame.arguments)
 
     def end(self, index: int, frame: End) -> bytes:
         is_cut = frame.reason == "length"
@@ -123,17 +125,18 @@ class Events:
         return rest
 
     def closing(self) -> bytes:
-        """The last event, once the response is over. A cancelled one has none of its own."""
-        status = self.response.status
-        return self._lifecycle("incomplete" if status == "cancelled" else status)
+        """The last event, once the response is over."""
+        return closing(self.response, self._tape.next)
+
+    def fail(self, error: MeshError) -> None:
+        self.response = self.response.failed(error, self.output())
 
     def failed(self, error: MeshError) -> bytes:
-        self.response = self.response.failed(error, self.output())
+        self.fail(error)
         return self.closing()
 
-    def cancel(self) -> bytes:
+    def cancel(self) -> None:
         self.response = self.response.cancelled(self.output())
-        return self.closing()
 
     def output(self) -> tuple[Item, ...]:
         """What there is so far."""

@@ -126,6 +126,9 @@ class Response(Struct, frozen=True, kw_only=True):
             self, status="failed", error=Error(_code(error.code), error.message), output=output
         )
 
+    def unstored(self) -> "Response":
+        return replace(self, store=False)
+
     def cancelled(self, output: tuple[Item, ...] = ()) -> "Response":
         return replace(self, status="cancelled", output=output)
 

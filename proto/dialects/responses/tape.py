@@ -8,10 +8,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Tape:
-    """Numbers the events of one response, from 0."""
+    """Numbers the events of one response."""
 
-    def __init__(self) -> None:
-        self.next = 0
+    def __init__(self, first: int = 0) -> None:
+        self.next = first
 
     def say(self, kind: str, **fields: Any) -> bytes:
         return self._event(_head(kind, fields))
