@@ -69,7 +69,8 @@ class _Script:
                 self._output(item)
             case Compaction():
                 self._answered()
-                self._message("system", SUMMARY + _unpacked(item))
+                # Few templates take a system message that is not the first.
+                self._message("user", SUMMARY + _unpacked(item))
 
     def turns(self) -> tuple[Turn, ...]:
         self._answered()

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
+from services.gateway.responses.compact import compact
 from services.gateway.responses.count import count_input
 from services.gateway.responses.create import create
 from services.gateway.responses.stored import cancel, delete, list_input, retrieve
@@ -21,6 +22,8 @@ def endpoints(path: str) -> Mapping[str, Endpoint]:
             return {"POST": create}
         case ["input_tokens"]:
             return {"POST": count_input}
+        case ["compact"]:
+            return {"POST": compact}
         case [_]:
             return READ
         case [_, "cancel"]:
