@@ -8,7 +8,7 @@ import zlib
 
 MARK = "odyssai1-"
 LARGEST = 8 << 20
-"""Characters; nothing honest unpacks to more."""
+"""Bytes; nothing honest unpacks to more."""
 
 
 def sealed(text: str) -> str:
@@ -21,6 +21,8 @@ def unsealed(text: str) -> str | None:
         return None
     try:
         packed = base64.urlsafe_b64decode(text.removeprefix(MARK))
-        return zlib.decompressobj().decompress(packed, LARGEST).decode()
+        opened = zlib.decompressobj()
+        found = opened.decompress(packed, LARGEST).decode()
     except (ValueError, zlib.error):
         return None
+    return found if opened.eof else None
