@@ -17,8 +17,8 @@ def told(*pieces: str) -> list[str]:
 
 
 @given(st.text(), st.booleans(), st.lists(st.integers(1, 5)))
-def test_however_the_pieces_fall_the_text_is_the_same(text: str, ascii: bool, cuts: list[int]):
-    arguments = json.dumps({"input": text}, ensure_ascii=ascii)
+def test_however_the_pieces_fall_the_text_is_the_same(text: str, is_ascii: bool, cuts: list[int]):
+    arguments = json.dumps({"input": text}, ensure_ascii=is_ascii)
     pieces, at = [], 0
     for cut in cuts:
         pieces.append(arguments[at : at + cut])
