@@ -15,6 +15,7 @@ class Code(Enum):
     INVALID_REQUEST = ("invalid_request", 400)
     UNSUPPORTED_PARAMETER = ("unsupported_parameter", 400)
     CONTEXT_OVERFLOW = ("context_length_exceeded", 400)
+    PREVIOUS_NOT_FOUND = ("previous_response_not_found", 400)
     UNAUTHORIZED = ("invalid_api_key", 401)
     NOT_FOUND = ("not_found", 404)
     MODEL_NOT_FOUND = ("model_not_found", 404)

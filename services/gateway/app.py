@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from services.gateway.ollama_models import (
 )
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
+from services.gateway.responses import routes as responses
 from services.gateway.tokenize import detokenize, tokenize
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,10 @@ MOUNTS: dict[str, Endpoint] = {
     # With whatever follows: litestar 2.25 finds no bare handler by a path parameter.
     "/v1/models": show_models,
 }
+TREES: dict[str, Callable[[str], Mapping[str, Endpoint]]] = {
+    # Several endpoints below one path, for the same reason.
+    responses.ROOT: responses.endpoints,
+}
 V1 = "/v1"
 """May be left out: some clients want an address with it, others add it themselves."""
 
@@ -90,6 +95,13 @@ def application(gateway: Gateway) -> Litestar:
         for path, endpoint in table.items()
         for short in _spellings(path)
     ]
+    routes += [
+        asgi(short, copy_scope=False, is_mount=True)(
+            _below(gateway, find, path.removesuffix(short))
+        )
+        for path, find in TREES.items()
+        for short in _spellings(path)
+    ]
     return Litestar(
         routes,
         openapi_config=None,
@@ -104,18 +116,27 @@ def _spellings(path: str) -> tuple[str, ...]:
 
 def _on(methods: tuple[str, ...], gateway: Gateway, endpoint: Endpoint, left_out: str) -> Handler:
     """An endpoint that takes these methods, and tells about them."""
-    allow = ", ".join((*methods, "OPTIONS")).encode()
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
         exchange = _exchange(gateway, scope, receive, send)
         exchange.path = left_out + exchange.path
-        if exchange.method in methods:
-            return await answer(gateway, exchange, endpoint)
-        if exchange.method == "OPTIONS":
-            wanted = exchange.header(b"access-control-request-headers")
-            told = gateway.settings.cors.preflight(allow, wanted)
-            return await exchange.reply(204, b"", [(b"allow", allow), *told])
-        return await _refuse(exchange, _wrong_method(exchange, methods[0]), [(b"allow", allow)])
+        await _serve(gateway, exchange, dict.fromkeys(methods, endpoint))
+
+    return handle
+
+
+def _below(
+    gateway: Gateway, find: Callable[[str], Mapping[str, Endpoint]], left_out: str
+) -> Handler:
+    """The endpoints that ``find`` tells by their whole path."""
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        exchange = _exchange(gateway, scope, receive, send)
+        exchange.path = left_out + exchange.path
+        endpoints = find(exchange.path)
+        if not endpoints:
+            return await _refuse(exchange, _nothing_there(exchange))
+        return await _serve(gateway, exchange, endpoints)
 
     return handle
 
@@ -126,11 +147,31 @@ def _exchange(gateway: Gateway, scope: Any, receive: Any, send: Any) -> Exchange
     return exchange
 
 
-def _wrong_method(exchange: Exchange, right: str) -> MeshError:
-    why = f"{exchange.path} takes {right}, not {exchange.method}."
+async def _serve(gateway: Gateway, exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> None:
+    endpoint = endpoints.get(exchange.method)
+    if endpoint is not None:
+        return await answer(gateway, exchange, endpoint)
+    allow = ", ".join((*endpoints, "OPTIONS")).encode()
+    if exchange.method == "OPTIONS":
+        wanted = exchange.header(b"access-control-request-headers")
+        told = gateway.settings.cors.preflight(allow, wanted)
+        return await exchange.reply(204, b"", [(b"allow", allow), *told])
+    return await _refuse(exchange, _wrong_method(exchange, endpoints), [(b"allow", allow)])
+
+
+def _wrong_method(exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> MeshError:
+    takes = " or ".join(method for method in endpoints if method != "HEAD")
+    why = f"{exchange.path} takes {takes}, not {exchange.method}."
     if exchange.path.startswith("/v1/models"):
         why += " Which models there are is set by ODYSSAI_MODELS of each node."
     return MeshError(Code.METHOD_NOT_ALLOWED, why)
+
+
+def _nothing_there(exchange: Exchange) -> MeshError:
+    return MeshError(
+        Code.NOT_FOUND,
+        f"There is nothing at {exchange.path}; GET /openapi.json lists what there is.",
+    )
 
 
 async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> None:
@@ -174,14 +215,13 @@ def envelope(exchange: Exchange, error: MeshError) -> bytes:
 
 def _not_routed(gateway: Gateway, request: Any, error: HTTPException) -> Response[bytes]:
     exchange = _exchange(gateway, request.scope, request.receive, request.send)
-    code, why = Code.INVALID_REQUEST, error.detail
+    refused = MeshError(Code.INVALID_REQUEST, error.detail)
     if error.status_code == 404:
-        code = Code.NOT_FOUND
-        why = f"There is nothing at {exchange.path}; GET /openapi.json lists what there is."
+        refused = _nothing_there(exchange)
     said = [*exchange.signature(), *exchange.standing]
     return Response(
-        envelope(exchange, MeshError(code, why)),
-        status_code=code.status,
+        envelope(exchange, refused),
+        status_code=refused.code.status,
         media_type="application/json",
         headers={name.decode(): value.decode() for name, value in said},
     )

@@ -4,11 +4,9 @@ import msgspec
 
 from bus import tracing
 from proto.dialects import anthropic
-from proto.subjects import COUNT_TOKENS
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
-from services.gateway.mesh import size
 
 
 async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
@@ -19,7 +17,5 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:
-        counted = await gateway.mesh.ask(
-            COUNT_TOKENS, question, question.model, size(question.prompt)
-        )
+        counted = await gateway.mesh.count(question)
         await exchange.reply(200, msgspec.json.encode(anthropic.TokenCount(counted.tokens)))

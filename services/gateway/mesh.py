@@ -11,8 +11,8 @@ from bus.fleet import Fleet
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.ids import ModelId
-from proto.inference import Candidate, Chat, Prompt, Schedule, Text
-from proto.subjects import SCHEDULE, Question
+from proto.inference import Candidate, Chat, Counted, CountTokens, Prompt, Schedule, Text
+from proto.subjects import COUNT_TOKENS, SCHEDULE, Question
 from services.gateway.placing import pick, sole_holder
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,10 @@ class Mesh:
                 if error.code not in LOST or time.monotonic() > end:
                     raise
             await asyncio.sleep(POLL_S)
+
+    async def count(self, question: CountTokens) -> Counted:
+        """Raises MeshError."""
+        return await self.ask(COUNT_TOKENS, question, question.model, size(question.prompt))
 
     async def _ask_one_of(
         self,

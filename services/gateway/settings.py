@@ -4,6 +4,7 @@ import re
 
 from msgspec import Struct
 
+from bus.state import Limits
 from services.gateway.cors import Cors
 from services.host import SettingError, number, setting
 
@@ -20,6 +21,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
 
+    responses: Limits
+    """Of what is stored for the Responses API."""
+
     @classmethod
     def read(cls) -> "Settings":
         """From ODYSSAI_HOST, ODYSSAI_PORT and the limits' variables. Raises SettingError."""
@@ -30,6 +34,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
             cors=Cors(_origins(setting("ODYSSAI_CORS_ORIGINS", "*"))),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
+            responses=Limits(
+                ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
+                max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
+            ),
         )
 
 
