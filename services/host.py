@@ -52,6 +52,14 @@ def number(name: str, default: float, least: float = 0.0) -> float:
     return value
 
 
+def switch(name: str) -> bool:
+    """A setting that is off unless it is 1. Raises SettingError for anything but 0 and 1."""
+    text = setting(name, "0")
+    if text not in ("0", "1"):
+        raise SettingError(f"{name} must be 0 or 1, not {text!r}")
+    return text == "1"
+
+
 @dataclass
 class Host:
     """One running service process."""

@@ -44,6 +44,11 @@ MOUNTS: dict[str, Endpoint] = {
     # With whatever follows: litestar 2.25 finds no bare handler by a path parameter.
     "/v1/models": show_models,
 }
+ABSENT = {
+    "/v1/messages/batches": "send each message of a batch to /v1/messages, many at a time",
+    "/v1/files": "no files are kept; put their text, or pictures as base64, into the messages",
+}
+"""What the vendors have and a mesh has not, and what to do instead."""
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
     (b"access-control-allow-headers", b"*, authorization"),
@@ -123,12 +128,19 @@ def envelope(exchange: Exchange, error: MeshError) -> bytes:
     return openai.envelope(error)
 
 
+def _absent(path: str) -> str:
+    for prefix, instead in ABSENT.items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return f"{path} is not served here: {instead}."
+    return f"There is nothing at {path}; GET /openapi.json lists what there is."
+
+
 def _not_routed(request: Any, error: HTTPException) -> Response[bytes]:
     exchange = Exchange(request.scope, request.receive, request.send)
     code, why = Code.INVALID_REQUEST, error.detail
     if error.status_code == 404:
         code = Code.NOT_FOUND
-        why = f"There is nothing at {exchange.path}; GET /openapi.json lists what there is."
+        why = _absent(exchange.path)
     return Response(
         envelope(exchange, MeshError(code, why)),
         status_code=code.status,

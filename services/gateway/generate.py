@@ -6,12 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from msgspec.structs import replace
-
 from bus import tracing
 from proto.dialects.asked import Asked
 from proto.errors import Code, MeshError
-from proto.ids import RequestId, SessionId
+from proto.ids import RequestId
 from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
 from services.gateway import relay
@@ -21,6 +19,8 @@ from services.gateway.gateway import Gateway
 from services.gateway.mesh import size
 from services.gateway.models import fingerprint
 from services.gateway.record import Record
+from services.gateway.session import in_session
+from services.gateway.volatile import steadied
 from services.gateway.wire import About, Wire
 
 OVERTIME_S = 1.0
@@ -55,7 +55,9 @@ async def _serve(gateway: Gateway, wire: Wire, exchange: Exchange, record: Recor
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()
     expect_json(exchange)
-    asked = _in_session(wire.asked(body), exchange)
+    asked = in_session(wire.asked(body), exchange.headers)
+    if not gateway.settings.keeps_volatile_lines:
+        asked = steadied(asked)
     record.understood(asked)
     for prompt in asked.prompts:
         expect_fitting(prompt, gateway.settings.prompt_limit_chars)
@@ -120,11 +122,6 @@ def _about(asked: Asked, generations: list[Generation]) -> Headers:
 
 def _name(exchange: Exchange, choice: int, asked: Asked) -> RequestId:
     return exchange.id if asked.choices == 1 else RequestId(f"{exchange.id}-{choice}")
-
-
-def _in_session(asked: Asked, exchange: Exchange) -> Asked:
-    session = exchange.header(b"x-session-id")
-    return replace(asked, session=SessionId(session)) if session else asked
 
 
 def expect_json(exchange: Exchange) -> None:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from services.host import number, setting
+from services.host import number, setting, switch
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -15,6 +15,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
+    keeps_volatile_lines: bool
+    """Prompts hold also the lines of known clients that change with every request."""
 
     @classmethod
     def read(cls) -> "Settings":
@@ -25,4 +27,5 @@ class Settings(Struct, frozen=True, kw_only=True):
             body_limit_bytes=int(number("ODYSSAI_BODY_LIMIT_MB", 32, 1) * 2**20),
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
+            keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),
         )
