@@ -296,9 +296,17 @@ class TokenCount(Struct, frozen=True):
     input_tokens: int
 
 
-class Problem(Struct, frozen=True):
+class ThreadDetails(Struct, frozen=True):
+    """By these words the vendor's SDK knows that it has to send whole conversations."""
+
+    error_code: Literal["thread_unsupported_request"] = "thread_unsupported_request"
+    unsupported: tuple[str, ...] = ("thread",)
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
     type: str
     message: str
+    details: ThreadDetails | None = None
 
 
 class ErrorBody(Struct, frozen=True, tag_field="type", tag="error"):
@@ -323,7 +331,9 @@ def envelope(error: MeshError, request_id: str | None) -> bytes:
     if error.code is Code.CONTEXT_OVERFLOW:
         # The vendor's words: agents shorten the conversation when they read them.
         message = f"prompt is too long: {message}"
-    problem = Problem(type_of(error.code), message)
+    problem = Problem(
+        type_of(error.code), message, ThreadDetails() if error.param == "thread" else None
+    )
     return msgspec.json.encode(ErrorBody(problem, request_id))
 
 

@@ -46,7 +46,6 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 class TextAnswer(Struct, frozen=True, tag_field="type", tag="text"):
     text: str
-    citations: None = None
 
 
 class ThinkingAnswer(Struct, frozen=True, tag_field="type", tag="thinking"):

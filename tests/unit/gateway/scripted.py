@@ -58,6 +58,7 @@ class ScriptedEngine:
     slots: int = 4
     boot: str = field(default_factory=fresh)
     asked: list[Generate] = field(default_factory=list)
+    counted: list[CountTokens] = field(default_factory=list)
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Queue[RequestId] = field(default_factory=asyncio.Queue)
 
@@ -99,6 +100,7 @@ class ScriptedEngine:
         return Accepted(prompt_tokens=10)
 
     async def _count(self, question: CountTokens) -> Counted:
+        self.counted.append(question)
         return Counted(tokens=7)
 
     def _cancel(self, cancel: Cancel) -> None:
