@@ -55,8 +55,8 @@ class Adaptive(Tagged, kw_only=True, tag="adaptive"):
     display: Display | None = None
 
 
-class Disabled(Tagged, kw_only=True, tag="disabled"):
-    display: Display | None = None
+class Disabled(Tagged, tag="disabled"):
+    pass
 
 
 class Auto(Tagged, kw_only=True, tag="auto"):
@@ -169,7 +169,7 @@ class Conversation(Struct, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def hides_thinking(self) -> bool:
-        return self.thinking is not None and self.thinking.display == "omitted"
+        return isinstance(self.thinking, Enabled | Adaptive) and self.thinking.display == "omitted"
 
     @property
     def _is_thoughtless(self) -> bool:
@@ -299,8 +299,8 @@ class TokenCount(Struct, frozen=True):
 class ThreadDetails(Struct, frozen=True):
     """By these words the vendor's SDK knows that it has to send whole conversations."""
 
-    error_code: Literal["thread_unsupported_request"] = "thread_unsupported_request"
-    unsupported: tuple[str, ...] = ("thread",)
+    error_code: Literal["thread_unsupported_request"]
+    unsupported: list[str]
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
@@ -331,9 +331,10 @@ def envelope(error: MeshError, request_id: str | None) -> bytes:
     if error.code is Code.CONTEXT_OVERFLOW:
         # The vendor's words: agents shorten the conversation when they read them.
         message = f"prompt is too long: {message}"
-    problem = Problem(
-        type_of(error.code), message, ThreadDetails() if error.param == "thread" else None
-    )
+    details = None
+    if error.param == "thread":
+        details = ThreadDetails("thread_unsupported_request", ["thread"])
+    problem = Problem(type_of(error.code), message, details)
     return msgspec.json.encode(ErrorBody(problem, request_id))
 
 

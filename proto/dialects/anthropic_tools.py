@@ -52,10 +52,13 @@ class Custom(Offered, forbid_unknown_fields=True, kw_only=True):
 def tools_of(raw: list[dict[str, Any]]) -> tuple[Tool, ...]:
     """Raises MeshError that names the tool at fault."""
     tools = tuple(_tool(tool, f"tools[{at}]") for at, tool in enumerate(raw))
-    names = [tool.name for tool in tools]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise invalid(f"`tools`: there are two tools named {twice}; give each a name.", "tools")
+    names: set[str] = set()
+    for tool in tools:
+        if tool.name in names:
+            raise invalid(
+                f"`tools`: there are two tools named {tool.name}; give each a name.", "tools"
+            )
+        names.add(tool.name)
     return tools
 
 
