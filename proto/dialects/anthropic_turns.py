@@ -128,7 +128,8 @@ def _asked(run: list[_Numbered], open_calls: Calls) -> Iterator[Turn]:
             else:
                 said.extend(parts_of(block, where))
     _expect_results(open_calls, results, run[0])
-    yield from results.values()
+    # In the order of the calls: some templates show no ids, and agents answer as they get done.
+    yield from (results[call] for call in open_calls)
     if said:
         yield Turn(role="user", content=content_of(said))
 

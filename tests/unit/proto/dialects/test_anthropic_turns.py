@@ -68,6 +68,15 @@ def test_each_of_several_results_is_a_turn_before_what_the_user_says():
     assert found[4].content == "And?"
 
 
+def test_results_stand_in_the_order_of_their_calls():
+    other = USE | {"id": "toolu_c2", "name": "smell"}
+    second = {"type": "tool_result", "tool_use_id": "toolu_c2", "content": "salty"}
+
+    found = turns(user("Look."), assistant(USE, other), user(second, RESULT))
+
+    assert [turn.name for turn in found[2:]] == ["look", "smell"]
+
+
 def test_a_result_may_hold_words_pictures_documents_and_findings():
     document = {
         "type": "document",
