@@ -80,6 +80,11 @@ TREES: dict[str, Callable[[str], Mapping[str, Endpoint]]] = {
 }
 V1 = "/v1"
 """May be left out: some clients want an address with it, others add it themselves."""
+ABSENT = {
+    "/v1/messages/batches": "send each message of a batch to /v1/messages, many at a time",
+    "/v1/files": "no files are kept; put their text, or pictures as base64, into the messages",
+}
+"""What the vendors have and a mesh has not, and what to do instead."""
 
 
 def application(gateway: Gateway) -> Litestar:
@@ -168,10 +173,11 @@ def _wrong_method(exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> Mesh
 
 
 def _nothing_there(exchange: Exchange) -> MeshError:
-    return MeshError(
-        Code.NOT_FOUND,
-        f"There is nothing at {exchange.path}; GET /openapi.json lists what there is.",
-    )
+    why = f"There is nothing at {exchange.path}; GET /openapi.json lists what there is."
+    for path, instead in ABSENT.items():
+        if exchange.path == path or exchange.path.startswith(f"{path}/"):
+            why = f"{exchange.path} is not served here: {instead}."
+    return MeshError(Code.NOT_FOUND, why)
 
 
 async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> None:

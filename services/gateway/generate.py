@@ -7,12 +7,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from msgspec.structs import replace
-
 from bus import tracing
 from proto.dialects.asked import Asked
 from proto.errors import Code, MeshError
-from proto.ids import EngineId, RequestId, SessionId
+from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
 from services.gateway import relay
@@ -22,6 +20,8 @@ from services.gateway.gateway import Gateway
 from services.gateway.mesh import size
 from services.gateway.models import fingerprint
 from services.gateway.record import Record
+from services.gateway.session import in_session
+from services.gateway.volatile import steadied
 from services.gateway.wire import About, Endpoint, Wire
 
 MOST_NAMES = 32
@@ -82,7 +82,9 @@ async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
 
 def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Asked) -> Asked:
     """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
-    asked = _in_session(asked, exchange)
+    asked = in_session(asked, exchange.headers)
+    if not gateway.settings.keeps_volatile_lines:
+        asked = steadied(asked)
     record.understood(asked)
     for prompt in asked.prompts:
         expect_fitting(prompt, gateway.settings.prompt_limit_chars)
@@ -162,11 +164,6 @@ def _fit_names(names: tuple[str, ...]) -> list[str]:
 
 def _name(request: RequestId, choice: int, asked: Asked) -> RequestId:
     return request if asked.choices == 1 else RequestId(f"{request}-{choice}")
-
-
-def _in_session(asked: Asked, exchange: Exchange) -> Asked:
-    session = exchange.header(b"x-session-id")
-    return replace(asked, session=SessionId(session)) if session else asked
 
 
 def expect_json(exchange: Exchange) -> None:

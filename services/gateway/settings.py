@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from bus.state import Limits
 from services.gateway.cors import Cors
-from services.host import SettingError, number, setting
+from services.host import SettingError, number, setting, switch
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -20,6 +20,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
+    keeps_volatile_lines: bool
+    """Prompts hold also the lines of known clients that change with every request."""
 
     responses: Limits
     """Of what is stored for the Responses API."""
@@ -38,6 +40,7 @@ class Settings(Struct, frozen=True, kw_only=True):
                 ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
                 max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
             ),
+            keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),
         )
 
 

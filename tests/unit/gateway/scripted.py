@@ -86,6 +86,7 @@ class ScriptedEngine:
     embedded: list[Embed] = field(default_factory=list)
     can: dict[str, Any] = field(default_factory=dict)
     """Fields of its model's card."""
+    counted: list[CountTokens] = field(default_factory=list)
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Queue[RequestId] = field(default_factory=asyncio.Queue)
 
@@ -128,6 +129,7 @@ class ScriptedEngine:
         return Accepted(prompt_tokens=10)
 
     async def _count(self, question: CountTokens) -> Counted:
+        self.counted.append(question)
         return Counted(tokens=7)
 
     async def _tokenize(self, question: Tokenize) -> Tokenized:
