@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import NoReturn
 
 import httpx
 
@@ -14,9 +15,17 @@ from bus.stream import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
 from proto.ids import EngineId, ModelId, NodeId, RequestId
-from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate
+from proto.inference import Accepted, Cancel, CountTokens, Detokenize, Generate, Tokenize
 from proto.presence import EngineBeat, Gone, ModelCard
-from proto.subjects import CANCEL, COUNT_TOKENS, ENGINE_BEAT, ENGINE_TELEMETRY, GENERATE
+from proto.subjects import (
+    CANCEL,
+    COUNT_TOKENS,
+    DETOKENIZE,
+    ENGINE_BEAT,
+    ENGINE_TELEMETRY,
+    GENERATE,
+    TOKENIZE,
+)
 from services.cloud.frames import Frames
 from services.cloud.openai import OpenAIUpstream
 from services.cloud.openai_pieces import Piece
@@ -69,7 +78,9 @@ class Relay:
     async def serve(self) -> None:
         bus = self._host.bus
         await bus.answer(GENERATE, self._generate, self._engine)
-        await bus.answer(COUNT_TOKENS, self._count, self._engine)
+        await bus.answer(COUNT_TOKENS, self._refuse_tokens, self._engine)
+        await bus.answer(TOKENIZE, self._refuse_tokens, self._engine)
+        await bus.answer(DETOKENIZE, self._refuse_tokens, self._engine)
         await bus.listen(CANCEL, self._cancel, self._engine)
         await answer_replays(bus, self._sink, self._engine)
         async with asyncio.TaskGroup() as tasks:
@@ -123,10 +134,10 @@ class Relay:
             upstream=self._upstream.url,
         )
 
-    async def _count(self, question: CountTokens) -> Counted:
+    async def _refuse_tokens(self, question: CountTokens | Tokenize | Detokenize) -> NoReturn:
         raise MeshError(
             Code.UNSUPPORTED_PARAMETER,
-            f"{question.model} runs upstream, which does not count tokens without generating.",
+            f"{question.model} runs upstream, which does not tell tokens without generating.",
             param="model",
         )
 

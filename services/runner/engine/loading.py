@@ -88,6 +88,15 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
     )
 
 
+def id_of(source: str) -> ModelId:
+    """What the model of a source is called, known before it is loaded. Never a path."""
+    if source == bundled.ID or source.lower() in bundled.ALIASES:
+        return ModelId(bundled.ID)
+    path = Path(source).expanduser()
+    is_folder = path.is_dir() or path.is_absolute() or source.startswith((".", "~"))
+    return ModelId(path.resolve().name if is_folder else source)
+
+
 def _locate(source: str, home: Path) -> tuple[Path, str, tuple[str, ...]]:
     if source == bundled.ID or source.lower() in bundled.ALIASES:
         try:
@@ -96,7 +105,7 @@ def _locate(source: str, home: Path) -> tuple[Path, str, tuple[str, ...]]:
             raise NotLoadable(str(absent)) from absent
     path = Path(source).expanduser()
     if path.is_dir():
-        return path, path.resolve().name, _aliases(path.resolve().name)
+        return path, id_of(source), _aliases(id_of(source))
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
         raise NotLoadable(f"there is no model folder {source}: check the path")
     return _from_hub(source), source, _aliases(source)

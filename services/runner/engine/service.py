@@ -47,7 +47,7 @@ from proto.subjects import (
 )
 from services.host import Host
 from services.runner.engine.aliases import with_aliases
-from services.runner.engine.loading import LoadedModel, NotLoadable
+from services.runner.engine.loading import LoadedModel, NotLoadable, id_of
 from services.runner.engine.loop import ModelThread
 from services.runner.engine.reception import Reception
 from services.runner.engine.settings import Settings, read
@@ -63,6 +63,8 @@ WATCH_S = 0.5
 GATEWAY_SILENCE_S = SILENCE_S + 1.0
 """Cancelling costs a client its answer, so a gateway is given one heartbeat more."""
 LEARNING = 0.1
+TELLING = 8
+"""Tokens of an answer whose speed is worth remembering."""
 
 
 class _Open(NamedTuple):
@@ -118,6 +120,7 @@ class Engine:
         self._request_s = 1.0
         self._counted = (time.monotonic(), 0)
         self._tokens_per_s = 0.0
+        self._answer_tokens_per_s = 0.0
         self._process = psutil.Process()
 
     async def load(self) -> bool:
@@ -246,6 +249,7 @@ class Engine:
     def _account(self, known: "_Open", end: End) -> None:
         took_s = end.timings.prefill_s + end.timings.decode_s
         self._request_s += LEARNING * (took_s - self._request_s)
+        self._learn_speed(end)
         now = time.time()
         tracing.record(
             "generate",
@@ -258,6 +262,14 @@ class Engine:
                 "odyssai.queued_s": end.timings.queued_s,
             },
         )
+
+    def _learn_speed(self, end: End) -> None:
+        """The first token is the prefill's; a few tokens more would tell little."""
+        tokens, took_s = end.usage.completion_tokens - 1, end.timings.decode_s
+        if tokens >= TELLING and took_s > 0:
+            known = self._answer_tokens_per_s
+            rate = tokens / took_s
+            self._answer_tokens_per_s = known + LEARNING * (rate - known) if known else rate
 
     # Presence
 
@@ -288,10 +300,12 @@ class Engine:
             steps=now.steps,
             stalled_s=round(time.monotonic() - now.last_step_at, 3) if is_stalled else 0.0,
             tokens_per_s=self._rate(now.generated_tokens),
+            answer_tokens_per_s=round(self._answer_tokens_per_s, 1),
             generated_tokens=now.generated_tokens,
             memory_bytes=max(self._process.memory_info().rss, now.memory_bytes),
             cache=now.cache,
             served_prefixes=tuple(self._served),
+            loads=id_of(settings.source) if self._state == "loading" else None,
         )
 
     def _rate(self, generated: int) -> float:

@@ -248,6 +248,26 @@ def test_a_deadline_reaches_the_upstream(mesh: Mesh, upstream: Upstream) -> None
     assert upstream.left.wait(5)
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/tokenize", {"prompt": "Hi"}), ("/detokenize", {"tokens": [1]})]
+)
+def test_its_tokens_are_not_told(mesh: Mesh, path: str, asked: dict[str, Any]) -> None:
+    answer = posted(mesh, path, {"model": "fake:some-model"} | asked)
+
+    assert answer.status_code == 400
+    assert "upstream" in answer.json()["error"]["message"]
+
+
+def test_ollamas_clients_reach_it_as_well(mesh: Mesh) -> None:
+    asked = {"model": "fake:some-model", "messages": chat()["messages"], "stream": False}
+    listed = httpx.get(f"{mesh.url}/api/tags", trust_env=False).json()["models"]
+
+    assert posted(mesh, "/api/chat", asked).json()["message"]["content"] == TEXT
+    assert "fake:some-model" in {model["name"] for model in listed}
+    vectors = posted(mesh, "/api/embed", {"model": "fake:some-model", "input": "Hi"})
+    assert vectors.json()["error"] == '"fake:some-model" does not support embeddings'
+
+
 def test_tokens_cannot_be_counted_there(mesh: Mesh) -> None:
     answer = posted(mesh, "/v1/messages/count_tokens", chat())
 

@@ -2,12 +2,9 @@ import json
 import math
 
 import pytest
-from anthropic.types import Message, RawMessageStreamEvent
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from pydantic import TypeAdapter
 
-from proto.dialects import anthropic_answer
 from proto.dialects.asked import Answered, Asked
 from proto.dialects.openai_answer import Heading, chat_completion, text_completion
 from proto.dialects.openai_events import ChatEvents, TextEvents
@@ -25,7 +22,6 @@ from proto.frames import (
 from proto.inference import Text, ToolCall
 
 HEADING = Heading("id-1", "chat.completion.chunk", 1, 'a "model"', "fp_1")
-EVENT = TypeAdapter(RawMessageStreamEvent)
 LOGPROBS = (
     PositionLogprobs(
         TokenLogprob(1, "é".encode()[:1], -0.5),
@@ -325,57 +321,3 @@ def test_a_text_stream_has_text_in_place_of_deltas():
     assert (first.choices[0].text, second.choices[0].text, done) == ("a", "b", "[DONE]")
     assert second.choices[0].logprobs.text_offset == [1]
     assert finish.choices[0].finish_reason == "stop"
-
-
-def anthropic_events(body: bytes) -> list:
-    found = []
-    for block in body.decode().split("\n\n"):
-        if block.startswith("event: "):
-            name, data = block.removeprefix("event: ").split("\ndata: ")
-            assert json.loads(data)["type"] == name
-            found.append({"type": "ping"} if name == "ping" else EVENT.validate_json(data))
-    return found
-
-
-def test_a_message_stream_has_all_events_of_the_vendor_in_order():
-    events = anthropic_answer.Events("msg_1", "m", "r")
-
-    body = (
-        events.progress(0, Progress(0, 0, 4, 10, 4))
-        + events.progress(0, Progress(0, 1, 10, 10, 4))
-        + events.delta(0, delta("Hé"))
-        + events.end(0, end("stop_sequence", stop="X"))
-    )
-    start, block, ping, text, stop, told, over = anthropic_events(body)
-
-    assert (start.message.usage.input_tokens, start.message.usage.cache_read_input_tokens) == (6, 4)
-    assert (start.message.content, start.message.stop_reason) == ([], None)
-    assert block.content_block.text == ""
-    assert ping == {"type": "ping"}
-    assert text.delta.text == "Hé"
-    assert stop.type == "content_block_stop"
-    assert (told.delta.stop_reason, told.delta.stop_sequence) == ("stop_sequence", "X")
-    assert told.usage.output_tokens == 2
-    assert over.type == "message_stop"
-    assert b": prefill 10/10\n\n" in body
-
-
-@pytest.mark.parametrize(
-    ("reason", "word"),
-    [("stop", "end_turn"), ("length", "max_tokens"), ("stop_sequence", "stop_sequence")],
-)
-def test_a_whole_message_is_the_vendors(reason, word):
-    parsed = Message.model_validate_json(
-        anthropic_answer.message("msg_1", "m", answered(reason=reason))
-    )
-
-    assert (parsed.content[0].text, parsed.stop_reason) == ("Hi", word)
-    assert (parsed.usage.input_tokens, parsed.usage.cache_read_input_tokens) == (6, 4)
-    assert parsed.usage.cache_creation_input_tokens == 0
-
-
-def test_an_error_inside_a_message_stream_is_an_error_event():
-    body = anthropic_answer.Events("i", "m", "r").failed(MeshError(Code.ENGINE_LOST, "Gone."))
-
-    assert body.startswith(b"event: error\ndata: ")
-    assert json.loads(body.split(b"data: ")[1])["error"]["type"] == "api_error"
