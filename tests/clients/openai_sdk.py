@@ -5,6 +5,7 @@ wherever pip is told to look; it is kept in pytest's cache.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -14,7 +15,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.mesh.house import environment
+from tests.mesh.house import ROOT, environment
 
 FILES = (
     "chat/test_completions.py",
@@ -22,9 +23,13 @@ FILES = (
     "test_embeddings.py",
     "test_models.py",
     "test_responses.py",
+    "responses/test_input_items.py",
+    "responses/test_input_tokens.py",
 )
 """Those of the endpoints that there are, below ``tests/api_resources``."""
 EXCEPTIONS = Path(__file__).with_name("openai_sdk_exceptions.json")
+PLUGINS = Path(__file__).with_name("plugins")
+"""Stored responses that the tests name are put there by one of them."""
 FETCH_S = 180
 RUN_S = 280
 
@@ -68,16 +73,23 @@ def _download(into: Path) -> None:
     assert done.returncode == 0, f"pip could not fetch openai's tests:\n{done.stderr}"
 
 
-def outcomes(sdk: Path, file: str, url: str, scratch: Path) -> dict[str, str]:
+def outcomes(sdk: Path, file: str, url: str, bus: str, scratch: Path) -> dict[str, str]:
     """What became of each test of a file: ``file::Class::test[params]`` to "" or its complaint."""
     report = scratch / "report.xml"
     done = subprocess.run(
         [
             sys.executable, "-m", "pytest", f"tests/api_resources/{file}", "-q", "--tb=line",
             "-o", "addopts=", "-p", "no:cacheprovider", f"--junitxml={report}", "--timeout=60",
+            *(("-p", "stored_responses") if "response" in file else ()),
         ],
         cwd=sdk,
-        env=environment({"TEST_API_BASE_URL": f"{url}/v1"}),
+        env=environment(
+            {
+                "TEST_API_BASE_URL": f"{url}/v1",
+                "ODYSSAI_NATS": bus,
+                "PYTHONPATH": f"{PLUGINS}{os.pathsep}{ROOT}",
+            }
+        ),
         capture_output=True,
         text=True,
         timeout=RUN_S,

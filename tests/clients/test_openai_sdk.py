@@ -39,7 +39,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 def test_the_packages_own_tests_pass_but_for_the_exceptions(
     file: str, sdk: Path, mesh: Mesh, tmp_path: Path
 ) -> None:
-    became = outcomes(sdk, file, mesh.url, tmp_path)
+    became = outcomes(sdk, file, mesh.url, mesh.access.url("mesh"), tmp_path)
 
     failed = {test: why for test, why in became.items() if why}
     surprises = {test: why for test, why in failed.items() if reason_for(test) is None}
