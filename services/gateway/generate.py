@@ -34,7 +34,6 @@ OVERTIME_S = 1.0
 async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
     """Raises MeshError, ClientLeft."""
     async with recorded(wire, gateway, exchange.id, exchange.header(b"traceparent")) as record:
-        record.client_request = exchange.client_id
         body = await posted(gateway, exchange, record)
         asked = understood(gateway, exchange, record, wire.asked(body))
         async with exchange:
@@ -74,6 +73,7 @@ async def recorded(
 
 async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
     """The body of a request for tokens. Raises MeshError, ClientLeft."""
+    record.client_request = exchange.client_id
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()
     expect_json(exchange)

@@ -22,11 +22,14 @@ FILES: dict[str, tuple[str, ...]] = {
     "chat/test_completions.py": (),
     "test_completions.py": (),
     "test_models.py": (),
+    "test_responses.py": ("stored_responses",),
+    "responses/test_input_items.py": ("stored_responses",),
+    "responses/test_input_tokens.py": ("stored_responses",),
 }
 """Those of the endpoints that there are, below ``tests/api_resources``, and for each the plugins
 of the folder ``plugins`` that prepare the mesh for its tests."""
-PLUGINS = Path(__file__).with_name("plugins")
 EXCEPTIONS = Path(__file__).with_name("openai_sdk_exceptions.json")
+PLUGINS = Path(__file__).with_name("plugins")
 FETCH_S = 180
 RUN_S = 280
 

@@ -12,7 +12,7 @@ from services.gateway.record import Record
 from services.gateway.responses import turn as turns
 from services.gateway.responses.replay import tell
 from services.gateway.responses.turn import ENDPOINT, Turn
-from services.gateway.responses.work import Work
+from services.gateway.responses.work import Origin, Work
 from services.gateway.stored.store import keep
 from services.gateway.stored.told import Scribe
 
@@ -97,7 +97,7 @@ async def _leave_to_background(gateway: Gateway, exchange: Exchange, turn: Turn)
         background.dismiss(id)
         raise
     scribe = Scribe(bucket, id) if stored.tells_events else None
-    trace = exchange.header(b"traceparent")
-    work = Work(gateway, exchange.id, trace, turn, stored, revision, scribe)
+    origin = Origin(exchange.id, exchange.client_id, exchange.header(b"traceparent"))
+    work = Work(gateway, origin, turn, stored, revision, scribe)
     background.start(id, work)
     return stored
