@@ -46,12 +46,25 @@ def test_every_promised_feature_is_one_that_is_tested_here(contract: dict[str, A
     capabilities, features = contract["capabilities"], contract["features"]
     assert features[:3] == ["sse-streaming", "prefix-cache", "openai-models-extended"]
     assert features[3:] == [name for name, same in OFFERED.items() if capabilities[same]]
-    assert contract["api_compat"] == ["openai/v1", "anthropic/v1", "ollama/api"]
+    assert contract["api_compat"] == [
+        "openai/v1", "openai/responses", "anthropic/v1", "ollama/api",
+    ]  # fmt: skip
     promised = {name for name, value in capabilities.items() if value is True}
     assert promised - set(OFFERED.values()) == {
         "stream", "session_cache", "openai_compat", "anthropic_compat", "ollama_compat",
     }  # fmt: skip
     assert not any(contract["admin"].values())
+
+
+def test_every_dialect_that_is_named_is_spoken(mesh: Mesh) -> None:
+    turns = chat()["messages"]
+    for path, body in (
+        ("/v1/chat/completions", chat(max_tokens=2)),
+        ("/v1/responses", {"model": "tiny", "input": "Hi", "max_output_tokens": 16}),
+        ("/v1/messages", message_body(max_tokens=2)),
+        ("/api/chat", {"model": "tiny", "messages": turns, "options": {"num_predict": 2}}),
+    ):
+        assert posted(mesh, path, body).status_code == 200, path
 
 
 def test_answers_stream_in_both_dialects(mesh: Mesh) -> None:
@@ -94,9 +107,11 @@ def posted_ok(http: httpx.Client, model: str) -> bool:
 
 
 async def test_the_limit_of_requests_is_that_of_the_engines(
-    contract: dict[str, Any], telemetry: Telemetry
+    mesh: Mesh, telemetry: Telemetry
 ) -> None:
     beats = await telemetry.idle()
+    async with httpx.AsyncClient(base_url=mesh.url, trust_env=False) as http:
+        contract = (await http.get("/.well-known/inference-engine.json")).json()
 
     room = sum(beat["slots"] + beat["queue_limit"] for beat in beats.values())
     assert contract["limits"]["max_concurrent_requests"] == room
