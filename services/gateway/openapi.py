@@ -85,6 +85,14 @@ TYPES: list[type[Struct]] = [
     Welcome,
 ]
 MANAGED = ("push", "create", "copy")
+STREAMED: dict[str, dict[str, Any]] = {
+    "text/event-stream": {
+        "description": "One event of many.",
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    },
+    "application/x-ndjson": {"description": "JSON objects, one a line.", "type": "string"},
+}
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -163,7 +171,7 @@ def _post(
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": schemas.of(answer)}}
     if streams:
-        content[stream_type] = {"schema": {"type": "string"}}
+        content[stream_type] = {"schema": STREAMED[stream_type]}
     responses: dict[str, Any] = {"200": {"description": "The answer.", "content": content}}
     for status, why in REFUSALS.items():
         responses[str(status)] = _json(why, schemas.of(error))

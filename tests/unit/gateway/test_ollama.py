@@ -25,12 +25,10 @@ async def client(url: str) -> AsyncIterator[AsyncClient]:
 
 async def able(scripted: ScriptedEngine, http: httpx.AsyncClient, **flags: object) -> None:
     """Let the model do more, and wait until the gateway has heard of it."""
+    before = (await http.get(f"/v1/models/{MODEL}")).json()
     scripted.can |= flags
-    while True:
+    while (await http.get(f"/v1/models/{MODEL}")).json() == before:
         await scripted.say()
-        shown = (await http.post("/api/show", json={"model": MODEL})).json()
-        if len(shown["capabilities"]) == 1 + len(flags):
-            return
 
 
 async def read(client: AsyncClient, model: str, stream: bool = True) -> list[str | None]:
@@ -135,7 +133,8 @@ async def test_a_prompt_is_completed(client, scripted):
     assert raw == Text(text="Hi")
 
 
-async def test_a_schema_reaches_the_engine(client, scripted):
+async def test_a_schema_reaches_the_engine(client, http, scripted):
+    await able(scripted, http, keeps_formats=True)
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     await client.chat(MODEL, HI, format=schema)
 
@@ -178,6 +177,8 @@ async def test_what_a_model_cannot_do_is_refused_in_the_vendors_words(client):
         await client.chat(ALIAS, HI, think=True)
     with pytest.raises(ResponseError, match="does not support tools"):
         await client.chat(ALIAS, HI, tools=[weather])
+    with pytest.raises(ResponseError, match="does not support structured outputs"):
+        await client.chat(ALIAS, HI, format="json")
     with pytest.raises(ResponseError, match="does not support embeddings"):
         await client.embed(ALIAS, "Hi")
 
@@ -186,9 +187,7 @@ async def test_what_a_model_cannot_do_is_refused_in_the_vendors_words(client):
 
 
 async def test_an_embedder_makes_vectors_and_nothing_else(client, http, scripted):
-    scripted.can = {"kind": "embedder", "embedding_size": 2}
-    while (await http.get("/v1/models")).json()["data"][0]["x_odyssai"]["kind"] != "embedder":
-        await scripted.say()
+    await able(scripted, http, kind="embedder", embedding_size=2)
     many = await client.embed(f"{ALIAS}:latest", ["a", "b"], dimensions=2, keep_alive="1m")
     one = await client.embeddings(ALIAS, "a")
     none = await client.embed(ALIAS, [])
