@@ -86,7 +86,7 @@ class Grammars:
         inner = json.loads(source)["grammars"][0] if source[:1] == "{" else {"lark_grammar": source}
         start = f"({self.literal(harmony.TURN)})?"
         outer = {"lark_grammar": f"start: {start} {self.literal(header)} @content"}
-        return json.dumps({"grammars": [outer, {"name": "content", **inner}]})
+        return json.dumps({"grammars": [outer, {**inner, "name": "content"}]})
 
     def _quoted(self, tokens: list[int]) -> list[str]:
         return [json.dumps(self.tokenizer.decode_str(tokens))] if tokens else []
