@@ -8,7 +8,7 @@ from typing import Any
 from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timings, Usage
 from proto.ids import RequestId, SessionId
 from proto.inference import FinishReason, Generate, Sampling
-from services.runner.engine.channels import Channels, Piece, Plain, Said
+from services.runner.engine.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.guide import Guide
 from services.runner.engine.outline import PLAIN, Outline
 from services.runner.engine.sampling import Processor, Sampler, greedy
@@ -88,7 +88,30 @@ class Sequence:
         self.seq += 1
         return self.seq - 1
 
-    def frames(
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot go on."""
+        if self.guide is None or self.guide.trouble is None:
+            return None
+        return f"the answer could not be kept to what was asked of it: {self.guide.trouble}"
+
+    def took(
+        self, token: int, details: tuple[PositionLogprobs, ...] = ()
+    ) -> tuple[list[AnyFrame], Over | None]:
+        """A token of the answer: its frames, and how the answer ends if it does."""
+        self.generated += 1
+        is_full = self.generated >= self.max_tokens
+        pieces, over = self.said.last(token) if is_full else self.said.push(token)
+        if is_full and over is None:
+            over = Over("length")
+        return self._frames(pieces, (token,), details), over
+
+    def turn_ended(self) -> tuple[list[AnyFrame], Over]:
+        """The model ended its turn."""
+        pieces, over = self.said.finish()
+        return self._frames(pieces, ()), over or Over("tool_calls" if self.said.calls else "stop")
+
+    def _frames(
         self,
         pieces: Iterable[Piece],
         tokens: tuple[int, ...],
