@@ -298,8 +298,8 @@ class Batch:
 
     def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
         """One token of an answer becomes frames. True if the answer ends with it."""
-        if (trouble := sequence.trouble) is not None:
-            self._fail(sequence, Code.INTERNAL, trouble)
+        if sequence.guide is not None and (trouble := sequence.guide.trouble) is not None:
+            self._fail(sequence, Code.INTERNAL, f"the answer went off its grammar: {trouble}")
             return True
         over: Over | None
         if token in self._ends:

@@ -88,22 +88,21 @@ class Sequence:
         self.seq += 1
         return self.seq - 1
 
-    @property
-    def trouble(self) -> str | None:
-        """Why it cannot go on."""
-        if self.guide is None or self.guide.trouble is None:
-            return None
-        return f"the answer could not be kept to what was asked of it: {self.guide.trouble}"
-
     def took(
         self, token: int, details: tuple[PositionLogprobs, ...] = ()
     ) -> tuple[list[AnyFrame], Over | None]:
         """A token of the answer: its frames, and how the answer ends if it does."""
+        answer = self.answer
+        assert answer is not None, "an admitted sequence has an answer"
         self.generated += 1
-        is_full = self.generated >= self.max_tokens
-        pieces, over = self.said.last(token) if is_full else self.said.push(token)
-        if is_full and over is None:
-            over = Over("length")
+        if self.generated >= self.max_tokens:
+            pieces, over = answer.last(token)
+            return self._frames(pieces, (token,), details), over or Over("length")
+        if answer.free is not None:
+            self.seq += 1
+            text = answer.free(token)
+            return [Delta(self.epoch, self.seq - 1, text, (token,), details)], None
+        pieces, over = answer.push(token)
         return self._frames(pieces, (token,), details), over
 
     def turn_ended(self) -> tuple[list[AnyFrame], Over]:
