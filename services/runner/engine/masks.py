@@ -27,8 +27,7 @@ ALL = -1
 """A word that allows all of its tokens."""
 PARALLEL = 4
 """From so many grammars on, threads are worth waking."""
-NEVER = mx.array(-float("inf"))
-_SHIFTS = mx.arange(WORD, dtype=mx.uint32)
+NEVER = -float("inf")
 
 
 class GuidedModel:
@@ -112,8 +111,9 @@ def _complete(row: Bits, demand: Demand) -> None:
 
 
 def _applied(logits: mx.array, bits: Bits) -> mx.array:
-    words = mx.array(bits.view(np.uint32))
-    allowed = ((words[..., None] >> _SHIFTS) & 1).astype(mx.bool_).reshape(len(bits), -1)
+    # Made anew each time: an array of another thread's stream cannot be used on this one.
+    words, shifts = mx.array(bits.view(np.uint32)), mx.arange(WORD, dtype=mx.uint32)
+    allowed = ((words[..., None] >> shifts) & 1).astype(mx.bool_).reshape(len(bits), -1)
     width = logits.shape[-1]
     if allowed.shape[-1] < width:  # Rows that no token has, at the end of a padded vocabulary.
         allowed = mx.pad(allowed, [(0, 0), (0, width - allowed.shape[-1])])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from proto.inference import Tool
+from proto.inference import Tool, ToolCall
 from services.runner.engine.calls.families import (
     function_gemma,
     gemma4,
@@ -21,6 +21,7 @@ from services.runner.engine.calls.families import (
     pythonic,
     qwen3_coder,
 )
+from services.runner.engine.calls.json_calls import json_call
 from services.runner.engine.calls.lark import Rules
 from services.runner.engine.calls.reading import Reader, SectionReader
 from services.runner.engine.calls.syntax import Syntax, Wanted
@@ -61,6 +62,17 @@ class Family:
 
     def reader(self, tools: Sequence[Tool]) -> Reader:
         return SectionReader(_SYNTAXES[self.name].section(tools))
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """Calls of an earlier turn, for a template that does not write them itself."""
+        write = _SYNTAXES[self.name].written
+        if write is not None:
+            return f"{self.start}{write(calls)}{self.end}"
+        return "\n".join(f"{self.start}\n{json_call(call)}\n{self.end}" for call in calls)
+
+    def id_in_prompt(self, id: str, name: str, number: int) -> str:
+        """How the template wants to have a call's id, which may be another model's or client's."""
+        return _SYNTAXES[self.name].id(id, name, number)
 
     def grammar(
         self, tools: Sequence[Tool], *, parallel: bool, literal: Callable[[str], str]

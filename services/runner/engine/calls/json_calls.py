@@ -5,7 +5,7 @@ Most families write their arguments so, and many fall back to the whole form.
 
 import json
 
-from proto.inference import Tool
+from proto.inference import Tool, ToolCall
 from services.runner.engine.calls.json_text import is_object, json_string, json_value, mended
 from services.runner.engine.calls.lark import Rules
 from services.runner.engine.calls.text import Ended, Malformed, Steps, Text
@@ -117,6 +117,12 @@ def _unpacked(source: str) -> str:
 
 def _ignore(_: str) -> None:
     pass
+
+
+def json_call(call: ToolCall) -> str:
+    """A call of an earlier turn; its arguments as they were said, if that is any JSON."""
+    arguments = call.arguments if is_object(call.arguments) else written(call.arguments or {})
+    return f'{{"name": {written(call.name)}, "arguments": {arguments}}}'
 
 
 def call_rule(rules: Rules, tool: Tool, *more: str) -> str:

@@ -28,6 +28,21 @@ def function(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": described}
 
 
+def typed_function(tool: Tool) -> dict[str, Any]:
+    """The same, each argument with one type: there are templates that need to see it."""
+    described, parameters = function(tool), Parameters(tool)
+    properties = {
+        name: {**parameters.schema(name), "type": _first_type(parameters.types(name))}
+        for name in parameters.schemas
+    }
+    described["function"]["parameters"]["properties"] = properties
+    return described
+
+
+def _first_type(types: frozenset[str]) -> str:
+    return min(types - {"null"} or {"string"})
+
+
 class Parameters:
     """A tool's arguments one by one, for families that write them so."""
 

@@ -23,11 +23,12 @@ def _each(one: Callable[[str, dict[str, Any]], str]) -> Callable[[Sequence[Call]
 
 
 def _together(
-    one: Callable[[int, str, dict[str, Any]], str], start: str = "", between: str = "", end: str = ""
+    one: Callable[[int, str, dict[str, Any]], str],
+    start: str = "",
+    between: str = "",
+    end: str = "",
 ) -> Callable[[Sequence[Call]], list[Section]]:
-    return lambda calls: [
-        start + between.join(one(i, *call) for i, call in enumerate(calls)) + end
-    ]
+    return lambda calls: [start + between.join(one(i, *call) for i, call in enumerate(calls)) + end]
 
 
 def _json_tools(name: str, arguments: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from services.runner.engine.calls.writing import Calls
 BEGIN = "<|tool_call_begin|>"
 ARGUMENTS = "<|tool_call_argument_begin|>"
 END = "<|tool_call_end|>"
+_OWN_ID = re.compile(r"functions\..+:\d+")
 _NUMBER = "/[0-9]{1,4}/"
 _ID = re.compile(r"(?:functions\.)?(.+?)(?::\d+)?", re.DOTALL)
 
@@ -58,4 +59,9 @@ def _call(rules: Rules, tool: Tool) -> str:
     return rules.rule(head, _NUMBER, rules.text(ARGUMENTS), rules.arguments(tool), rules.text(END))
 
 
-SYNTAX = Syntax(section=lambda _: resumed(read), grammar=_grammar)
+def _own_id(id: str, name: str, number: int) -> str:
+    """Ids of others are told as the model would have said them: it goes by them."""
+    return id if _OWN_ID.fullmatch(id) else f"functions.{name}:{number}"
+
+
+SYNTAX = Syntax(section=lambda _: resumed(read), grammar=_grammar, id=_own_id)

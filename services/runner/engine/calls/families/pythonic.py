@@ -3,20 +3,23 @@
 Some checkpoints write a list of JSON objects instead, which is read too.
 """
 
+import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from mlx_lm.tool_parsers.pythonic import parse_tool_call
 
-from proto.inference import Tool
+from proto.inference import Tool, ToolCall
 from services.runner.engine.calls.json_calls import read_object
+from services.runner.engine.calls.json_text import is_object
 from services.runner.engine.calls.lark import KEY, Rules, refusal
 from services.runner.engine.calls.python_text import python_string
 from services.runner.engine.calls.schema import Parameters, Schema
 from services.runner.engine.calls.syntax import Syntax, Wanted
 from services.runner.engine.calls.text import Malformed, Steps, Text
 from services.runner.engine.calls.values import argument, json_of
-from services.runner.engine.calls.writing import Arguments, Calls
+from services.runner.engine.calls.writing import Arguments, Calls, written
 
 _PLAIN = re.compile(r"[^\"'()\[\]{},]+")
 _ANY: frozenset[str] = frozenset()
@@ -129,4 +132,19 @@ def _check(tool: Tool, name: str, end: str) -> None:
         raise refusal(tool, f"the name {name!r} has no form in this model's syntax")
 
 
-SYNTAX = Syntax(section=lambda _: read, grammar=_grammar)
+def _written(calls: Sequence[ToolCall]) -> str:
+    return f"[{', '.join(map(_call_text, calls))}]"
+
+
+def _call_text(call: ToolCall) -> str:
+    arguments = json.loads(call.arguments) if is_object(call.arguments) else {}
+    inner = ", ".join(f"{key}={_literal_text(value)}" for key, value in arguments.items())
+    return f"{call.name}({inner})"
+
+
+def _literal_text(value: Any) -> str:
+    """Python's words on the top, JSON within, as models are trained."""
+    return repr(value) if value is None or isinstance(value, bool) else written(value)
+
+
+SYNTAX = Syntax(section=lambda _: read, grammar=_grammar, written=_written)
