@@ -298,27 +298,20 @@ class Batch:
 
     def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
         """One token of an answer becomes frames. True if the answer ends with it."""
-        if sequence.guide is not None and sequence.guide.trouble is not None:
-            message = f"the answer could not be kept in its format: {sequence.guide.trouble}"
-            self._fail(sequence, Code.INTERNAL, message)
+        if sequence.guide is not None and (trouble := sequence.guide.trouble) is not None:
+            self._fail(sequence, Code.INTERNAL, f"the answer went off its grammar: {trouble}")
             return True
-        answer = sequence.said
+        over: Over | None
         if token in self._ends:
-            pieces, over = answer.finish()
-            self._emit(sequence, sequence.frames(pieces, ()))
-            turn = Over("tool_calls" if answer.calls else "stop")
-            return self._end(sequence, over or turn, now)
-        self.generated_tokens += 1
-        sequence.generated += 1
-        is_full = sequence.generated >= sequence.max_tokens
-        pieces, over = answer.last(token) if is_full else answer.push(token)
-        details: tuple[PositionLogprobs, ...] = ()
-        if sequence.logprobs is not None:
-            details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
-        self._emit(sequence, sequence.frames(pieces, (token,), details))
-        if over is None and not is_full:
-            return False
-        return self._end(sequence, over or Over("length"), now)
+            frames, over = sequence.turn_ended()
+        else:
+            self.generated_tokens += 1
+            details: tuple[PositionLogprobs, ...] = ()
+            if sequence.logprobs is not None:
+                details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
+            frames, over = sequence.took(token, details)
+        self._emit(sequence, frames)
+        return over is not None and self._end(sequence, over, now)
 
     def _release(self, uids: list[int]) -> None:
         """Out of the decoding batch before their natural end; what was computed is kept."""

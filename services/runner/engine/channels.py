@@ -4,7 +4,7 @@ Knows nothing of frames. The markers between the channels are left out, and no
 beginning of one gets through before it is certain that it is none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from proto.frames import Channel
@@ -46,15 +46,13 @@ class Plain:
         """``before`` is the prompt's last token, to which the answer joins."""
         self._detokenizer = pieces.detokenizer(before)
         self._stop = Stop(stops) if (stops := tuple(filter(None, stops))) else None
-        self.push = self._push if self._stop else self._push_freely
+        self.free: Callable[[int], str] | None = None if self._stop else self._detokenizer.push
+        """From a token to its text where nothing is looked for in it: the shortest way."""
 
-    def _push_freely(self, token: int) -> Step:
-        text = self._detokenizer.push(token)
-        return ((Said(text),) if text else ()), None
-
-    def _push(self, token: int) -> Step:
-        assert self._stop is not None, "without stop strings push is _push_freely"
-        text, met = self._stop.push(self._detokenizer.push(token))
+    def push(self, token: int) -> Step:
+        text, met = self._detokenizer.push(token), None
+        if self._stop is not None:
+            text, met = self._stop.push(text)
         return _content(text, met)
 
     def last(self, token: int) -> Step:
@@ -84,6 +82,8 @@ class Channels:
     space around calls. ``is_formatted`` content is taken as it is: once it has
     begun, no marker in it counts.
     """
+
+    free = None
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from llguidance.gbnf_to_lark import any_to_lark
 
 from proto.errors import Code, MeshError
 from proto.inference import Format, Grammar, JsonObject, JsonSchema, Regex, Tool, ToolChoice
+from services.runner.engine.calls.families import harmony
 from services.runner.engine.calls.family import Family
 from services.runner.engine.loading import LoadedModel
 
@@ -49,12 +50,14 @@ class Grammars:
             eos_token=sorted(self._model.tokenizer.eos_token_ids),
         )
 
-    def content(self, wanted: Format, prefill: str = "") -> LLMatcher:
+    def content(self, wanted: Format, header: str = "", prefill: str = "") -> LLMatcher:
         """What the content must look like. Raises MeshError.
 
-        ``prefill`` counts as its beginning, where it can be one.
+        A ``header`` is to come before it. ``prefill`` counts as its beginning,
+        where it can be one.
         """
-        matcher = self._compiled(_source(wanted), "response_format", _article(wanted))
+        source = self._headed(header, _source(wanted)) if header else _source(wanted)
+        matcher = self._compiled(source, "response_format", _article(wanted))
         tokens = self.tokenizer.tokenize_str(prefill) if prefill else []
         if tokens and matcher.validate_tokens(tokens) == len(tokens):
             matcher.consume_tokens(tokens)
@@ -77,6 +80,13 @@ class Grammars:
             else:
                 plain.append(token)
         return " ".join([*parts, *self._quoted(plain)])
+
+    def _headed(self, header: str, source: str) -> str:
+        """After a block of thinking the header of the next message begins further up."""
+        inner = json.loads(source)["grammars"][0] if source[:1] == "{" else {"lark_grammar": source}
+        start = f"({self.literal(harmony.TURN)})?"
+        outer = {"lark_grammar": f"start: {start} {self.literal(header)} @content"}
+        return json.dumps({"grammars": [outer, {**inner, "name": "content"}]})
 
     def _quoted(self, tokens: list[int]) -> list[str]:
         return [json.dumps(self.tokenizer.decode_str(tokens))] if tokens else []

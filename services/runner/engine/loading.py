@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from proto.ids import ModelId
 from proto.presence import ModelCard
 from services.runner.engine import bundled
+from services.runner.engine.calls.families import harmony
 from services.runner.engine.text import Pieces
 
 DEFAULT_CONTEXT = 4096
@@ -161,7 +162,7 @@ def _card(
         size_bytes=sum(value.nbytes for value in weights.values()),
         has_chat_template=has_chat_template,
         calls_tools=has_chat_template,
-        reasons=bool(tokenizer.has_thinking),
+        reasons=bool(tokenizer.has_thinking) or harmony.is_spoken(tokenizer),
         keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
         created_s=int(written),
     )

@@ -31,10 +31,11 @@ from services.runner.engine.calls.family import family_of
 from services.runner.engine.grammars import Grammars
 from services.runner.engine.guide import Rules
 from services.runner.engine.loading import LoadedModel
-from services.runner.engine.markup import Markup
+from services.runner.engine.markup import markup_of
 from services.runner.engine.outline import Outline
 from services.runner.engine.prompt import room, tokens_of
 from services.runner.engine.sequence import Sequence
+from services.runner.engine.splitting import NORMAL
 from services.runner.engine.thinking import Resolved, Thinking
 
 log = logging.getLogger(__name__)
@@ -105,10 +106,17 @@ class Reception:
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self._family = family_of(model.tokenizer)
-        self._markup = Markup(model.tokenizer, self._family)
-        self._thinking = Thinking(model.tokenizer, reasons=self._markup.reasons)
+        self._markup = markup_of(model.tokenizer, self._family)
+        self._opening = self._marker(self._markup.opening)
+        self._closing = self._marker(self._markup.closing)
+        self._thinking = Thinking(
+            model.tokenizer, reasons=self._markup.reasons, efforts=self._markup.efforts
+        )
         self._grammars = Grammars(model, self._family)
         self._keeps_formats = model.card.keeps_formats
+
+    def _marker(self, text: str) -> tuple[int, ...]:
+        return tuple(self._model.tokenizer.encode(text, add_special_tokens=False)) if text else ()
 
     async def prepare(self) -> bool:
         """Makes ready what a first grammar needs; false if there can be none."""
@@ -187,7 +195,7 @@ class Reception:
             return Outline()
         return Outline(
             machine=self._markup.machine(calls=bool(wanted.tools)),
-            state=self._markup.begins(tokens, wanted.prefill),
+            state=self._markup.begins(self._model.tokenizer, tokens, wanted.prefill),
             reader=self._family.reader(wanted.tools) if wanted.tools else None,
             is_parallel=wanted.choice.parallel,
             is_formatted=wanted.content is not None,
@@ -198,16 +206,18 @@ class Reception:
         return Rules(
             machine=outline.machine,
             state=outline.state,
-            opening=self._markup.opening_tokens if thinking.is_enabled else (),
-            closing=self._markup.closing_tokens,
+            opening=self._opening if thinking.is_enabled else (),
+            closing=self._closing,
             budget=thinking.within(granted),
         )
 
     def _constrained(self, rules: Rules, wanted: Wanted) -> Rules:
         """Compiles what is wanted; raises MeshError."""
         content, calls = None, None
+        is_begun = wanted.prefill is not None or not rules.machine
         if wanted.content is not None:
-            content = self._grammars.content(wanted.content, wanted.prefill or "")
+            header = "" if is_begun else self._markup.content_header
+            content = self._grammars.content(wanted.content, header, wanted.prefill or "")
         if wanted.prescribes_calls:
             calls = self._grammars.calls(wanted.tools, wanted.choice)
         return replace(
@@ -216,6 +226,7 @@ class Reception:
             calls=calls,
             start=self._family.start,
             is_binding=wanted.must_call or content is not None,
+            binds_in=NORMAL if is_begun else self._markup.binds_in,
         )
 
     def _refuse_unless_possible(self, wanted: Wanted) -> None:

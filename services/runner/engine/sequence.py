@@ -8,7 +8,7 @@ from typing import Any
 from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timings, Usage
 from proto.ids import RequestId, SessionId
 from proto.inference import FinishReason, Generate, Sampling
-from services.runner.engine.channels import Channels, Piece, Plain, Said
+from services.runner.engine.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.guide import Guide
 from services.runner.engine.outline import PLAIN, Outline
 from services.runner.engine.sampling import Processor, Sampler, greedy
@@ -88,7 +88,29 @@ class Sequence:
         self.seq += 1
         return self.seq - 1
 
-    def frames(
+    def took(
+        self, token: int, details: tuple[PositionLogprobs, ...] = ()
+    ) -> tuple[list[AnyFrame], Over | None]:
+        """A token of the answer: its frames, and how the answer ends if it does."""
+        answer = self.answer
+        assert answer is not None, "an admitted sequence has an answer"
+        self.generated += 1
+        if self.generated >= self.max_tokens:
+            pieces, over = answer.last(token)
+            return self._frames(pieces, (token,), details), over or Over("length")
+        if answer.free is not None:
+            self.seq += 1
+            text = answer.free(token)
+            return [Delta(self.epoch, self.seq - 1, text, (token,), details)], None
+        pieces, over = answer.push(token)
+        return self._frames(pieces, (token,), details), over
+
+    def turn_ended(self) -> tuple[list[AnyFrame], Over]:
+        """The model ended its turn."""
+        pieces, over = self.said.finish()
+        return self._frames(pieces, ()), over or Over("tool_calls" if self.said.calls else "stop")
+
+    def _frames(
         self,
         pieces: Iterable[Piece],
         tokens: tuple[int, ...],

@@ -1,7 +1,5 @@
 """How long a model may think before it answers, and how its template is told."""
 
-import inspect
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ from jinja2 import TemplateError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from proto.inference import Chat, Effort
+from services.runner.engine.template import mentions
 
 LADDER: tuple[Effort, ...] = ("minimal", "low", "medium", "high", "xhigh")
 BUDGETS: Mapping[Effort, int | None] = {
@@ -69,7 +68,7 @@ class Thinking:
     @cached_property
     def efforts(self) -> tuple[Effort, ...]:
         """Those that the template takes and makes a difference of."""
-        if "reasoning_effort" not in self._source:
+        if not mentions(self._tokenizer, "reasoning_effort"):
             return ()
         rendered = {effort: self._rendered(effort) for effort in (*LADDER, "none")}
         taken = {effort: text for effort, text in rendered.items() if text is not None}
@@ -85,7 +84,7 @@ class Thinking:
     def _switch(self, is_enabled: bool) -> dict[str, Any]:
         """Some templates call the switch ``thinking``."""
         arguments = {"enable_thinking": is_enabled}
-        if "enable_thinking" not in self._source and re.search(r"\bthinking\b", self._source):
+        if not mentions(self._tokenizer, "enable_thinking"):
             arguments["thinking"] = is_enabled
         return arguments
 
@@ -113,14 +112,3 @@ class Thinking:
             )
         except (TemplateError, ValueError, TypeError, KeyError, AssertionError):
             return None
-
-    @cached_property
-    def _source(self) -> str:
-        """The template's text, or that of the function which stands for it."""
-        template = self._tokenizer.chat_template
-        if isinstance(template, dict):
-            return "\n".join(map(str, template.values()))
-        if isinstance(template, str) and self._tokenizer._chat_template is None:
-            return template
-        renderer = self._tokenizer._chat_template
-        return inspect.getsource(renderer) if renderer is not None else ""

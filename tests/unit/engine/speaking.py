@@ -5,9 +5,11 @@ from typing import Any
 
 from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, TokenizerWrapper
 
-from services.runner.engine.calls.family import family_of
+from services.runner.engine.calls.family import Family, family_of
 from services.runner.engine.channels import Channels, Said
-from services.runner.engine.markup import Markup
+from services.runner.engine.markup import Markup, markup_of
+
+HERMES = Family("json_tools", "<tool_call>", "</tool_call>")
 
 
 class Chunks:
@@ -35,7 +37,7 @@ def wrapped(tokenizer: TokenizerWrapper, *markers: str, **settings: Any) -> Toke
 
 
 def markup(tokenizer: TokenizerWrapper) -> Markup:
-    return Markup(tokenizer, family_of(tokenizer))
+    return markup_of(tokenizer, family_of(tokenizer))
 
 
 def answer(
@@ -44,9 +46,10 @@ def answer(
     state: str = "normal",
     stops: tuple[str, ...] = (),
     tools: Any = None,
+    family: Family = HERMES,
     **settings: Any,
 ) -> Channels:
-    reader = marked.family.reader(tools) if tools is not None else None
+    reader = family.reader(tools) if tools is not None else None
     machine = marked.machine(calls=tools is not None)
     assert machine is not None
     return Channels(Chunks(chunks), 0, stops, machine, state, reader, **settings)  # type: ignore[arg-type]

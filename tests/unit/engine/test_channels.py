@@ -73,7 +73,7 @@ def test_a_model_with_headers_says_only_what_is_for_the_user(tiny):
     text = " to=self<|message|>hm<|eom|><|start|>assistant to=user<|message|>Yes.<|eot|>"
     heard = hear(letters(text), muse, state="header")
     assert (heard.reasoning, heard.content) == ("hm", "Yes.")
-    assert muse.begins([5, 6], None) == "header"
+    assert muse.begins(tiny.tokenizer, [5, 6], None) == "header"
 
 
 def test_without_tools_the_text_of_a_call_is_content(think):
@@ -197,7 +197,7 @@ def test_channels_are_what_a_search_for_the_markers_finds(think, parts):
     heard = whole(text, think)
 
     assert heard.reasoning == reasoning
-    assert heard.content.split() == content.split()
+    assert "".join(heard.content.split()) == "".join(content.split())
 
 
 def test_an_open_block_at_the_end_of_the_prompt_is_seen(tiny):
@@ -205,7 +205,7 @@ def test_an_open_block_at_the_end_of_the_prompt_is_seen(tiny):
     marked = markup(tokenizer)
 
     def begins(text, prefill=None):
-        return marked.begins(tokenizer.encode(text), prefill)
+        return marked.begins(tokenizer, tokenizer.encode(text), prefill)
 
     assert begins("<|im_start|>assistant\n<think>\n") == "reasoning"
     assert begins("<|im_start|>assistant\n<think>\n\n</think>\n\n") == "normal"

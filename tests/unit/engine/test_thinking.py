@@ -7,6 +7,7 @@ from services.runner.engine.thinking import BUDGETS
 from services.runner.engine.thinking import Thinking as Ways
 from tests.parrot import TEMPLATE, make_parrot
 from tests.unit.engine.asking import receive, saying
+from tests.unit.engine.speaking import wrapped
 
 LONG = "<think>" + "so it goes " * 30 + "</think>\n\nYes."
 ANYHOW = Thinking()
@@ -143,20 +144,17 @@ def test_a_free_neighbours_answer_is_the_same_beside_a_budget(parrot, drive):
     assert beside.last("tight").usage.reasoning_tokens == 7
 
 
-def known(template, **asked):
-    """What a template is given for a request's thinking."""
+@pytest.fixture
+def known(tiny):
+    """``known(template, effort=…)``: what a request's thinking comes to with that template."""
 
-    class Tokenizer:
-        chat_template = template
-        _chat_template = None
+    def resolve(template, **asked):
+        tokenizer = wrapped(tiny.tokenizer, "<think>", "</think>")
+        tokenizer.chat_template = template
+        chat = Chat(turns=(Turn(role="user", content="?"),), thinking=Thinking(**asked))
+        return Ways(tokenizer, reasons=True).resolve(chat)
 
-        def apply_chat_template(self, turns, tokenize=True, **given):
-            from transformers.utils.chat_template_utils import render_jinja_template
-
-            return render_jinja_template([turns], chat_template=template, **given)[0]
-
-    chat = Chat(turns=(Turn(role="user", content="?"),), thinking=Thinking(**asked))
-    return Ways(Tokenizer(), reasons=True).resolve(chat)
+    return resolve
 
 
 PICKY = (
@@ -169,23 +167,23 @@ PICKY = (
     ("asked", "given"),
     [("minimal", "low"), ("low", "low"), ("medium", "low"), ("high", "high"), ("xhigh", "high")],
 )
-def test_an_effort_that_the_template_rejects_becomes_the_nearest(asked, given):
+def test_an_effort_that_the_template_rejects_becomes_the_nearest(known, asked, given):
     resolved = known(PICKY, effort=asked)
     assert resolved.template_arguments["reasoning_effort"] == given
     assert resolved.budget is None
 
 
-def test_a_template_that_makes_no_difference_of_effort_does_not_know_it():
+def test_a_template_that_makes_no_difference_of_effort_does_not_know_it(known):
     resolved = known("{% if reasoning_effort is defined %}{% endif %}x", effort="low")
     assert "reasoning_effort" not in resolved.template_arguments
     assert resolved.budget == 1024
 
 
-def test_a_budget_counts_beside_an_effort_that_the_template_knows():
+def test_a_budget_counts_beside_an_effort_that_the_template_knows(known):
     assert known(PICKY, effort="high", budget_tokens=9).budget == 9
 
 
-def test_templates_are_told_in_their_own_words_whether_to_think():
+def test_templates_are_told_in_their_own_words_whether_to_think(known):
     assert known("{{ enable_thinking }}").template_arguments == {"enable_thinking": True}
     told = known("{{ thinking }}", enabled=False).template_arguments
     assert told == {"enable_thinking": False, "thinking": False}

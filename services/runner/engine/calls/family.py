@@ -9,6 +9,7 @@ from services.runner.engine.calls.families import (
     function_gemma,
     gemma4,
     glm47,
+    harmony,
     json_tools,
     kimi_k2,
     kimi_k3,
@@ -33,6 +34,7 @@ _SYNTAXES: dict[str, Syntax] = {
     "function_gemma": function_gemma.SYNTAX,
     "gemma4": gemma4.SYNTAX,
     "glm47": glm47.SYNTAX,
+    "harmony": harmony.SYNTAX,
     "json_tools": json_tools.SYNTAX,
     "kimi_k2": kimi_k2.SYNTAX,
     "kimi_k3": kimi_k3.SYNTAX,
@@ -52,7 +54,7 @@ class Family:
 
     def __init__(self, name: str, start: str, end: str) -> None:
         self.name = name
-        """mlx-lm's ``tool_parser_type``."""
+        """mlx-lm's ``tool_parser_type``, or that of a family which it does not know."""
         self.start = start
         """The text that begins a section of calls."""
         self.end = end
@@ -91,6 +93,8 @@ def family_of(tokenizer: TokenizerWrapper) -> Family:
     """The model's own family; json_tools for one whose template knows no tools."""
     if not knows_tools(tokenizer):
         return Family("json_tools", json_tools.START, json_tools.END)
+    if _type(tokenizer) == harmony.NAME:
+        return Family(harmony.NAME, harmony.SECTION, harmony.CALL)
     return Family(_type(tokenizer), tokenizer.tool_call_start, tokenizer.tool_call_end)
 
 
@@ -103,4 +107,6 @@ def knows_tools(tokenizer: TokenizerWrapper) -> bool:
 
 
 def _type(tokenizer: TokenizerWrapper) -> str:
+    if harmony.is_spoken(tokenizer):
+        return harmony.NAME
     return tokenizer._tokenizer.init_kwargs.get("tool_parser_type") or ""
