@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
 from nats.errors import Error as NatsError
+from nats.js.api import DiscardPolicy
 from nats.js.errors import (
     APIError,
     BucketNotFoundError,
@@ -28,29 +30,64 @@ REREAD_S = 15.0
 """Watchers of nats-py end in silence when the server restarts: all is read now and then."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much a bucket keeps, and for how long. What is oldest goes first."""
+
+    ttl_s: float
+    """A record is gone so long after it was written last."""
+    max_bytes: int
+
+
 class Bucket(Generic[M]):
-    """Records of one type by key. Keys are ids: no dots, stars or spaces.
+    """Records of one type by key. Keys are ids: no stars or spaces; a dot parts levels.
 
     Every method raises NotConnected while the bus is away.
     """
 
-    def __init__(self, bus: Bus, kv: KeyValue, type_: type[M]) -> None:
+    def __init__(self, bus: Bus, kv: KeyValue, type_: type[M], is_packed: bool = False) -> None:
+        codec = msgspec.msgpack if is_packed else msgspec.json
         self._bus = bus
         self._kv = kv
-        self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder(type_).decode
+        self._encode = codec.Encoder().encode
+        self._decode: Callable[[bytes], M] = codec.Decoder(type_).decode
 
     @classmethod
-    async def open(cls, bus: Bus, name: str, type_: type[M]) -> "Bucket[M]":
-        """The bucket of that name, created if the mesh does not have it yet."""
+    async def open(
+        cls,
+        bus: Bus,
+        name: str,
+        type_: type[M],
+        limits: Limits | None = None,
+        *,
+        is_packed: bool = False,
+    ) -> "Bucket[M]":
+        """The bucket of that name, created if the mesh does not have it yet.
+
+        One that exists gets these limits. Packed records hold bytes, and nobody reads them by eye.
+        """
         try:
             try:
                 kv = await bus.jetstream.key_value(name)
             except BucketNotFoundError:
                 kv = await cls._create(bus, name)
+            if limits is not None:
+                await cls._limit(bus, name, limits)
         except (NatsError, OSError) as error:
             raise NotConnected(f"state {name!r}: {error or type(error).__name__}") from error
-        return cls(bus, kv, type_)
+        return cls(bus, kv, type_, is_packed)
+
+    @staticmethod
+    async def _limit(bus: Bus, name: str, limits: Limits) -> None:
+        config = (await bus.jetstream.stream_info(f"KV_{name}")).config
+        wanted = config.evolve(
+            max_age=limits.ttl_s,
+            max_bytes=limits.max_bytes,
+            discard=DiscardPolicy.OLD,
+            duplicate_window=min(limits.ttl_s, config.duplicate_window or limits.ttl_s),
+        )
+        if wanted != config:
+            await bus.jetstream.update_stream(wanted)
 
     @staticmethod
     async def _create(bus: Bus, name: str) -> KeyValue:
@@ -104,6 +141,37 @@ class Bucket(Generic[M]):
             raise NotConnected(str(error)) from error
         found = {key: await self.get(key) for key in keys}
         return {key: record[0] for key, record in found.items() if record is not None}
+
+    async def follow(self, key: str, silence_s: float) -> AsyncGenerator[M | None]:
+        """What stands below a key, in the order in which it was written, then what is added.
+
+        None after each ``silence_s`` without any: time for the reader to look elsewhere, and the
+        records are then told anew from the first. Who is told one twice must know it.
+        """
+        while True:
+            try:
+                watcher = await self._kv.watch(f"{key}.*", ignore_deletes=True)
+                try:
+                    while (record := await self._next(watcher, silence_s)) is not None:
+                        yield record
+                finally:
+                    await watcher.stop()
+            except (NatsError, APIError, OSError) as error:
+                log.info("state: following again after %s", error or type(error).__name__)
+                await asyncio.sleep(silence_s)
+            yield None
+
+    async def _next(self, watcher: KeyValue.KeyWatcher, silence_s: float) -> M | None:
+        while True:
+            try:
+                entry = await watcher.updates(timeout=silence_s)
+            except (TimeoutError, NatsError):
+                return None
+            if entry is None:
+                continue
+            record: M | None = self._open(entry.key, entry.value or b"")
+            if record is not None:
+                return record
 
     async def watch(self, changed: Callable[[str, M | None], None]) -> None:
         """Tell every record there is, then every change (None: deleted), for ever.

@@ -12,6 +12,8 @@ from typing import NoReturn
 DEFAULT_PORT = 8000
 """Where clients of such servers look first."""
 
+CODING_TOOLS = ("claude", "codex", "opencode")
+
 _SERVICES = {
     "gateway": "answer OpenAI and Anthropic clients over HTTP",
     "scheduler": "choose the engine of every request",
@@ -27,11 +29,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _engine(given[1:])
     if given[:1] == ["bench"] and given[1:2] not in ([], ["-h"], ["--help"]):
         return _bench(given[1], given[2:])
+    given, passed_on = _split(given)
     args = _parser().parse_args(given)
+    args.passed_on = passed_on
     try:
         return int(importlib.import_module(args.module).main(args) or 0)
     except KeyboardInterrupt:
         return 130
+
+
+def _split(given: list[str]) -> tuple[list[str], list[str]]:
+    """What is for us, and what stands behind -- for the tool that is launched."""
+    if given[:1] != ["launch"] or "--" not in given:
+        return given, []
+    at = given.index("--")
+    return given[:at], given[at + 1 :]
 
 
 class _Version(argparse.Action):
@@ -52,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     for service, purpose in _SERVICES.items():
         _add_service(commands.add_parser(service, help=purpose), service)
     _add_watch(commands.add_parser("watch", help="print what happens, live"))
+    _add_launch(commands.add_parser("launch", help="start a coding tool that uses the mesh"))
     bench = commands.add_parser("bench", help="measure", epilog="Names: " + ", ".join(_benches()))
     bench.add_argument("name", metavar="NAME", help="what to measure; `odyssai bench NAME --help`")
     return parser
@@ -89,6 +102,19 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     _add_home(parser)
     parser.add_argument("--nats", metavar="URL", help="the bus (default: that of --home)")
     parser.add_argument("--json", action="store_true", help="every message as it is, one a line")
+
+
+def _add_launch(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="ops.launch")
+    parser.usage = "odyssai launch [options] TOOL [-- ARGUMENTS OF THE TOOL]"
+    parser.add_argument("tool", choices=CODING_TOOLS, metavar="TOOL", help=", ".join(CODING_TOOLS))
+    parser.add_argument("--model", help="which one (default: the first that calls tools)")
+    parser.add_argument("--url", help="the mesh's address (default: that of the bus)")
+    parser.add_argument("--nats", metavar="URL", help="the bus (default: that of --home)")
+    _add_home(parser)
+    parser.add_argument(
+        "--print", action="store_true", help="print the lines for a shell, and start nothing"
+    )
 
 
 def _add_bus(parser: argparse.ArgumentParser) -> None:
@@ -147,8 +173,29 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
         "(also: ODYSSAI_MODELS, with commas)",
     )
     parser.add_argument(
+        "--alias",
+        action="append",
+        type=_alias,
+        metavar="NAME=MODEL",
+        help="another name for a model of this machine; more than once for more "
+        "(also: ODYSSAI_ALIASES, with commas)",
+    )
+    parser.add_argument(
         "--node", default=os.environ.get("ODYSSAI_NODE"), help="this machine (default: its name)"
     )
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python code that a model's folder may bring "
+        "(also: ODYSSAI_TRUST_REMOTE_CODE=1)",
+    )
+
+
+def _alias(text: str) -> str:
+    name, _, model = text.partition("=")
+    if not name.strip() or not model.strip() or "," in text:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=MODEL")
+    return text
 
 
 def _engine(argv: list[str]) -> int:

@@ -41,11 +41,15 @@ class Plan:
     host: str
     port: int
     models: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    """NAME=MODEL each."""
     services: tuple[str, ...] = SERVICES
     nats: str | None = None
     """The bus to join; None to bring one along."""
     bus_host: str = embedded.LOOPBACK
     node: str
+    trusts_code: bool = False
+    """Python in a model's folder is run."""
     log_level: str = "info"
     is_verbose: bool = False
 
@@ -83,10 +87,12 @@ def planned(args: argparse.Namespace) -> Plan:
         host=args.host,
         port=args.port,
         models=_models(args.model),
+        aliases=tuple(args.alias or ()),
         services=services,
         nats=args.nats,
         bus_host=args.bus_host,
         node=args.node or node_name(),
+        trusts_code=args.trust_remote_code,
         log_level=args.log_level,
         is_verbose=args.verbose,
     )
@@ -167,6 +173,10 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         settings |= {"ODYSSAI_HOST": plan.host, "ODYSSAI_PORT": str(plan.port)}
     if service == "runner":
         settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
+        if plan.aliases:
+            settings |= {"ODYSSAI_ALIASES": ",".join(plan.aliases)}
+        if plan.trusts_code:
+            settings["ODYSSAI_TRUST_REMOTE_CODE"] = "1"
     return settings
 
 

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from proto.ids import EngineId, GatewayId, ModelId, RequestId, SessionId
 from proto.message import Message
 
-Positive = Annotated[int, Meta(gt=0)]
+Limit = Annotated[int, Meta(ge=0)]
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "stop_sequence", "tool_calls"]
 """``stop``: the model ended its turn; ``stop_sequence``: a stop string of the request was met;
@@ -152,6 +152,8 @@ class JsonSchema(Struct, frozen=True, kw_only=True, tag="json_schema"):
 
     schema: dict[str, Any]
     name: str = ""
+    strict: bool = False
+    """The client insists on it. Engines do always; upstreams know two degrees."""
 
 
 class Regex(Struct, frozen=True, kw_only=True, tag="regex"):
@@ -207,8 +209,11 @@ class Generate(Message, frozen=True, kw_only=True):
     model: ModelId
     prompt: Prompt
     sampling: Sampling = Sampling()
-    max_tokens: Positive | None = None
-    """Most tokens to generate; None, or more than the context leaves: what the context leaves."""
+    max_tokens: Limit | None = None
+    """Most tokens to generate; None, or more than the context leaves: what the context leaves.
+
+    Zero only reads the prompt, which the engine's prefix cache then knows.
+    """
     stop: tuple[str, ...] = ()
     """Strings that end the answer; they are not part of it."""
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None

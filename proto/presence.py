@@ -76,6 +76,8 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     """How long the step clock has stood while there was work."""
     tokens_per_s: float = 0.0
     """Generated tokens a second over the last heartbeat interval."""
+    answer_tokens_per_s: float = 0.0
+    """Of one answer, averaged over the latest ones; zero before the first."""
     generated_tokens: int = 0
     """Since boot."""
     memory_bytes: int = 0
@@ -83,6 +85,8 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     cache: CacheLoad = CacheLoad()
     served_prefixes: tuple[bytes, ...] = ()
     """Hashes of prefixes of conversations served of late, the latest last."""
+    loads: ModelId | None = None
+    """The model that is being loaded, by the id it will have."""
     upstream: str | None = None
     """The base URL behind it, when it is an engine that is not ours."""
 

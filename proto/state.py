@@ -5,6 +5,10 @@ from proto.message import Message
 
 ENGINES = "engines"
 """The bucket of EngineRecord, by engine id."""
+RESPONSES = "responses"
+"""The bucket of StoredResponse, by response id."""
+RESPONSE_EVENTS = "response_events"
+"""The bucket of ToldEvents: what background responses tell, in pieces below their ids."""
 
 
 class EngineRecord(Message, frozen=True, kw_only=True):

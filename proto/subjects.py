@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from proto import embedding, frames, inference, presence, telemetry
+from proto.dialects.responses import stored
 from proto.errors import Refused
 
 M = TypeVar("M")
@@ -99,6 +100,9 @@ RERANK: Question[embedding.Rerank, embedding.Reranked] = Question(
 )
 FETCH_BLOB: Question[inference.FetchBlob, inference.BlobPiece] = Question(
     "mesh.v1.gateway.*.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
+)
+CANCEL_RESPONSE: Question[stored.CancelResponse, stored.ResponseCancelled] = Question(
+    "mesh.v1.gateway.*.cancel_response", stored.CancelResponse, answer=stored.ResponseCancelled
 )
 REPLAY: Question[inference.Replay, inference.Replayed] = Question(
     "mesh.v1.engine.*.replay", inference.Replay, answer=inference.Replayed

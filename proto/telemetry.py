@@ -14,6 +14,8 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
 
     v: int = VERSION
     request: str
+    client_request: str | None = None
+    """The id that the client gave the request in a header of its own."""
     model: str
     """As the client asked for it."""
     engine: str | None

@@ -32,6 +32,9 @@ class SettingError(Exception):
     """A setting is missing or makes no sense; the message names the variable and the remedy."""
 
 
+_SWITCH = {"1": True, "true": True, "0": False, "false": False}
+
+
 def setting(name: str, default: str | None = None) -> str:
     """The value of an ``ODYSSAI_*`` variable. Raises SettingError if it is absent and needed."""
     value = os.environ.get(name, "") or default
@@ -50,6 +53,14 @@ def number(name: str, default: float, least: float = 0.0) -> float:
     if value < least:
         raise SettingError(f"{name} must be at least {least:g}, not {value:g}")
     return value
+
+
+def switch(name: str) -> bool:
+    """A setting that is on or off, off unless told. Raises SettingError."""
+    text = setting(name, "0").lower()
+    if text not in _SWITCH:
+        raise SettingError(f"{name} must be 1 or 0, not {text!r}")
+    return _SWITCH[text]
 
 
 @dataclass

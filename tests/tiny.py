@@ -26,15 +26,25 @@ TEMPLATE = (
 )
 
 
-def make_tiny(folder: Path, seed: int = 0, context_length: int = 8192) -> Path:
-    """Writes the model into ``folder``; the same seed gives the same weights on any machine."""
+def make_tiny(
+    folder: Path,
+    seed: int = 0,
+    context_length: int = 8192,
+    *,
+    markers: tuple[str, ...] = (),
+    template: str = TEMPLATE,
+) -> Path:
+    """Writes the model into ``folder``; the same seed gives the same weights on any machine.
+
+    ``markers`` are tokens of their own at the vocabulary's end, as reasoners have them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_weights(seed), folder / "model.safetensors", metadata={"format": "mlx"})
     for name, content in {
         "config.json": _config(context_length),
         "generation_config.json": {"eos_token_id": [0, END_OF_TURN]},
-        "tokenizer.json": _tokenizer(),
-        "tokenizer_config.json": _tokenizer_config(context_length),
+        "tokenizer.json": _tokenizer(markers),
+        "tokenizer_config.json": _tokenizer_config(context_length, template),
     }.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False))
     return folder
@@ -97,19 +107,20 @@ def _byte_letters() -> list[str]:
     return [chr(byte if byte in printable else next(strange)) for byte in range(256)]
 
 
-def _merges() -> list[tuple[str, str]]:
+def _merges(room: int) -> list[tuple[str, str]]:
     """Frequent English pairs first, then any two small letters, until the vocabulary is full."""
     space = _byte_letters()[32]
     letters = "etaoinshrdlucmfwygpb"
     pairs = [(space, letter) for letter in letters] + [
         (first, second) for first in letters for second in letters
     ]
-    return pairs[: VOCAB - 256 - len(SPECIALS)]
+    return pairs[:room]
 
 
-def _tokenizer() -> dict[str, Any]:
-    merges = _merges()
+def _tokenizer(markers: tuple[str, ...]) -> dict[str, Any]:
+    merges = _merges(VOCAB - 256 - len(SPECIALS) - len(markers))
     pieces = [*SPECIALS, *_byte_letters(), *(first + second for first, second in merges)]
+    added = [*enumerate(SPECIALS), *enumerate(markers, start=len(pieces))]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,
@@ -128,9 +139,9 @@ def _tokenizer() -> dict[str, Any]:
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": True,
+                "special": content in SPECIALS,
             }
-            for id, content in enumerate(SPECIALS)
+            for id, content in added
         ],
         "normalizer": None,
         "pre_tokenizer": byte_level,
@@ -150,13 +161,13 @@ def _tokenizer() -> dict[str, Any]:
     }
 
 
-def _tokenizer_config(context_length: int) -> dict[str, Any]:
+def _tokenizer_config(context_length: int, template: str) -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": SPECIALS[0],
         "eos_token": SPECIALS[2],
         "pad_token": SPECIALS[0],
-        "chat_template": TEMPLATE,
+        "chat_template": template,
         "model_max_length": context_length,
         "clean_up_tokenization_spaces": False,
     }

@@ -1,16 +1,15 @@
-"""What Anthropic's clients receive: whole messages, and the same as server-sent events."""
+"""What Anthropic's clients receive whole, and what their streams have in common with it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from proto.dialects.anthropic import envelope
-from proto.dialects.asked import WAITING, Answered
-from proto.errors import MeshError
-from proto.frames import CallDelta, Delta, End, Progress
+from proto.dialects.anthropic_content import signature_of
+from proto.dialects.anthropic_ids import tool_use_id
+from proto.dialects.asked import Answered
 from proto.frames import Usage as Spent
-from proto.inference import FinishReason
+from proto.inference import FinishReason, ToolCall
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 
@@ -21,20 +20,47 @@ STOP_REASONS: dict[FinishReason, StopReason] = {
     "tool_calls": "tool_use",
 }
 
-_encode = msgspec.json.Encoder().encode
+
+class CacheCreation(Struct, frozen=True):
+    """The cache is filled on its own account, and nobody pays for it."""
+
+    ephemeral_5m_input_tokens: int = 0
+    ephemeral_1h_input_tokens: int = 0
 
 
-class Usage(Struct, frozen=True):
+class OutputDetails(Struct, frozen=True):
+    thinking_tokens: int
+
+
+class Usage(Struct, frozen=True, kw_only=True):
     input_tokens: int
     """Of the prompt, those that no cache held."""
-    cache_creation_input_tokens: int
-    """Always 0: the cache is filled on its own account, and nobody pays for it."""
+    cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int
+    cache_creation: CacheCreation = CacheCreation()
     output_tokens: int
+    output_tokens_details: OutputDetails
+    server_tool_use: None = None
+    service_tier: Literal["standard"] = "standard"
 
 
-class AnswerBlock(Struct, frozen=True, tag_field="type", tag="text"):
+class TextAnswer(Struct, frozen=True, tag_field="type", tag="text"):
     text: str
+
+
+class ThinkingAnswer(Struct, frozen=True, tag_field="type", tag="thinking"):
+    thinking: str
+    """Empty where the client asked not to see it."""
+    signature: str
+
+
+class ToolUseAnswer(Struct, frozen=True, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+AnswerBlock = ThinkingAnswer | TextAnswer | ToolUseAnswer
 
 
 class Message(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
@@ -47,103 +73,46 @@ class Message(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"
     usage: Usage
 
 
-def message(id: str, model: str, answer: Answered) -> bytes:
-    return _encode(
+def message(id: str, model: str, answer: Answered, shows_thinking: bool = True) -> bytes:
+    return msgspec.json.encode(
         Message(
             id=id,
             model=model,
-            content=[AnswerBlock(answer.text)],
+            content=_blocks(answer, shows_thinking),
             stop_reason=STOP_REASONS[answer.end.reason],
             stop_sequence=answer.end.stop,
-            usage=_usage(answer.end.usage),
+            usage=usage_of(answer.end.usage),
         )
     )
 
 
-def _usage(spent: Spent) -> Usage:
-    fresh = spent.prompt_tokens - spent.cached_tokens
-    return Usage(fresh, 0, spent.cached_tokens, spent.completion_tokens)
+def usage_of(spent: Spent) -> Usage:
+    return Usage(
+        input_tokens=spent.prompt_tokens - spent.cached_tokens,
+        cache_read_input_tokens=spent.cached_tokens,
+        output_tokens=spent.completion_tokens,
+        output_tokens_details=OutputDetails(spent.reasoning_tokens),
+    )
 
 
-class _Stop(Struct, frozen=True):
-    stop_reason: StopReason
-    stop_sequence: str | None
+def _blocks(answer: Answered, shows_thinking: bool) -> list[AnswerBlock]:
+    """Only those that hold something: an answer of calls alone has no text."""
+    blocks: list[AnswerBlock] = []
+    if answer.reasoning:
+        shown = answer.reasoning if shows_thinking else ""
+        blocks.append(ThinkingAnswer(shown, signature_of(answer.reasoning, shows_thinking)))
+    if answer.text:
+        blocks.append(TextAnswer(answer.text))
+    blocks += [
+        ToolUseAnswer(tool_use_id(call.id), call.name, _input(call)) for call in answer.calls
+    ]
+    return blocks
 
 
-class _MessageStart(Struct, frozen=True, tag_field="type", tag="message_start"):
-    message: Message
-
-
-class _MessageDelta(Struct, frozen=True, tag_field="type", tag="message_delta"):
-    delta: _Stop
-    usage: Usage
-
-
-def _event(name: bytes, data: bytes) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name, data)
-
-
-PING = _event(b"ping", b'{"type":"ping"}')
-BLOCK_START = _event(
-    b"content_block_start",
-    b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
-)
-BLOCK_STOP = _event(b"content_block_stop", b'{"type":"content_block_stop","index":0}')
-MESSAGE_STOP = _event(b"message_stop", b'{"type":"message_stop"}')
-TEXT_HEAD = (
-    b"event: content_block_delta\n"
-    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":'
-)
-TEXT_TAIL = b"}}\n\n"
-
-
-class Events:
-    """One message as server-sent events."""
-
-    def __init__(self, id: str, model: str, request_id: str) -> None:
-        self._id = id
-        self._model = model
-        self._request_id = request_id
-        self._is_open = False
-        self.is_complete = False
-
-    def progress(self, index: int, frame: Progress) -> bytes:
-        """The first tells what message_start has to tell; later ones keep the line warm."""
-        if self._is_open:
-            return b": prefill %d/%d\n\n" % (frame.done, frame.total)
-        return self._open(Spent(frame.total, 0, frame.cached))
-
-    def delta(self, index: int, frame: Delta) -> bytes:
-        if not frame.text:
-            return b""
-        text = TEXT_HEAD + _encode(frame.text) + TEXT_TAIL
-        # Progress precedes every Delta; without it the prompt's size would be unknown here.
-        return text if self._is_open else self._open(Spent(0, 0, 0)) + text
-
-    def end(self, index: int, frame: End) -> bytes:
-        self.is_complete = True
-        start = b"" if self._is_open else self._open(frame.usage)
-        stop = _MessageDelta(_Stop(STOP_REASONS[frame.reason], frame.stop), _usage(frame.usage))
-        return start + BLOCK_STOP + _event(b"message_delta", _encode(stop)) + MESSAGE_STOP
-
-    def call(self, index: int, frame: CallDelta) -> bytes:
-        return b""
-
-    def waiting(self) -> bytes:
-        return WAITING
-
-    def failed(self, error: MeshError) -> bytes:
-        return _event(b"error", envelope(error, self._request_id))
-
-    def _open(self, spent: Spent) -> bytes:
-        self._is_open = True
-        begun = Message(
-            id=self._id,
-            model=self._model,
-            content=[],
-            stop_reason=None,
-            stop_sequence=None,
-            # One token is on its way when a message starts; the vendor counts it here, too.
-            usage=_usage(Spent(spent.prompt_tokens, 1, spent.cached_tokens)),
-        )
-        return _event(b"message_start", _encode(_MessageStart(begun))) + BLOCK_START + PING
+def _input(call: ToolCall) -> dict[str, Any]:
+    """What was cut off is no object; the vendor's advice is to wrap it, so that nothing is lost."""
+    try:
+        value = msgspec.json.decode(call.arguments or "{}")
+    except msgspec.DecodeError:
+        value = None
+    return value if isinstance(value, dict) else {"INVALID_JSON": call.arguments}

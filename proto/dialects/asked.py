@@ -41,10 +41,18 @@ class Asked(Struct, frozen=True, kw_only=True):
     session: SessionId | None = None
     format: Format | None = None
     stream: bool = False
+    hides_reasoning: bool = False
+    """The client does not want to read what the model thinks."""
     include_usage: bool = False
     """A stream ends with a chunk that holds the usage."""
     ignored: tuple[str, ...] = ()
     """Fields that were taken and have no effect; the answer's headers name them."""
+    shows_reasoning: bool = True
+    """What was thought is part of the answer."""
+    calls_functions: bool = False
+    """The answer has OpenAI's older form of a call, of which there is one at most."""
+    echo: bool = False
+    """Every choice begins with the text of its prompt."""
 
     @property
     def choices(self) -> int:
@@ -102,6 +110,17 @@ def decode(decoder: msgspec.json.Decoder[R], body: bytes, not_yet: Mapping[str, 
         raise invalid("The body is nested too deeply; send a flatter JSON object.") from None
 
 
+def convert(value: Any, type_: type[R], place: str, not_yet: Mapping[str, str]) -> R:
+    """A piece of a request that was decoded before, typed. ``place`` is where it was found.
+
+    Raises MeshError that names the field at fault.
+    """
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        _explain(str(error), not_yet, place)
+
+
 def invalid(message: str, param: str | None = None) -> MeshError:
     return MeshError(Code.INVALID_REQUEST, message, param=param)
 
@@ -110,12 +129,12 @@ def unsupported(param: str, instead: str) -> MeshError:
     return MeshError(Code.UNSUPPORTED_PARAMETER, f"`{param}`: {instead}", param=param)
 
 
-def _explain(complaint: str, not_yet: Mapping[str, str]) -> NoReturn:
+def _explain(complaint: str, not_yet: Mapping[str, str], root: str = "") -> NoReturn:
     """Turn msgspec's sentence into one that names the field and says what to do."""
     what, _, place = complaint.partition(" - at ")
     path = place.replace("`key` in ", "").strip("`").removeprefix("$").removeprefix(".")
     field = re.search(r"field `([^`]*)`", what)
-    where = ".".join(part for part in (path, field and field[1]) if part)
+    where = ".".join(part for part in (root, path, field and field[1]) if part)
     bare = re.sub(r"\[[^]]*]", "", where)
     is_lacking = "missing" in what or "length >=" in what
     for known, instead in not_yet.items():

@@ -1,7 +1,7 @@
 """What OpenAI's clients send to /v1/chat/completions and /v1/completions.
 
-The types leave room only for what can be honoured: a field that must stay at
-its off value has a type that says so, which makes the OpenAPI document true.
+The types leave room only for what can be honoured, or has no bearing on the
+tokens: that makes the OpenAPI document true.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,231 +9,140 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from proto.dialects.asked import (
-    Asked,
-    Count,
-    Empty,
-    Ignored,
-    NonEmpty,
-    decode,
-    invalid,
-    unsupported,
+from proto.dialects import openai_format, openai_messages, openai_tools
+from proto.dialects.asked import Asked, Ignored, decode, invalid, unsupported
+from proto.dialects.openai_format import wanted
+from proto.dialects.openai_messages import Messages, continues, turns
+from proto.dialects.openai_reasoning import ReasoningRequest
+from proto.dialects.openai_request import LARGEST_TOKEN, MOST_CHOICES, Limit, Request
+from proto.dialects.openai_tools import (
+    Choice,
+    Function,
+    FunctionReference,
+    FunctionTool,
+    choose,
+    chosen,
+    tools,
 )
 from proto.errors import Code, MeshError
 from proto.ids import ModelId, SessionId
-from proto.inference import Chat, Prompt, Role, Sampling, Text, Tokens, Turn
+from proto.inference import Chat, Prompt, Text, Tokens, Tool, ToolChoice
 
-MOST_CHOICES = 128
-MOST_STOPS = 4
+TokenId = Annotated[int, Meta(ge=0, lt=LARGEST_TOKEN)]
 
-Choices = Annotated[int, Meta(ge=1, le=MOST_CHOICES)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
-Bias = Annotated[float, Meta(ge=-100, le=100)]
-Stop = NonEmpty | Annotated[list[NonEmpty], Meta(max_length=MOST_STOPS)]
-JustFalse = Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
-
-TEXT_ONLY = "only text can be read; send parts of type text"
-NO_TOOLS = "tools cannot be called yet; leave it out"
 NOT_YET = {
-    "messages.content": TEXT_ONLY,
-    "messages.tool_calls": NO_TOOLS,
-    "messages.tool_call_id": NO_TOOLS,
-    "messages.function_call": NO_TOOLS,
-    "messages.audio": TEXT_ONLY,
-    "messages.role": "use system, developer, user or assistant; tools cannot be called yet",
-    "tools": NO_TOOLS,
-    "tool_choice": "tools cannot be called yet; leave it out, or say none or auto",
-    "functions": NO_TOOLS,
-    "function_call": "functions cannot be called yet; leave it out, or say none or auto",
-    "response_format": 'only {"type": "text"} can be promised; ask for JSON in the prompt',
+    **openai_messages.NOT_YET,
+    **openai_tools.NOT_YET,
+    **openai_format.NOT_YET,
     "modalities": 'only ["text"] can be answered',
-    "audio": "only text can be answered; leave it out",
-    "prediction": "predicted output is not used; leave it out",
-    "reasoning_effort": "reasoning cannot be steered yet; leave it out, or say none",
-    "web_search_options": "the web cannot be searched; leave it out",
-    "moderation": "nothing is moderated; leave it out",
     "suffix": "text cannot be inserted before a suffix; leave it out",
 }
+WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "prediction": (),
+    "web_search_options": (),
+    "moderation": (),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "verbosity": ("medium",),
+    "prompt_cache_options": (),
+    "prompt_cache_retention": (),
+}
+"""Fields that are taken from clients that send them, and their values that ask for nothing."""
 
 
-class Part(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A piece of text in a message."""
-
-    type: Literal["text"]
-    text: str
-    prompt_cache_breakpoint: Ignored = None
-
-
-class _Said(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="role"):
-    content: str | list[Part]
-    name: str | None = None
-    """Accepted for the frameworks that always send it; chat templates have no place for it."""
-
-    def text(self) -> str:
-        return _joined(self.content)
-
-
-class SystemMessage(_Said, forbid_unknown_fields=True, kw_only=True, tag="system"):
-    pass
-
-
-class DeveloperMessage(_Said, forbid_unknown_fields=True, kw_only=True, tag="developer"):
-    """The newer name of a system message."""
-
-
-class UserMessage(_Said, forbid_unknown_fields=True, kw_only=True, tag="user"):
-    pass
-
-
-class AssistantMessage(
-    Struct, forbid_unknown_fields=True, kw_only=True, tag_field="role", tag="assistant"
-):
-    """An earlier answer, which clients send back as they received it."""
-
-    content: str | list[Part] | None = None
-    refusal: str | None = None
-    name: str | None = None
-    annotations: Ignored = None
-    tool_calls: Empty | None = None
-    function_call: None = None
-    audio: None = None
-
-    def text(self) -> str:
-        return _joined(self.content or self.refusal or "")
-
-
-ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage
-
-
-def _turn(message: ChatMessage) -> Turn:
-    match message:
-        case SystemMessage() | DeveloperMessage():
-            role: Role = "system"
-        case UserMessage():
-            role = "user"
-        case AssistantMessage():
-            role = "assistant"
-    return Turn(role=role, content=message.text())
-
-
-def _joined(content: str | list[Part]) -> str:
-    return content if isinstance(content, str) else "\n".join(part.text for part in content)
-
-
-class TextFormat(Struct, forbid_unknown_fields=True):
-    type: Literal["text"]
-
-
-class StreamOptions(Struct, forbid_unknown_fields=True):
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-    """Nothing is padded: on an own network there is nobody to hide sizes from."""
-
-
-class Request(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What both endpoints understand. ``null`` is the same as leaving a field out."""
-
-    model: NonEmpty
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Fraction | None = None
-    max_tokens: Count | None = None
-    """Default: what the context leaves."""
-    n: Choices | None = None
-    stop: Stop | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: dict[TokenId, Bias] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    user: str | None = None
-    metadata: dict[str, Any] | None = None
-
-    top_k: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
-    """Ours: sample from the k likeliest tokens; 0 from all."""
-    min_p: Fraction | None = None
-    """Ours: leave out tokens less likely than this part of the likeliest."""
-    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    """Ours: 1 changes nothing."""
-    session_id: NonEmpty | None = None
-    """Ours: the conversation whose cache is worth keeping; the header X-Session-Id wins."""
-
-    def sampling(self) -> Sampling:
-        return Sampling(
-            temperature=_or(self.temperature, 1.0),
-            # The vendor allows 0 and means the likeliest token; the canonical form starts above it.
-            top_p=max(_or(self.top_p, 1.0), 1e-6),
-            top_k=self.top_k or 0,
-            min_p=self.min_p or 0.0,
-            seed=self.seed,
-            presence_penalty=self.presence_penalty or 0.0,
-            frequency_penalty=self.frequency_penalty or 0.0,
-            repetition_penalty=self.repetition_penalty or 1.0,
-            logit_bias=self.logit_bias or {},
-        )
-
-    def stops(self) -> tuple[str, ...]:
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-
-    def wants_usage(self) -> bool:
-        """Raises MeshError when stream_options come without a stream."""
-        if self.stream_options is None:
-            return False
-        if not self.stream:
-            raise invalid(
-                "`stream_options` need `stream: true`; set it, or leave them out.", "stream_options"
-            )
-        return bool(self.stream_options.include_usage)
-
-
-class ChatRequest(Request, forbid_unknown_fields=True, kw_only=True):
+class ChatRequest(ReasoningRequest, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
-    max_completion_tokens: Count | None = None
+    messages: Messages
+    max_completion_tokens: Limit | None = None
     """Wins over max_tokens, its older name."""
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: Empty | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    functions: Empty | None = None
-    function_call: Literal["none", "auto"] | None = None
+    tools: list[FunctionTool] | None = None
+    tool_choice: Choice | None = None
+    """Kept to by construction: the engine lets nothing else be generated."""
     parallel_tool_calls: bool | None = None
-    response_format: TextFormat | None = None
+    functions: list[Function] | None = None
+    """The older form of tools, which win; the answer then has the older form, too."""
+    function_call: Literal["none", "auto"] | FunctionReference | None = None
+    """The older form of tool_choice."""
     modalities: list[Literal["text"]] | None = None
-    audio: None = None
-    prediction: None = None
-    reasoning_effort: Literal["none"] | None = None
-    web_search_options: None = None
-    moderation: None = None
-    store: JustFalse | None = None
-    verbosity: str | None = None
+    audio: dict[str, Any] | None = None
+    """No effect while modalities hold text only, as does nothing that follows down to verbosity."""
+    prediction: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
+    store: bool | None = None
     service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    """Names the session where session_id does not."""
     prompt_cache_options: Ignored = None
     prompt_cache_retention: str | None = None
+    verbosity: str | None = None
+    prompt_cache_key: str | None = None
+    """Names the session where session_id does not."""
+    safety_identifier: str | None = None
+    continue_final_message: bool | None = None
+    """Ours: the last message is the assistant's, and the answer goes on from its end."""
+    add_generation_prompt: bool | None = None
+    """Ours: what vLLM wants beside continue_final_message; the opposite of it."""
 
     def asked(self) -> Asked:
         """Raises MeshError where fields contradict one another or cannot be honoured."""
-        if self.store:
-            raise unsupported("store", "completions are not stored; leave it out, or say false")
         session = self.session_id or self.prompt_cache_key
+        newest = self.max_completion_tokens
         return Asked(
             model=ModelId(self.model),
-            prompts=(Chat(turns=tuple(map(_turn, self.messages))),),
+            prompts=(self._prompt(),),
             n=self.n or 1,
             sampling=self.sampling(),
-            max_tokens=self.max_completion_tokens or self.max_tokens,
+            max_tokens=self.max_tokens if newest is None else newest,
             stop=self.stops(),
             logprobs=self._alternatives(),
             session=SessionId(session) if session else None,
+            format=wanted(self.response_format),
             stream=bool(self.stream),
             include_usage=self.wants_usage(),
+            ignored=self._ignored(),
+            shows_reasoning=self.shows_reasoning(),
+            calls_functions=self._is_older(),
         )
+
+    def _prompt(self) -> Chat:
+        offered, choice = self._tools()
+        return Chat(
+            turns=turns(self.messages),
+            continues_last=self._continues(),
+            tools=offered,
+            tool_choice=choice,
+            thinking=self.thinking_wanted(),
+            template_options=self.template_options(),
+        )
+
+    def _is_older(self) -> bool:
+        return bool(self.functions) and not self.tools
+
+    def _tools(self) -> tuple[tuple[Tool, ...], ToolChoice]:
+        offered = tools((tool.function for tool in self.tools or ()), "tools[].function")
+        choice = chosen(self.tool_choice, offered, self.parallel_tool_calls)
+        return (offered, choice) if offered else self._functions()
+
+    def _functions(self) -> tuple[tuple[Tool, ...], ToolChoice]:
+        """The older form knows one call at most in an answer."""
+        offered = tools(self.functions or (), "functions[]")
+        called = self.function_call
+        if isinstance(called, FunctionReference):
+            return offered, choose("required", (called.name,), offered, False, "function_call")
+        return offered, choose(called, (), offered, False, "function_call")
+
+    def _continues(self) -> bool:
+        does = continues(self.messages, self.continue_final_message)
+        if self.add_generation_prompt is not None and self.add_generation_prompt == does:
+            raise invalid(
+                "`add_generation_prompt` must be false where the last message is gone on from, "
+                "and true elsewhere; leave it out.",
+                "add_generation_prompt",
+            )
+        return does
 
     def _alternatives(self) -> int | None:
         if self.logprobs:
@@ -244,6 +153,14 @@ class ChatRequest(Request, forbid_unknown_fields=True, kw_only=True):
             )
         return None
 
+    def _ignored(self) -> tuple[str, ...]:
+        older = ("functions", "function_call") if self.tools else ()
+        return tuple(
+            name
+            for name, silent in (*WITHOUT_EFFECT.items(), *((name, ()) for name in older))
+            if (value := getattr(self, name)) is not None and value not in silent
+        )
+
 
 class CompletionRequest(Request, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/completions."""
@@ -251,16 +168,16 @@ class CompletionRequest(Request, forbid_unknown_fields=True, kw_only=True):
     prompt: str | Annotated[list[str | TokenId | list[TokenId]], Meta(min_length=1)]
     """One prompt or many, as text or as token ids."""
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    best_of: Choices | None = None
-    echo: JustFalse | None = None
+    best_of: Annotated[int, Meta(ge=0, le=MOST_CHOICES)] | None = None
+    """No more than n: every choice that is generated is returned."""
+    echo: bool | None = None
+    """The answer begins with the prompt, which must be text, and has no logprobs."""
     suffix: Annotated[str, Meta(max_length=0)] | None = None
 
     def asked(self) -> Asked:
         """Raises MeshError where fields contradict one another or cannot be honoured."""
-        if self.echo:
-            raise unsupported("echo", "the prompt is not repeated; leave it out, or say false")
         n = self.n or 1
-        if self.best_of is not None and self.best_of != n:
+        if self.best_of and self.best_of != n:
             raise unsupported("best_of", "every choice is returned; leave it out, or say n")
         prompts = self._prompts()
         if len(prompts) * n > MOST_CHOICES:
@@ -278,9 +195,18 @@ class CompletionRequest(Request, forbid_unknown_fields=True, kw_only=True):
             stop=self.stops(),
             logprobs=self.logprobs,
             session=SessionId(self.session_id) if self.session_id else None,
+            format=wanted(self.response_format),
             stream=bool(self.stream),
             include_usage=self.wants_usage(),
+            echo=self._echoes(prompts),
         )
+
+    def _echoes(self, prompts: tuple[Prompt, ...]) -> bool:
+        if self.echo and self.logprobs is not None:
+            raise unsupported("echo", "a prompt has no logprobs here; leave one of both out")
+        if self.echo and not all(isinstance(prompt, Text) for prompt in prompts):
+            raise unsupported("echo", "a prompt of token ids is not repeated; send it as text")
+        return bool(self.echo)
 
     def _prompts(self) -> tuple[Prompt, ...]:
         if isinstance(self.prompt, str):
@@ -299,10 +225,6 @@ class CompletionRequest(Request, forbid_unknown_fields=True, kw_only=True):
             "token ids or lists of token ids.",
             "prompt",
         )
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
 
 
 _CHAT = msgspec.json.Decoder(ChatRequest)

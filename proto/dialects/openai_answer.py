@@ -1,22 +1,28 @@
-"""What OpenAI's clients receive: whole completions, and the same as server-sent events."""
+"""What OpenAI's clients receive: whole completions."""
 
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from proto.dialects.asked import WAITING, Answered, Asked
-from proto.dialects.openai import envelope
-from proto.errors import MeshError
-from proto.frames import CallDelta, Delta, End, PositionLogprobs, Progress, TokenLogprob
+from proto.dialects.asked import Answered, Asked
+from proto.frames import End, PositionLogprobs, TokenLogprob
 from proto.frames import Usage as Spent
+from proto.inference import FinishReason as Reason
+from proto.inference import Text
 
 IMPOSSIBLE = -9999.0
 """The vendor's figure for a token that could not occur; JSON has no infinity."""
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+FINISH_REASONS: dict[Reason, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "stop_sequence": "stop",
+    "tool_calls": "tool_calls",
+}
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 class PromptDetails(Struct, frozen=True):
@@ -67,10 +73,30 @@ class TextLogprobs(Struct, frozen=True):
     """Characters of the answer before the token."""
 
 
-class AnswerMessage(Struct, frozen=True):
-    content: str
+class MadeCall(Struct, frozen=True):
+    name: str
+    arguments: str
+    """JSON; not complete when the finish reason is ``length``."""
+
+
+class AnswerCall(Struct, frozen=True):
+    id: str
+    function: MadeCall
+    type: Literal["function"] = "function"
+
+
+class AnswerMessage(Struct, frozen=True, kw_only=True):
     role: Literal["assistant"] = "assistant"
+    content: str | None
+    """Null where there are only calls."""
     refusal: None = None
+    tool_calls: list[AnswerCall] | UnsetType = UNSET
+    function_call: MadeCall | UnsetType = UNSET
+    """In place of tool_calls where the request had functions in place of tools."""
+    reasoning_content: str | UnsetType = UNSET
+    """Ours: what was thought before."""
+    reasoning: str | UnsetType = UNSET
+    """Ours: the same under its other name."""
 
 
 class ChatChoice(Struct, frozen=True):
@@ -84,7 +110,7 @@ class TextChoice(Struct, frozen=True):
     index: int
     text: str
     logprobs: TextLogprobs | None
-    finish_reason: FinishReason
+    finish_reason: Literal["stop", "length"]
 
 
 class ChatCompletion(Struct, frozen=True, kw_only=True):
@@ -121,26 +147,39 @@ def chat_completion(asked: Asked, heading: Heading, answers: list[Answered]) -> 
     choices = [
         ChatChoice(
             index=index,
-            message=AnswerMessage(answer.text),
+            message=_message(asked, answer),
             logprobs=None if asked.logprobs is None else chat_logprobs(answer.logprobs),
-            finish_reason=finish_reason(answer.end),
+            finish_reason=finish_reason(asked, answer.end),
         )
         for index, answer in enumerate(answers)
     ]
-    return _encode(ChatCompletion(choices=choices, **_common(asked, heading, answers)))
+    return encode(ChatCompletion(choices=choices, **_common(asked, heading, answers)))
+
+
+def _message(asked: Asked, answer: Answered) -> AnswerMessage:
+    thought = answer.reasoning if asked.shows_reasoning and answer.reasoning else UNSET
+    calls = [AnswerCall(call.id, MadeCall(call.name, call.arguments)) for call in answer.calls]
+    is_older = asked.calls_functions and bool(calls)
+    return AnswerMessage(
+        content=None if calls and not answer.text else answer.text,
+        tool_calls=UNSET if is_older or not calls else calls,
+        function_call=calls[0].function if is_older else UNSET,
+        reasoning_content=thought,
+        reasoning=thought,
+    )
 
 
 def text_completion(asked: Asked, heading: Heading, answers: list[Answered]) -> bytes:
     choices = [
         TextChoice(
             index=index,
-            text=answer.text,
+            text=echoed(asked, index) + answer.text,
             logprobs=None if asked.logprobs is None else text_logprobs(answer.logprobs, 0),
-            finish_reason=finish_reason(answer.end),
+            finish_reason="length" if answer.end.reason == "length" else "stop",
         )
         for index, answer in enumerate(answers)
     ]
-    return _encode(TextCompletion(choices=choices, **_common(asked, heading, answers)))
+    return encode(TextCompletion(choices=choices, **_common(asked, heading, answers)))
 
 
 def _common(asked: Asked, heading: Heading, answers: list[Answered]) -> dict[str, Any]:
@@ -154,8 +193,16 @@ def _common(asked: Asked, heading: Heading, answers: list[Answered]) -> dict[str
     }
 
 
-def finish_reason(end: End) -> FinishReason:
-    return "length" if end.reason == "length" else "stop"
+def echoed(asked: Asked, choice: int) -> str:
+    """What stands before an answer when the prompt is to be repeated."""
+    prompt = asked.prompts[choice // asked.n]
+    return prompt.text if asked.echo and isinstance(prompt, Text) else ""
+
+
+def finish_reason(asked: Asked, end: End) -> FinishReason:
+    if asked.calls_functions and end.reason == "tool_calls":
+        return "function_call"
+    return FINISH_REASONS[end.reason]
 
 
 def usage(asked: Asked, spent: dict[int, Spent]) -> Usage:
@@ -163,19 +210,20 @@ def usage(asked: Asked, spent: dict[int, Spent]) -> Usage:
     firsts = [spent[index] for index in range(0, asked.choices, asked.n)]
     prompt = sum(each.prompt_tokens for each in firsts)
     completion = sum(each.completion_tokens for each in spent.values())
+    details = CompletionDetails(sum(each.reasoning_tokens for each in spent.values()))
     cached = sum(each.cached_tokens for each in firsts)
-    return Usage(prompt, completion, prompt + completion, PromptDetails(cached))
+    return Usage(prompt, completion, prompt + completion, PromptDetails(cached), details)
 
 
 def chat_logprobs(positions: tuple[PositionLogprobs, ...]) -> ChatLogprobs:
     return ChatLogprobs(
         [
             Position(
-                token=_piece(position.chosen),
+                token=piece(position.chosen),
                 logprob=_finite(position.chosen),
                 bytes=list(position.chosen.piece),
                 top_logprobs=[
-                    Alternative(_piece(top), _finite(top), list(top.piece)) for top in position.top
+                    Alternative(piece(top), _finite(top), list(top.piece)) for top in position.top
                 ],
             )
             for position in positions
@@ -184,7 +232,7 @@ def chat_logprobs(positions: tuple[PositionLogprobs, ...]) -> ChatLogprobs:
 
 
 def text_logprobs(positions: tuple[PositionLogprobs, ...], offset: int) -> TextLogprobs:
-    tokens = [_piece(position.chosen) for position in positions]
+    tokens = [piece(position.chosen) for position in positions]
     offsets = []
     for token in tokens:
         offsets.append(offset)
@@ -192,108 +240,14 @@ def text_logprobs(positions: tuple[PositionLogprobs, ...], offset: int) -> TextL
     return TextLogprobs(
         tokens=tokens,
         token_logprobs=[_finite(position.chosen) for position in positions],
-        top_logprobs=[{_piece(top): _finite(top) for top in p.top} for p in positions],
+        top_logprobs=[{piece(top): _finite(top) for top in p.top} for p in positions],
         text_offset=offsets,
     )
 
 
-def _piece(token: TokenLogprob) -> str:
+def piece(token: TokenLogprob) -> str:
     return token.piece.decode(errors="replace")
 
 
 def _finite(token: TokenLogprob) -> float:
     return max(token.logprob, IMPOSSIBLE)
-
-
-class _Events:
-    """One answer as server-sent events. Choices interleave; the last to end closes the answer."""
-
-    def __init__(self, asked: Asked, heading: Heading) -> None:
-        self._asked = asked
-        self._top = b"data: " + _encode(heading)[:-1]
-        self._bottom = b',"usage":null}\n\n' if asked.include_usage else b"}\n\n"
-        self._spent: dict[int, Spent] = {}
-        self._offsets = dict.fromkeys(range(asked.choices), 0)
-
-    @property
-    def is_complete(self) -> bool:
-        return len(self._spent) == self._asked.choices
-
-    def progress(self, index: int, frame: Progress) -> bytes:
-        return b": prefill %d/%d\n\n" % (frame.done, frame.total)
-
-    def call(self, index: int, frame: CallDelta) -> bytes:
-        return b""
-
-    def waiting(self) -> bytes:
-        return WAITING
-
-    def failed(self, error: MeshError) -> bytes:
-        """No [DONE] after it: the answer is not complete, and SDKs raise on the error itself."""
-        return b"data: " + envelope(error) + b"\n\n"
-
-    def _close(self) -> bytes:
-        done = b"data: [DONE]\n\n"
-        if not self._asked.include_usage:
-            return done
-        spent = _encode(usage(self._asked, self._spent))
-        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._top, spent, done)
-
-
-class ChatEvents(_Events):
-    def __init__(self, asked: Asked, heading: Heading) -> None:
-        super().__init__(asked, heading)
-        self._content = [
-            b'%b,"choices":[{"index":%d,"delta":{"content":' % (self._top, index)
-            for index in range(asked.choices)
-        ]
-        self._plain = b'},"logprobs":null,"finish_reason":null}]' + self._bottom
-        self._silent = set(range(asked.choices))
-
-    def delta(self, index: int, frame: Delta) -> bytes:
-        if index in self._silent:
-            return self._role(index) + self.delta(index, frame)
-        if frame.logprobs:
-            tail = _encode(chat_logprobs(frame.logprobs))
-            return b'%b%b},"logprobs":%b,"finish_reason":null}]%b' % (
-                self._content[index], _encode(frame.text), tail, self._bottom
-            )  # fmt: skip
-        if not frame.text:
-            return b""
-        return self._content[index] + _encode(frame.text) + self._plain
-
-    def end(self, index: int, frame: End) -> bytes:
-        self._spent[index] = frame.usage
-        role = self._role(index) if index in self._silent else b""
-        finish = self._choice(index, b"{}", b'"%b"' % finish_reason(frame).encode())
-        return role + finish + (self._close() if self.is_complete else b"")
-
-    def _role(self, index: int) -> bytes:
-        self._silent.discard(index)
-        return self._choice(index, b'{"role":"assistant","content":"","refusal":null}', b"null")
-
-    def _choice(self, index: int, delta: bytes, finish: bytes) -> bytes:
-        return b'%b,"choices":[{"index":%d,"delta":%b,"logprobs":null,"finish_reason":%b}]%b' % (
-            self._top, index, delta, finish, self._bottom
-        )  # fmt: skip
-
-
-class TextEvents(_Events):
-    def delta(self, index: int, frame: Delta) -> bytes:
-        logprobs = b"null"
-        if frame.logprobs:
-            logprobs = _encode(text_logprobs(frame.logprobs, self._offsets[index]))
-            self._offsets[index] += sum(len(_piece(p.chosen)) for p in frame.logprobs)
-        elif not frame.text:
-            return b""
-        return self._choice(index, _encode(frame.text), logprobs, b"null")
-
-    def end(self, index: int, frame: End) -> bytes:
-        self._spent[index] = frame.usage
-        finish = self._choice(index, b'""', b"null", b'"%b"' % finish_reason(frame).encode())
-        return finish + (self._close() if self.is_complete else b"")
-
-    def _choice(self, index: int, text: bytes, logprobs: bytes, finish: bytes) -> bytes:
-        return b'%b,"choices":[{"index":%d,"text":%b,"logprobs":%b,"finish_reason":%b}]%b' % (
-            self._top, index, text, logprobs, finish, self._bottom
-        )  # fmt: skip

@@ -6,18 +6,30 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import NoReturn
 
 import httpx
 
 from bus.presence import beat, farewell
 from bus.stream import TokenSink, answer_replays
 from proto.errors import Code, MeshError
-from proto.frames import AnyFrame, Delta, End, Failed, Progress, Timings, Usage
+from proto.frames import AnyFrame
 from proto.ids import EngineId, ModelId, NodeId, RequestId
-from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate
+from proto.inference import Accepted, Cancel, CountTokens, Detokenize, Generate, Tokenize
 from proto.presence import EngineBeat, Gone, ModelCard
-from proto.subjects import CANCEL, COUNT_TOKENS, ENGINE_BEAT, ENGINE_TELEMETRY, GENERATE
-from services.cloud.openai import OpenAIUpstream, Piece
+from proto.subjects import (
+    CANCEL,
+    COUNT_TOKENS,
+    DETOKENIZE,
+    ENGINE_BEAT,
+    ENGINE_TELEMETRY,
+    GENERATE,
+    TOKENIZE,
+)
+from services.cloud.frames import Frames
+from services.cloud.openai import OpenAIUpstream
+from services.cloud.openai_pieces import Piece
+from services.cloud.pictures import inlined
 from services.cloud.settings import Upstream, read
 from services.host import Host, present
 
@@ -66,7 +78,9 @@ class Relay:
     async def serve(self) -> None:
         bus = self._host.bus
         await bus.answer(GENERATE, self._generate, self._engine)
-        await bus.answer(COUNT_TOKENS, self._count, self._engine)
+        await bus.answer(COUNT_TOKENS, self._refuse_tokens, self._engine)
+        await bus.answer(TOKENIZE, self._refuse_tokens, self._engine)
+        await bus.answer(DETOKENIZE, self._refuse_tokens, self._engine)
         await bus.listen(CANCEL, self._cancel, self._engine)
         await answer_replays(bus, self._sink, self._engine)
         async with asyncio.TaskGroup() as tasks:
@@ -95,10 +109,15 @@ class Relay:
 
     def _card(self, id: str, entry: dict[str, object]) -> ModelCard:
         context = entry.get("context_length")
+        known = entry.get("supported_parameters")
+        can = known if isinstance(known, list) else ()
         return ModelCard(
             id=ModelId(f"{self._upstream.name}:{id}"),
             context_length=context if isinstance(context, int) else UNKNOWN_CONTEXT,
             owner=f"odyssai-cloud-{self._upstream.name}",
+            calls_tools="tools" in can,
+            reasons="reasoning" in can,
+            keeps_formats="structured_outputs" in can,
         )
 
     def _describe(self) -> EngineBeat:
@@ -115,10 +134,10 @@ class Relay:
             upstream=self._upstream.url,
         )
 
-    async def _count(self, question: CountTokens) -> Counted:
+    async def _refuse_tokens(self, question: CountTokens | Tokenize | Detokenize) -> NoReturn:
         raise MeshError(
             Code.UNSUPPORTED_PARAMETER,
-            f"{question.model} runs upstream, which does not count tokens without generating.",
+            f"{question.model} runs upstream, which does not tell tokens without generating.",
             param="model",
         )
 
@@ -161,56 +180,14 @@ class Relay:
             self._send(request, frames.failed(MeshError(Code.CANCELLED, "It was cancelled.")))
             raise
 
-    def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
-        return self._client.generate(request)
+    async def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        asked = await inlined(self._host.bus, request)
+        async with aclosing(self._client.generate(asked)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def _send(self, request: Generate, frame: AnyFrame) -> None:
         self._sink.send([(request.request, frame)])
-
-
-class Frames:
-    """Counts and times one request's frames."""
-
-    def __init__(self, request: Generate) -> None:
-        self._epoch = request.epoch
-        self._seq = 0
-        self._began = time.monotonic()
-        self._first: float | None = None
-        self._usage = Usage(0, 0, 0)
-        self._reason: Piece = Piece(reason="stop")
-
-    def _next(self) -> int:
-        self._seq += 1
-        return self._seq - 1
-
-    def began(self) -> Progress:
-        return Progress(self._epoch, self._next(), 0, 0, 0)
-
-    def of(self, piece: Piece) -> list[AnyFrame]:
-        if piece.usage is not None:
-            self._usage = piece.usage
-        if piece.reason is not None:
-            self._reason = piece
-        if not piece.text and not piece.logprobs:
-            return []
-        self._first = self._first or time.monotonic()
-        return [Delta(self._epoch, self._next(), piece.text, (), piece.logprobs)]
-
-    def ended(self) -> End:
-        now = time.monotonic()
-        first = self._first or now
-        timings = Timings(0.0, first - self._began, now - first)
-        return End(self._epoch, self._next(), self._reason.reason or "stop", self._usage, timings)
-
-    def failed(self, error: MeshError) -> Failed:
-        return Failed(
-            self._epoch,
-            self._next(),
-            error.code.word,
-            error.message,
-            error.param,
-            error.retry_after_s,
-        )
 
 
 def _left_s(request: Generate) -> float | None:

@@ -1,7 +1,8 @@
 """Anthropic's endpoints."""
 
 from proto.dialects import anthropic
-from proto.dialects.anthropic_answer import Events, message
+from proto.dialects.anthropic_answer import message
+from proto.dialects.anthropic_events import Events
 from proto.dialects.asked import Answered, Asked
 from proto.errors import MeshError
 from proto.ids import RequestId
@@ -27,7 +28,9 @@ class Messages(Anthropic):
         return anthropic.asked_messages(body)
 
     def events(self, asked: Asked, about: About) -> Events:
-        return Events(f"msg_{about.request}", asked.model, about.request)
+        id = f"msg_{about.request}"
+        return Events(id, asked.model, about.request, not asked.hides_reasoning)
 
     def whole(self, asked: Asked, about: About, answers: list[Answered]) -> bytes:
-        return message(f"msg_{about.request}", asked.model, answers[0])
+        id = f"msg_{about.request}"
+        return message(id, asked.model, answers[0], not asked.hides_reasoning)

@@ -2,14 +2,14 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
 from litestar import Litestar, Response, asgi
 from litestar.exceptions import HTTPException
 
-from proto.dialects import anthropic, openai
+from proto.dialects import anthropic, ollama, openai
 from proto.errors import Code, MeshError
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
@@ -19,8 +19,20 @@ from services.gateway.gateway import Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
 from services.gateway.models import show_models
+from services.gateway.ollama import chat, complete
+from services.gateway.ollama_embed import embed, embed_one
+from services.gateway.ollama_models import (
+    pull,
+    refuse_to_manage,
+    show,
+    show_running,
+    show_tags,
+    show_version,
+)
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
+from services.gateway.responses import routes as responses
+from services.gateway.tokenize import detokenize, tokenize
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +44,17 @@ POSTS: dict[str, Endpoint] = {
     "/v1/completions": partial(generate, Completions()),
     "/v1/messages": partial(generate, Messages()),
     "/v1/messages/count_tokens": count_tokens,
+    "/v1/tokenize": tokenize,
+    "/v1/detokenize": detokenize,
+    "/api/chat": chat,
+    "/api/generate": complete,
+    "/api/embed": embed,
+    "/api/embeddings": embed_one,
+    "/api/show": show,
+    "/api/pull": pull,
+    "/api/push": refuse_to_manage,
+    "/api/create": refuse_to_manage,
+    "/api/copy": refuse_to_manage,
 }
 GETS: dict[str, Endpoint] = {
     "/": show_welcome,
@@ -39,51 +62,122 @@ GETS: dict[str, Endpoint] = {
     "/ready": show_readiness,
     "/.well-known/inference-engine.json": show_contract,
     "/openapi.json": show_openapi,
+    "/schema": show_openapi,
+    "/api/tags": show_tags,
+    "/api/ps": show_running,
+    "/api/version": show_version,
+}
+DELETES: dict[str, Endpoint] = {
+    "/api/delete": refuse_to_manage,
 }
 MOUNTS: dict[str, Endpoint] = {
     # With whatever follows: litestar 2.25 finds no bare handler by a path parameter.
     "/v1/models": show_models,
 }
-PREFLIGHT = [
-    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-    (b"access-control-allow-headers", b"*, authorization"),
-    (b"access-control-max-age", b"86400"),
-]
+TREES: dict[str, Callable[[str], Mapping[str, Endpoint]]] = {
+    # Several endpoints below one path, for the same reason.
+    responses.ROOT: responses.endpoints,
+}
+V1 = "/v1"
+"""May be left out: some clients want an address with it, others add it themselves."""
+ABSENT = {
+    "/v1/messages/batches": "send each message of a batch to /v1/messages, many at a time",
+    "/v1/files": "no files are kept; put their text, or pictures as base64, into the messages",
+}
+"""What the vendors have and a mesh has not, and what to do instead."""
 
 
 def application(gateway: Gateway) -> Litestar:
     """Handlers are bare ASGI: Litestar's own responses cost three times as much a token."""
-    read, write = ("GET", "HEAD"), ("POST",)
-    routes = [asgi(path, copy_scope=False)(_on(write, gateway, POSTS[path])) for path in POSTS]
-    routes += [asgi(path, copy_scope=False)(_on(read, gateway, GETS[path])) for path in GETS]
+    read, write, remove = ("GET", "HEAD"), ("POST",), ("DELETE",)
+    tables = [(read, GETS, False), (write, POSTS, False), (remove, DELETES, False)]
+    tables.append((read, MOUNTS, True))
+    routes = [
+        asgi(short, copy_scope=False, is_mount=is_mount)(
+            _on(methods, gateway, endpoint, path.removesuffix(short))
+        )
+        for methods, table, is_mount in tables
+        for path, endpoint in table.items()
+        for short in _spellings(path)
+    ]
     routes += [
-        asgi(path, copy_scope=False, is_mount=True)(_on(read, gateway, MOUNTS[path]))
-        for path in MOUNTS
+        asgi(short, copy_scope=False, is_mount=True)(
+            _below(gateway, find, path.removesuffix(short))
+        )
+        for path, find in TREES.items()
+        for short in _spellings(path)
     ]
     return Litestar(
         routes,
         openapi_config=None,
         logging_config=None,
-        exception_handlers={HTTPException: _not_routed},
+        exception_handlers={HTTPException: partial(_not_routed, gateway)},
     )
 
 
-def _on(methods: tuple[str, ...], gateway: Gateway, endpoint: Endpoint) -> Handler:
+def _spellings(path: str) -> tuple[str, ...]:
+    return (path, path.removeprefix(V1)) if path.startswith(V1) else (path,)
+
+
+def _on(methods: tuple[str, ...], gateway: Gateway, endpoint: Endpoint, left_out: str) -> Handler:
     """An endpoint that takes these methods, and tells about them."""
-    allow = ", ".join((*methods, "OPTIONS")).encode()
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
-        exchange = Exchange(scope, receive, send)
-        if exchange.method in methods:
-            return await answer(gateway, exchange, endpoint)
-        if exchange.method == "OPTIONS":
-            return await exchange.reply(204, b"", [(b"allow", allow), *PREFLIGHT])
-        error = MeshError(
-            Code.METHOD_NOT_ALLOWED, f"{exchange.path} takes {methods[0]}, not {exchange.method}."
-        )
-        return await _refuse(exchange, error, [(b"allow", allow)])
+        exchange = _exchange(gateway, scope, receive, send)
+        exchange.path = left_out + exchange.path
+        await _serve(gateway, exchange, dict.fromkeys(methods, endpoint))
 
     return handle
+
+
+def _below(
+    gateway: Gateway, find: Callable[[str], Mapping[str, Endpoint]], left_out: str
+) -> Handler:
+    """The endpoints that ``find`` tells by their whole path."""
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        exchange = _exchange(gateway, scope, receive, send)
+        exchange.path = left_out + exchange.path
+        endpoints = find(exchange.path)
+        if not endpoints:
+            return await _refuse(exchange, _nothing_there(exchange))
+        return await _serve(gateway, exchange, endpoints)
+
+    return handle
+
+
+def _exchange(gateway: Gateway, scope: Any, receive: Any, send: Any) -> Exchange:
+    exchange = Exchange(scope, receive, send)
+    exchange.standing = gateway.settings.cors.headers(exchange.header(b"origin"))
+    return exchange
+
+
+async def _serve(gateway: Gateway, exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> None:
+    endpoint = endpoints.get(exchange.method)
+    if endpoint is not None:
+        return await answer(gateway, exchange, endpoint)
+    allow = ", ".join((*endpoints, "OPTIONS")).encode()
+    if exchange.method == "OPTIONS":
+        wanted = exchange.header(b"access-control-request-headers")
+        told = gateway.settings.cors.preflight(allow, wanted)
+        return await exchange.reply(204, b"", [(b"allow", allow), *told])
+    return await _refuse(exchange, _wrong_method(exchange, endpoints), [(b"allow", allow)])
+
+
+def _wrong_method(exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> MeshError:
+    takes = " or ".join(method for method in endpoints if method != "HEAD")
+    why = f"{exchange.path} takes {takes}, not {exchange.method}."
+    if exchange.path.startswith("/v1/models"):
+        why += " Which models there are is set by ODYSSAI_MODELS of each node."
+    return MeshError(Code.METHOD_NOT_ALLOWED, why)
+
+
+def _nothing_there(exchange: Exchange) -> MeshError:
+    why = f"There is nothing at {exchange.path}; GET /openapi.json lists what there is."
+    for path, instead in ABSENT.items():
+        if exchange.path == path or exchange.path.startswith(f"{path}/"):
+            why = f"{exchange.path} is not served here: {instead}."
+    return MeshError(Code.NOT_FOUND, why)
 
 
 async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> None:
@@ -120,18 +214,20 @@ def envelope(exchange: Exchange, error: MeshError) -> bytes:
     """An error in the dialect that the path belongs to, or that the client shows it speaks."""
     if exchange.path.startswith("/v1/messages") or b"anthropic-version" in exchange.headers:
         return anthropic.envelope(error, exchange.id)
+    if exchange.path.startswith("/api/"):
+        return ollama.envelope(error)
     return openai.envelope(error)
 
 
-def _not_routed(request: Any, error: HTTPException) -> Response[bytes]:
-    exchange = Exchange(request.scope, request.receive, request.send)
-    code, why = Code.INVALID_REQUEST, error.detail
+def _not_routed(gateway: Gateway, request: Any, error: HTTPException) -> Response[bytes]:
+    exchange = _exchange(gateway, request.scope, request.receive, request.send)
+    refused = MeshError(Code.INVALID_REQUEST, error.detail)
     if error.status_code == 404:
-        code = Code.NOT_FOUND
-        why = f"There is nothing at {exchange.path}; GET /openapi.json lists what there is."
+        refused = _nothing_there(exchange)
+    said = [*exchange.signature(), *exchange.standing]
     return Response(
-        envelope(exchange, MeshError(code, why)),
-        status_code=code.status,
+        envelope(exchange, refused),
+        status_code=refused.code.status,
         media_type="application/json",
-        headers={"x-request-id": exchange.id, "request-id": exchange.id},
+        headers={name.decode(): value.decode() for name, value in said},
     )

@@ -14,6 +14,7 @@ from services.gateway.gateway import VERSION, Gateway
 from services.gateway.models import XOdyssai, entries
 
 NAME = "odyssai-mesh"
+DIALECTS = ("openai/v1", "anthropic/v1", "ollama/api")
 VENDOR = "odyssai.eu"
 """Companion takes an engine for one that keeps a contract only under this name."""
 
@@ -35,13 +36,18 @@ class Speculation(Struct, frozen=True):
 class Capabilities(Struct, frozen=True, kw_only=True):
     stream: bool = True
     tools: bool = False
+    """This and what follows: there is a model now that can do it."""
     vision: bool = False
     embeddings: bool = False
+    rerank: bool = False
+    reasoning: bool = False
+    structured_outputs: bool = False
     max_context: int
     """Tokens of prompt and answer, of the model with the most; 0 while none is there."""
     session_cache: bool = True
     openai_compat: bool = True
     anthropic_compat: bool = True
+    ollama_compat: bool = True
     speculative_decoding: Speculation = Speculation()
 
 
@@ -77,7 +83,7 @@ class Contract(Struct, frozen=True, kw_only=True):
     engine: str = NAME
     vendor: str = VENDOR
     version: str = VERSION
-    api_compat: list[str] = msgspec.field(default_factory=lambda: ["openai/v1", "anthropic/v1"])
+    api_compat: list[str] = msgspec.field(default_factory=lambda: list(DIALECTS))
     auth: Auth = Auth()
     features: list[str]
     capabilities: Capabilities
@@ -95,16 +101,38 @@ async def show_contract(gateway: Gateway, exchange: Exchange) -> None:
 def contract(fleet: Fleet, prompt_limit_chars: int) -> Contract:
     serving = fleet.serving()
     listed = entries(fleet)
-    features = ["sse-streaming", "prefix-cache", "openai-models-extended"]
-    if any(beat.upstream for beat in serving):
-        features.append("cloud-passthrough")
+    capabilities = _capabilities([entry.x_odyssai for entry in listed])
     names = [field.encode_name for field in fields(XOdyssai)]
     return Contract(
-        features=features,
-        capabilities=Capabilities(
-            max_context=max((entry.x_odyssai.context_length for entry in listed), default=0)
-        ),
+        features=_features(capabilities, any(beat.upstream for beat in serving)),
+        capabilities=capabilities,
         limits=Limits(sum(beat.slots + beat.queue_limit for beat in serving), prompt_limit_chars),
         extensions=Extensions(Extension("/openapi.json", names)),
         models=[ContractModel(entry.id, entry.x_odyssai) for entry in listed],
     )
+
+
+def _capabilities(models: list[XOdyssai]) -> Capabilities:
+    return Capabilities(
+        tools=any(model.supports_tools for model in models),
+        vision=any(model.supports_vision for model in models),
+        embeddings=any(model.supports_embeddings for model in models),
+        rerank=any(model.supports_rerank for model in models),
+        reasoning=any(model.supports_reasoning for model in models),
+        structured_outputs=any(model.supports_json_mode for model in models),
+        max_context=max((model.context_length for model in models), default=0),
+    )
+
+
+def _features(there: Capabilities, has_upstream: bool) -> list[str]:
+    optional = {
+        "tool-calling": there.tools,
+        "vision": there.vision,
+        "embeddings": there.embeddings,
+        "rerank": there.rerank,
+        "reasoning": there.reasoning,
+        "structured-outputs": there.structured_outputs,
+        "cloud-passthrough": has_upstream,
+    }
+    always = ["sse-streaming", "prefix-cache", "openai-models-extended"]
+    return always + [name for name, is_there in optional.items() if is_there]

@@ -1,12 +1,14 @@
 """POST /v1/messages/count_tokens: counted by an engine, with the model's own tokenizer."""
 
 import msgspec
+from msgspec.structs import replace
 
 from bus import tracing
 from proto.dialects import anthropic
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
+from services.gateway.volatile import steady
 
 
 async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
@@ -14,6 +16,8 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     question = anthropic.asked_count(body)
+    if not gateway.settings.keeps_volatile_lines:
+        question = replace(question, prompt=steady(question.prompt))
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:

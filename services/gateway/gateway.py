@@ -8,6 +8,9 @@ from proto.ids import GatewayId
 from services.gateway.exchange import Exchange
 from services.gateway.mesh import Mesh
 from services.gateway.settings import Settings
+from services.gateway.stored.background import Background
+from services.gateway.stored.peers import Peers
+from services.gateway.stored.store import Store
 from services.gateway.watch import Watch
 
 
@@ -17,6 +20,9 @@ class Gateway:
         self.settings = settings
         self.mesh = mesh
         self.watch = watch
+        peers = Peers()
+        store = Store(mesh.bus, settings.responses)
+        self.background = Background(mesh.bus, id, store, peers)
         self.open: set[Exchange] = set()
         """Requests that are being served."""
         self.served = 0

@@ -2,16 +2,15 @@
 
 import asyncio
 import math
+import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from msgspec.structs import replace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from bus import tracing
 from proto.dialects.asked import Asked
 from proto.errors import Code, MeshError
-from proto.ids import RequestId, SessionId
+from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
 from services.gateway import relay
@@ -21,20 +20,41 @@ from services.gateway.gateway import Gateway
 from services.gateway.mesh import size
 from services.gateway.models import fingerprint
 from services.gateway.record import Record
-from services.gateway.wire import About, Wire
+from services.gateway.session import in_session
+from services.gateway.volatile import steadied
+from services.gateway.wire import About, Endpoint, Wire
 
+MOST_NAMES = 32
+FORM = "application/x-www-form-urlencoded"
+_NAME = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
 OVERTIME_S = 1.0
 """The engine keeps the deadline; this much later the gateway gives up on the engine, too."""
 
 
 async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
     """Raises MeshError, ClientLeft."""
-    record = Record(exchange.id, wire)
-    record.trace = tracing.begin(exchange.header(b"traceparent")).trace
+    async with recorded(wire, gateway, exchange.id, exchange.header(b"traceparent")) as record:
+        record.client_request = exchange.client_id
+        body = await posted(gateway, exchange, record)
+        asked = understood(gateway, exchange, record, wire.asked(body))
+        async with exchange:
+            with deadline(exchange) as expires_s:
+                async with generating(gateway, exchange.id, asked, expires_s) as generations:
+                    record.engine = generations[0].engine
+                    await _answer(gateway, wire, exchange, record, asked, generations)
+
+
+@asynccontextmanager
+async def recorded(
+    endpoint: Endpoint, gateway: Gateway, request: RequestId, traceparent: str | None
+) -> AsyncIterator[Record]:
+    """A record of what comes of a request, told when it is over. Lets every error through."""
+    record = Record(request, endpoint)
+    record.trace = tracing.begin(traceparent).trace
     try:
-        with tracing.span(f"{wire.dialect} {wire.endpoint}") as late:
+        with tracing.span(f"{endpoint.dialect} {endpoint.endpoint}") as late:
             try:
-                await _serve(gateway, wire, exchange, record)
+                yield record
             finally:
                 late |= record.attributes()
     except ClientLeft:
@@ -47,33 +67,50 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
         record.status = Code.INTERNAL.word
         raise
     finally:
-        event = record.event(gateway.id)
-        await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
+        if not record.is_handed_on:
+            event = record.event(gateway.id)
+            await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
 
 
-async def _serve(gateway: Gateway, wire: Wire, exchange: Exchange, record: Record) -> None:
+async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
+    """The body of a request for tokens. Raises MeshError, ClientLeft."""
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()
     expect_json(exchange)
-    asked = _in_session(wire.asked(body), exchange)
+    return body
+
+
+def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Asked) -> Asked:
+    """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
+    asked = in_session(asked, exchange.headers)
+    if not gateway.settings.keeps_volatile_lines:
+        asked = steadied(asked)
     record.understood(asked)
     for prompt in asked.prompts:
         expect_fitting(prompt, gateway.settings.prompt_limit_chars)
-    async with exchange:
-        with _deadline(exchange) as expires_s:
-            generations = [
-                gateway.watch.generation(
-                    asked.generate(choice, _name(exchange, choice, asked), gateway.id, expires_s)
-                )
-                for choice in range(asked.choices)
-            ]
-            try:
-                await _start(generations)
-                record.engine = generations[0].engine
-                await _answer(gateway, wire, exchange, record, asked, generations)
-            finally:
-                for generation in generations:
-                    await generation.close()
+    return asked
+
+
+@asynccontextmanager
+async def generating(
+    gateway: Gateway, request: RequestId, asked: Asked, expires_s: float | None
+) -> AsyncIterator[list[Generation]]:
+    """Every choice, accepted by an engine; whatever is still at work at the end is told to stop.
+
+    Raises MeshError.
+    """
+    generations = [
+        gateway.watch.generation(
+            asked.generate(choice, _name(request, choice, asked), gateway.id, expires_s)
+        )
+        for choice in range(asked.choices)
+    ]
+    try:
+        await _start(generations)
+        yield generations
+    finally:
+        for generation in generations:
+            await generation.close()
 
 
 async def _start(generations: list[Generation]) -> None:
@@ -100,31 +137,33 @@ async def _answer(
         answers = await relay.gather(generations, record)
         record.engine = generations[0].engine
         body = wire.whole(asked, about, answers)
-        return await exchange.reply(200, body, [JSON, *_about(asked, generations)])
+        return await exchange.reply(
+            200, body, [JSON, *answer_headers(asked, generations[0].engine)]
+        )
     events = wire.events(asked, about)
     exchange.last_words = events.failed
-    await exchange.begin(200, [*wire.stream_headers, *_about(asked, generations)])
+    await exchange.begin(200, [*wire.stream_headers, *answer_headers(asked, generations[0].engine)])
     try:
         await relay.stream(generations, events, exchange, record)
     finally:
         record.engine = generations[0].engine
 
 
-def _about(asked: Asked, generations: list[Generation]) -> Headers:
+def answer_headers(asked: Asked, engine: EngineId | None) -> Headers:
     """Who serves it, and which of its fields have no effect here."""
-    headers = [(b"x-odyssai-engine", (generations[0].engine or "").encode())]
+    headers = [(b"x-odyssai-engine", (engine or "").encode())]
     if asked.ignored:
-        headers.append((b"x-odyssai-ignored", ", ".join(asked.ignored).encode()))
+        headers.append((b"x-odyssai-ignored", ", ".join(_fit_names(asked.ignored)).encode()))
     return headers
 
 
-def _name(exchange: Exchange, choice: int, asked: Asked) -> RequestId:
-    return exchange.id if asked.choices == 1 else RequestId(f"{exchange.id}-{choice}")
+def _fit_names(names: tuple[str, ...]) -> list[str]:
+    """Clients choose the names of fields: what is no name must not end up in a header."""
+    return [name if _NAME.fullmatch(name) else "?" for name in names[:MOST_NAMES]]
 
 
-def _in_session(asked: Asked, exchange: Exchange) -> Asked:
-    session = exchange.header(b"x-session-id")
-    return replace(asked, session=SessionId(session)) if session else asked
+def _name(request: RequestId, choice: int, asked: Asked) -> RequestId:
+    return request if asked.choices == 1 else RequestId(f"{request}-{choice}")
 
 
 def expect_json(exchange: Exchange) -> None:
@@ -133,6 +172,9 @@ def expect_json(exchange: Exchange) -> None:
     Also what makes browsers ask before a foreign page may post here.
     """
     declared = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip()
+    if declared.lower() == FORM and exchange.header(b"origin") is None:
+        # What curl says when it is told nothing. A page would have had to tell where it is from.
+        return
     if declared.lower() != "application/json" and not declared.lower().endswith("+json"):
         raise MeshError(
             Code.INVALID_REQUEST,
@@ -150,7 +192,7 @@ def expect_fitting(prompt: Prompt, limit_chars: int) -> None:
 
 
 @contextmanager
-def _deadline(exchange: Exchange) -> Iterator[float | None]:
+def deadline(exchange: Exchange) -> Iterator[float | None]:
     """Unix time after which the client no longer waits, if it says so in a header."""
     header = exchange.header(b"x-request-timeout")
     if header is None:

@@ -1,19 +1,24 @@
-"""What the gateway asks the mesh: where to go, and how many tokens something is."""
+"""What the gateway asks the mesh: where to go, and whatever one engine of a model can answer."""
 
 import asyncio
 import logging
 import time
+from typing import TypeVar
 
 from bus.connection import Bus
 from bus.errors import BusError, NoAnswer, NobodyThere, TooLarge
 from bus.fleet import Fleet
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
+from proto.ids import ModelId
 from proto.inference import Candidate, Chat, Counted, CountTokens, Prompt, Schedule, Text
-from proto.subjects import COUNT_TOKENS, SCHEDULE
+from proto.subjects import COUNT_TOKENS, SCHEDULE, Question
 from services.gateway.placing import pick, sole_holder
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M")
+A = TypeVar("A")
 
 SCHEDULE_S = 1.0
 """How long a scheduler may think before another one is asked."""
@@ -35,28 +40,47 @@ class Mesh:
         self.source = source
         self.fleet = fleet
 
-    async def count(self, question: CountTokens) -> Counted:
-        """Raises MeshError."""
-        schedule = Schedule(model=question.model, prompt_bytes=size(question.prompt))
+    async def ask(
+        self,
+        subject: Question[M, A],
+        question: M,
+        model: ModelId,
+        chars: int,
+        wait_s: float = ACCEPT_S,
+    ) -> A:
+        """What any engine of the model answers: the first that does. Raises MeshError.
+
+        ``chars`` is how much there is to read, ``wait_s`` how long one engine may take.
+        """
+        schedule = Schedule(model=model, prompt_bytes=chars)
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return await self._count_at(await self.candidates(schedule), question)
+                candidates = await self.candidates(schedule)
+                return await self._ask_one_of(candidates, subject, question, wait_s)
             except MeshError as error:
                 if error.code not in LOST or time.monotonic() > end:
                     raise
             await asyncio.sleep(POLL_S)
 
-    async def _count_at(self, candidates: tuple[Candidate, ...], question: CountTokens) -> Counted:
+    async def count(self, question: CountTokens) -> Counted:
+        """Raises MeshError."""
+        return await self.ask(COUNT_TOKENS, question, question.model, size(question.prompt))
+
+    async def _ask_one_of(
+        self,
+        candidates: tuple[Candidate, ...],
+        subject: Question[M, A],
+        question: M,
+        wait_s: float,
+    ) -> A:
         for candidate in candidates:
             try:
-                return await self.bus.ask(
-                    COUNT_TOKENS, question, candidate.engine, timeout_s=ACCEPT_S
-                )
+                return await self.bus.ask(subject, question, candidate.engine, timeout_s=wait_s)
             except TooLarge as error:
                 raise too_large(error) from error
             except BusError as error:
-                log.info("engine %s did not count: %s", candidate.engine, error)
+                log.info("engine %s: no answer to %s: %s", candidate.engine, subject.pattern, error)
         raise all_refused([])
 
     async def candidates(self, question: Schedule) -> tuple[Candidate, ...]:

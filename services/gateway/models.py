@@ -1,40 +1,59 @@
-"""GET /v1/models in both dialects. What is listed can be asked for now."""
+"""GET /v1/models in both dialects: every model under its id and under each alias."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
+from bus.errors import BusError
 from bus.fleet import Fleet, card_of
-from proto.presence import EngineBeat, ModelCard
+from bus.state import Bucket
+from proto.errors import Code, MeshError
+from proto.presence import STALL_S, EngineBeat, ModelCard, ModelKind
+from proto.state import ENGINES, EngineRecord
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import VERSION, Gateway
+from services.gateway.model_pages import ModelInfo, ModelPage, info, page
 from services.gateway.placing import unknown
+from services.gateway.query import flag
 
 
 class XOdyssai(Struct, frozen=True, kw_only=True):
-    """What OpenAI's shape has no place for."""
+    """What OpenAI's shape has no place for. What is not known of a model is zero or empty."""
 
     ready: bool = True
+    """It can be asked for now."""
     loaded: bool = True
     loading: bool = False
-    kind: Literal["llm"] = "llm"
-    backend: Literal["mlx", "http-proxy"]
-    nodes: list[str]
-    engines: list[str]
+    kind: ModelKind = "llm"
+    backend: Literal["mlx", "http-proxy"] = "mlx"
+    nodes: list[str] = []
+    engines: list[str] = []
     """Those that serve it, each with a copy of its own."""
-    context_length: int
-    max_output_tokens: int
-    family: str
-    quantization: str
-    size_bytes: int
-    modalities: list[Literal["text"]]
-    supports_streaming: bool = True
+    context_length: int = 0
+    max_output_tokens: int = 0
+    family: str = ""
+    quantization: str = ""
+    size_bytes: int = 0
+    modalities: list[Literal["text", "image"]] = msgspec.field(default_factory=lambda: ["text"])
+    """What it reads."""
+    embedding_size: int = 0
+    """Numbers in one of its vectors; 0 for models that make none."""
+    supports_streaming: bool = False
     supports_tools: bool = False
     supports_vision: bool = False
     supports_json_mode: bool = False
+    """Also schemas, regular expressions and grammars: they are enforced."""
+    supports_reasoning: bool = False
+    supports_embeddings: bool = False
+    supports_rerank: bool = False
+    estimated_tps: float = 0.0
+    """Tokens a second of one answer, as measured of late on the fastest engine; 0: not yet."""
+    warm: bool = False
+    """It has answered since it was loaded."""
+    kv_cache_q8: bool = False
     admin_loadable: bool = False
     alias_for: str | None = None
     upstream: str | None = None
@@ -54,90 +73,161 @@ class ModelList(Struct, frozen=True, kw_only=True):
     data: list[ModelEntry]
 
 
-class ModelInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="model"):
-    """A model as Anthropic's clients know it."""
-
-    id: str
-    display_name: str
-    created_at: str
-    lifecycle: Literal["active"] = "active"
-    max_input_tokens: int
-    max_tokens: int
-
-
-class ModelPage(Struct, frozen=True, kw_only=True):
-    """Always the only page."""
-
-    data: list[ModelInfo]
-    has_more: bool = False
-    first_id: str | None
-    last_id: str | None
-
-
 async def show_models(gateway: Gateway, exchange: Exchange) -> None:
     """All of them, or the one that the rest of the path names. Raises MeshError without it."""
     wanted = exchange.path.removeprefix("/v1/models").strip("/")
     listed = entries(gateway.fleet)
-    is_anthropic = b"anthropic-version" in exchange.headers
-    if not wanted:
-        page: Struct = _page(listed) if is_anthropic else ModelList(data=listed)
-        return await exchange.reply(200, msgspec.json.encode(page))
+    if flag(exchange.query, "include_unloaded"):
+        listed = _sorted([*listed, *await _not_ready(gateway)])
+    shown = _one(listed, wanted, exchange, gateway.fleet) if wanted else _all(listed, exchange)
+    await exchange.reply(200, msgspec.json.encode(shown))
+
+
+def _all(listed: list[ModelEntry], exchange: Exchange) -> ModelList | ModelPage:
+    if not _is_anthropic(exchange):
+        return ModelList(data=listed)
+    return page([_info(entry) for entry in listed], exchange.query)
+
+
+def _one(
+    listed: list[ModelEntry], wanted: str, exchange: Exchange, fleet: Fleet
+) -> ModelEntry | ModelInfo:
     entry = next((entry for entry in listed if entry.id == wanted), None)
     if entry is None:
-        raise unknown(wanted, gateway.fleet)
-    shown: Struct = _info(entry) if is_anthropic else entry
-    return await exchange.reply(200, msgspec.json.encode(shown))
+        raise unknown(wanted, fleet)
+    return _info(entry) if _is_anthropic(exchange) else entry
+
+
+def _is_anthropic(exchange: Exchange) -> bool:
+    return b"anthropic-version" in exchange.headers
 
 
 def entries(fleet: Fleet) -> list[ModelEntry]:
-    """Every model under its id and under each alias, in the order of the names."""
+    """What can be asked for now, in the order of the names."""
     serving = fleet.serving()
-    listed: dict[str, ModelEntry] = {}
-    for card in fleet.models():
-        engines = [beat for beat in serving if card_of(beat, card.id) is not None]
-        for name in (card.id, *card.aliases):
-            listed.setdefault(name, _entry(name, card, engines))
-    return [listed[name] for name in sorted(listed)]
+    return _sorted(
+        _entry(name, card, [beat for beat in serving if card_of(beat, card.id) is not None])
+        for card in fleet.models()
+        for name in (card.id, *card.aliases)
+    )
+
+
+def _sorted(listed: Iterable[ModelEntry]) -> list[ModelEntry]:
+    """One for each name: the first."""
+    named: dict[str, ModelEntry] = {}
+    for entry in listed:
+        named.setdefault(entry.id, entry)
+    return [named[name] for name in sorted(named)]
 
 
 def _entry(name: str, card: ModelCard, engines: list[EngineBeat]) -> ModelEntry:
     upstream = next((beat.upstream for beat in engines if beat.upstream), None)
+    generates = card.kind in ("llm", "vlm")
     return ModelEntry(
         id=name,
         created=card.created_s,
         owned_by=card.owner,
         root=card.id,
         x_odyssai=XOdyssai(
+            kind=card.kind,
             backend="http-proxy" if upstream else "mlx",
             nodes=sorted({beat.node for beat in engines}),
             engines=[beat.engine for beat in engines],
             context_length=card.context_length,
-            max_output_tokens=card.context_length,
+            max_output_tokens=card.context_length if generates else 0,
             family=card.family,
             quantization=card.quantization,
             size_bytes=card.size_bytes,
-            modalities=["text"],
+            modalities=["text", "image"] if card.kind == "vlm" else ["text"],
+            embedding_size=card.embedding_size,
+            supports_streaming=generates,
+            supports_tools=card.calls_tools,
+            supports_vision=card.kind == "vlm",
+            supports_json_mode=card.keeps_formats,
+            supports_reasoning=card.reasons,
+            supports_embeddings=card.kind == "embedder",
+            supports_rerank=card.kind == "reranker",
+            estimated_tps=max((beat.answer_tokens_per_s for beat in engines), default=0.0),
+            warm=any(beat.steps for beat in engines),
             alias_for=None if name == card.id else card.id,
             upstream=upstream,
         ),
     )
 
 
-def _info(entry: ModelEntry) -> ModelInfo:
-    made = datetime.fromtimestamp(entry.created, UTC)
-    return ModelInfo(
-        id=entry.id,
-        display_name=entry.id,
-        created_at=made.isoformat().replace("+00:00", "Z"),
-        max_input_tokens=entry.x_odyssai.context_length,
-        max_tokens=entry.x_odyssai.max_output_tokens,
+async def _not_ready(gateway: Gateway) -> list[ModelEntry]:
+    """Models that engines are loading, hold without serving, or held when they were last heard."""
+    engines = gateway.fleet.engines()
+    listed = [entry for beat in engines for entry in _waiting(beat)]
+    heard = {beat.engine for beat in engines}
+    try:
+        records = await Bucket.open(gateway.mesh.bus, ENGINES, EngineRecord)
+        silent = [r for r in (await records.all()).values() if r.engine not in heard]
+    except BusError as error:
+        raise MeshError(
+            Code.BUS_UNAVAILABLE, f"The mesh's state cannot be read: {error}. Try again."
+        ) from error
+    return [*listed, *(entry for record in silent for entry in _silent(record))]
+
+
+def _waiting(beat: EngineBeat) -> list[ModelEntry]:
+    """Of an engine that is there and does not serve."""
+    if beat.state == "loading" and beat.loads is not None:
+        return [_absent(beat.loads, beat, loading=True, loaded=False)]
+    if beat.state == "ready" and beat.stalled_s < STALL_S:
+        return []
+    return [
+        _absent(name, beat, loading=False, loaded=True, alias_for=card.id)
+        for card in beat.models
+        for name in (card.id, *card.aliases)
+    ]
+
+
+def _silent(record: EngineRecord) -> list[ModelEntry]:
+    """Of an engine that its agent started, and that is not heard."""
+    is_folder = record.source.startswith(("/", ".", "~"))
+    known = record.source.rstrip("/").rpartition("/")[2] if is_folder else record.source
+    names = record.models or (known,)
+    return [
+        _absent(name, record, loading=False, loaded=False, alias_for=names[0]) for name in names
+    ]
+
+
+def _absent(
+    name: str,
+    where: EngineBeat | EngineRecord,
+    *,
+    loading: bool,
+    loaded: bool,
+    alias_for: str | None = None,
+) -> ModelEntry:
+    return ModelEntry(
+        id=name,
+        created=0,
+        owned_by="odyssai",
+        root=alias_for or name,
+        x_odyssai=XOdyssai(
+            ready=False,
+            loaded=loaded,
+            loading=loading,
+            nodes=[where.node],
+            engines=[where.engine],
+            alias_for=None if alias_for == name else alias_for,
+        ),
     )
 
 
-def _page(listed: list[ModelEntry]) -> ModelPage:
-    infos = [_info(entry) for entry in listed]
-    first, last = (infos[0].id, infos[-1].id) if infos else (None, None)
-    return ModelPage(data=infos, first_id=first, last_id=last)
+def _info(entry: ModelEntry) -> ModelInfo:
+    known = entry.x_odyssai
+    return info(
+        entry.id,
+        entry.created,
+        context_length=known.context_length,
+        max_tokens=known.max_output_tokens,
+        reasons=known.supports_reasoning,
+        sees=known.supports_vision,
+        keeps_formats=known.supports_json_mode,
+    )
 
 
 def fingerprint(fleet: Fleet, model: str) -> str:

@@ -2,13 +2,8 @@
 
 from proto.dialects import openai
 from proto.dialects.asked import Answered, Asked
-from proto.dialects.openai_answer import (
-    ChatEvents,
-    Heading,
-    TextEvents,
-    chat_completion,
-    text_completion,
-)
+from proto.dialects.openai_answer import Heading, chat_completion, text_completion
+from proto.dialects.openai_events import ChatEvents, TextEvents
 from proto.errors import MeshError
 from proto.ids import RequestId
 from proto.telemetry import Dialect

@@ -6,17 +6,29 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from proto.dialects import anthropic, anthropic_answer, openai, openai_answer
+from proto.dialects import (
+    anthropic,
+    anthropic_answer,
+    ollama,
+    ollama_answer,
+    openai,
+    openai_answer,
+    tokens,
+)
 from services.gateway.contract import NAME, Contract
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import VERSION, Gateway
 from services.gateway.health import Health, Readiness, Welcome
-from services.gateway.models import ModelEntry, ModelInfo, ModelList, ModelPage
+from services.gateway.model_pages import ModelInfo, ModelPage
+from services.gateway.models import ModelEntry, ModelList
+from services.gateway.ollama_embed import EmbedAnswer, EmbeddingsAnswer
+from services.gateway.ollama_models import Running, Shown, Status, Tags, Version
 
 REFUSALS = {
     400: "The request makes no sense, or asks for what cannot be honoured; the message names it.",
     404: "No such model.",
     413: "The body or the prompt is too large.",
+    415: "The body is compressed in a way that is not read here.",
     429: "Every engine of the model is full; Retry-After says when to ask again.",
     500: "A fault in the mesh.",
     502: "The engine was lost while it answered.",
@@ -34,6 +46,25 @@ TYPES: list[type[Struct]] = [
     anthropic.TokenCount,
     anthropic.ErrorBody,
     anthropic_answer.Message,
+    ollama.ChatRequest,
+    ollama.GenerateRequest,
+    ollama.EmbedRequest,
+    ollama.EmbeddingsRequest,
+    ollama.NamedModel,
+    ollama.ErrorBody,
+    ollama_answer.ChatAnswer,
+    ollama_answer.GenerateAnswer,
+    EmbedAnswer,
+    EmbeddingsAnswer,
+    Running,
+    Shown,
+    Status,
+    Tags,
+    Version,
+    tokens.TokenizeRequest,
+    tokens.Tokenization,
+    tokens.DetokenizeRequest,
+    tokens.Detokenization,
     ModelList,
     ModelPage,
     ModelEntry,
@@ -43,6 +74,7 @@ TYPES: list[type[Struct]] = [
     Contract,
     Welcome,
 ]
+MANAGED = ("push", "create", "copy")
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -74,12 +106,20 @@ def document() -> dict[str, Any]:
         "/v1/messages/count_tokens": _post(
             schemas, anthropic.CountRequest, anthropic.TokenCount, anthropic.ErrorBody, False
         ),
-        "/v1/models": _get(schemas, "The models that can be asked for now.", ModelList, ModelPage),
+        "/v1/models": _get_models(schemas),
         "/v1/models/{model}": _get_model(schemas),
+        "/tokenize": _post(
+            schemas, tokens.TokenizeRequest, tokens.Tokenization, openai.ErrorBody, False
+        ),
+        "/detokenize": _post(
+            schemas, tokens.DetokenizeRequest, tokens.Detokenization, openai.ErrorBody, False
+        ),
+        **_ollama(schemas),
         "/health": _get(schemas, "The process lives.", Health),
         "/ready": _get_readiness(schemas),
         "/.well-known/inference-engine.json": _get(schemas, "What this mesh can do.", Contract),
-        "/openapi.json": {"get": {"summary": "This document.", "responses": {"200": _any_json()}}},
+        "/openapi.json": _this_document(),
+        "/schema": _this_document(),
         "/": _get(schemas, "Where everything is.", Welcome),
     }
     return {
@@ -108,10 +148,11 @@ def _post(
     answer: type[Struct],
     error: type[Struct],
     streams: bool,
+    stream_type: str = "text/event-stream",
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": schemas.of(answer)}}
     if streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content[stream_type] = {"schema": {"type": "string"}}
     responses: dict[str, Any] = {"200": {"description": "The answer.", "content": content}}
     for status, why in REFUSALS.items():
         responses[str(status)] = _json(why, schemas.of(error))
@@ -138,19 +179,55 @@ def _get(schemas: _Schemas, summary: str, *answers: type[Struct]) -> dict[str, A
     }
 
 
+def _ollama(schemas: _Schemas) -> dict[str, Any]:
+    def post(request: type[Struct], answer: type[Struct], streams: bool = False) -> dict[str, Any]:
+        return _post(schemas, request, answer, ollama.ErrorBody, streams, "application/x-ndjson")
+
+    managed = _json("Models are the mesh's matter.", schemas.of(ollama.ErrorBody))
+    return {
+        "/api/chat": post(ollama.ChatRequest, ollama_answer.ChatAnswer, True),
+        "/api/generate": post(ollama.GenerateRequest, ollama_answer.GenerateAnswer, True),
+        "/api/embed": post(ollama.EmbedRequest, EmbedAnswer),
+        "/api/embeddings": post(ollama.EmbeddingsRequest, EmbeddingsAnswer),
+        "/api/show": post(ollama.NamedModel, Shown),
+        "/api/pull": post(ollama.NamedModel, Status, True),
+        "/api/tags": _get(schemas, "Every model under every name.", Tags),
+        "/api/ps": _get(schemas, "The models that engines hold.", Running),
+        "/api/version": _get(schemas, "Which release's API is spoken.", Version),
+        **{f"/api/{verb}": {"post": {"responses": {"400": managed}}} for verb in MANAGED},
+        "/api/delete": {"delete": {"responses": {"400": managed}}},
+    }
+
+
+def _get_models(schemas: _Schemas) -> dict[str, Any]:
+    described = _get(schemas, "The models that can be asked for now.", ModelList, ModelPage)
+    described["get"]["responses"]["400"] = _json(
+        "A parameter makes no sense.", schemas.of(openai.ErrorBody, anthropic.ErrorBody)
+    )
+    described["get"]["parameters"] = [
+        _INCLUDE_UNLOADED,
+        *(
+            {"name": name, "in": "query", "description": what, "schema": schema}
+            for name, what, schema in _PAGING
+        ),
+    ]
+    return described
+
+
 def _get_model(schemas: _Schemas) -> dict[str, Any]:
     described = _get(schemas, "One model.", ModelEntry, ModelInfo)
     described["get"]["responses"]["404"] = _json(
         "No such model.", schemas.of(openai.ErrorBody, anthropic.ErrorBody)
     )
     described["get"]["parameters"] = [
+        _INCLUDE_UNLOADED,
         {
             "name": "model",
             "in": "path",
             "required": True,
             "description": "Its id, which may hold slashes.",
             "schema": {"type": "string", "minLength": 1},
-        }
+        },
     ]
     return described
 
@@ -165,9 +242,22 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _any_json() -> dict[str, Any]:
-    return _json("OpenAPI 3.1.", {"type": "object"})
+def _this_document() -> dict[str, Any]:
+    told = _json("OpenAPI 3.1.", {"type": "object"})
+    return {"get": {"summary": "This document.", "responses": {"200": told}}}
 
+
+_INCLUDE_UNLOADED = {
+    "name": "include_unloaded",
+    "in": "query",
+    "description": "Also models that are loading, or that an engine held when it was last heard.",
+    "schema": {"type": "boolean"},
+}
+_PAGING: list[tuple[str, str, dict[str, Any]]] = [
+    ("after_id", "Anthropic: models after this one.", {"type": "string"}),
+    ("before_id", "Anthropic: models before this one.", {"type": "string"}),
+    ("limit", "Anthropic: most models.", {"type": "integer", "minimum": 1, "maximum": 1000}),
+]
 
 _HEADERS = [
     {

@@ -22,6 +22,17 @@ def pick(question: Schedule, fleet: Fleet) -> tuple[Candidate, ...]:
     return tuple(Candidate(engine=beat.engine, boot=beat.boot) for beat in holders)
 
 
+def first_that_chats(fleet: Fleet) -> str:
+    """The model of a request that names none: the first by its id. Raises MeshError."""
+    for card in fleet.models():
+        if card.kind in ("llm", "vlm") and card.has_chat_template:
+            return card.id
+    raise MeshError(
+        Code.NO_ENGINE, "No model that can chat is there at this moment. Try again.",
+        retry_after_s=1.0,
+    )  # fmt: skip
+
+
 def _missing(model: str, fleet: Fleet) -> MeshError:
     engines = fleet.engines()
     if not engines or any(card_of(engine, model) for engine in engines):

@@ -6,13 +6,13 @@ from proto.dialects.asked import Asked
 from proto.frames import AnyFrame, CallDelta, Delta, End, Progress
 from proto.ids import EngineId, GatewayId, RequestId
 from proto.telemetry import RequestEvent
-from services.gateway.wire import Wire
+from services.gateway.wire import Endpoint
 
 
 class Record:
     """Filled in while the request is served."""
 
-    def __init__(self, request: RequestId, wire: Wire) -> None:
+    def __init__(self, request: RequestId, wire: Endpoint) -> None:
         self.request = request
         self.wire = wire
         self.status = "ok"
@@ -20,7 +20,10 @@ class Record:
         self.session: str | None = None
         self.stream = False
         self.engine: EngineId | None = None
+        self.client_request: str | None = None
         self.trace: str | None = None
+        self.is_handed_on = False
+        """Somebody else goes on with it, and will tell."""
         self._ends: dict[int, End] = {}
         self._made = 0
         """Tokens seen so far: all there is to say of an answer that never ended."""
@@ -78,6 +81,7 @@ class Record:
         decode_s = max((end.timings.decode_s for end in ends), default=0.0)
         return RequestEvent(
             request=self.request,
+            client_request=self.client_request,
             model=self.model,
             engine=self.engine,
             gateway=gateway,

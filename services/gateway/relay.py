@@ -9,28 +9,25 @@ from proto.errors import MeshError
 from proto.frames import AnyFrame, CallDelta, Channel, Delta, End, PositionLogprobs, Progress
 from proto.inference import ToolCall
 from services.gateway.dispatch import Generation
-from services.gateway.exchange import Exchange
 from services.gateway.record import Record
-from services.gateway.wire import Events
+from services.gateway.wire import Events, Sink
 
 T = TypeVar("T")
 
 
-async def stream(
-    generations: list[Generation], events: Events, exchange: Exchange, record: Record
-) -> None:
+async def stream(generations: list[Generation], events: Events, sink: Sink, record: Record) -> None:
     """Send all choices as they come. Raises MeshError when one fails."""
     if len(generations) == 1:
-        await _relay(0, generations[0], events, exchange, record)
+        await _relay(0, generations[0], events, sink, record)
     else:
         await side_by_side(
-            _relay(index, generation, events, exchange, record)
+            _relay(index, generation, events, sink, record)
             for index, generation in enumerate(generations)
         )
 
 
 async def _relay(
-    index: int, generation: Generation, events: Events, exchange: Exchange, record: Record
+    index: int, generation: Generation, events: Events, sink: Sink, record: Record
 ) -> None:
     """The hot path: everything that is there at a wake-up goes out in one write."""
     is_over = False
@@ -46,7 +43,7 @@ async def _relay(
             record.end(index, frames[-1])
             is_over = True
         if body:
-            await exchange.write(body, more=not events.is_complete)
+            await sink.write(body, more=not events.is_complete)
 
 
 def _event(index: int, frame: AnyFrame, events: Events) -> bytes:
@@ -98,7 +95,8 @@ class _Draft:
     def add(self, frame: Delta | CallDelta) -> None:
         if isinstance(frame, Delta):
             self._said[frame.channel].append(frame.text)
-            self._logprobs.extend(frame.logprobs)
+            if frame.channel == "content":
+                self._logprobs.extend(frame.logprobs)
             return
         if frame.call == len(self._calls):
             self._calls.append((frame.id, frame.name, []))

@@ -13,10 +13,6 @@ from services.host import SettingError
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
 """Longer than clients' pools keep an idle connection, so that the client is the one to close it."""
-OPEN_TO_BROWSERS = [
-    ("access-control-allow-origin", "*"),
-    ("access-control-expose-headers", "x-request-id, request-id, x-odyssai-engine, retry-after"),
-]
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -48,7 +44,6 @@ class HttpServer(Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                headers=OPEN_TO_BROWSERS,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 # Open requests are ended by the gateway itself; this is for what it cannot end.

@@ -34,8 +34,9 @@ async def serve(host: Host) -> None:
         mesh = Mesh(host.bus, source, fleet)
         watch = Watch(mesh)
         await watch.follow()
-        await host.bus.settled()
         gateway = Gateway(GatewayId(host.id), settings, mesh, watch)
+        await gateway.background.follow()
+        await host.bus.settled()
         server = HttpServer(application(gateway), settings.drain_s)
         # Nothing built so far is ever garbage; looking through it took 4 % of a token's time.
         gc.collect()
@@ -58,10 +59,11 @@ async def serve(host: Host) -> None:
 
 async def _drain(gateway: Gateway, serving: asyncio.Task[None], drain_s: float) -> None:
     """Connections are refused from now on; what is open may finish, then is told why not."""
-    await asyncio.wait([serving], timeout=drain_s)
+    await asyncio.wait([serving, *gateway.background.tasks()], timeout=drain_s)
     stopping = MeshError(Code.NO_ENGINE, "This gateway is stopping. Ask again.", retry_after_s=1.0)
     for exchange in list(gateway.open):
         exchange.interrupt(stopping)
+    await gateway.background.close()
     await serving
 
 

@@ -1,8 +1,12 @@
 """What can be set, from the environment, once."""
 
+import re
+
 from msgspec import Struct
 
-from services.host import number, setting
+from bus.state import Limits
+from services.gateway.cors import Cors
+from services.host import SettingError, number, setting, switch
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -12,9 +16,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     body_limit_bytes: int
     prompt_limit_chars: int
     """Four bytes a character are what the bus carries in one message of 8 MB."""
+    cors: Cors
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
+    keeps_volatile_lines: bool
+    """Prompts hold also the lines of known clients that change with every request."""
+
+    responses: Limits
+    """Of what is stored for the Responses API."""
 
     @classmethod
     def read(cls) -> "Settings":
@@ -24,5 +34,25 @@ class Settings(Struct, frozen=True, kw_only=True):
             port=int(number("ODYSSAI_PORT", 8000)),
             body_limit_bytes=int(number("ODYSSAI_BODY_LIMIT_MB", 32, 1) * 2**20),
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
+            cors=Cors(_origins(setting("ODYSSAI_CORS_ORIGINS", "*"))),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
+            responses=Limits(
+                ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
+                max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
+            ),
+            keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),
         )
+
+
+def _origins(text: str) -> frozenset[str]:
+    """Raises SettingError."""
+    if text == "none":
+        return frozenset()
+    origins = frozenset(filter(None, (part.strip() for part in text.split(","))))
+    for origin in origins - {"*", "null"}:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+            raise SettingError(
+                f"ODYSSAI_CORS_ORIGINS: {origin!r} is no origin; "
+                "write https://host or https://host:port, * for all, or none"
+            )
+    return origins

@@ -41,11 +41,22 @@ class About(Struct, frozen=True):
     fingerprint: str
 
 
-class Wire(Protocol):
-    """One endpoint of a dialect."""
+class Sink(Protocol):
+    """Where the body of a stream goes."""
+
+    async def write(self, body: bytes, more: bool = True) -> None: ...
+
+
+class Endpoint(Protocol):
+    """What a request's record says of where it came in."""
 
     endpoint: str
     dialect: Dialect
+
+
+class Wire(Endpoint, Protocol):
+    """One endpoint of a dialect."""
+
     stream_headers: Headers
 
     def asked(self, body: bytes) -> Asked:

@@ -1,5 +1,7 @@
 """Anthropic's own SDK against a mesh: shapes, numbers, streams."""
 
+from typing import Any
+
 import anthropic
 import httpx
 import msgspec
@@ -45,7 +47,7 @@ def test_a_stream_is_the_vendor_s_sequence_of_events(http: httpx.Client) -> None
     deltas = names.count("content_block_delta")
     assert deltas > 0
     assert names == [
-        "message_start", "content_block_start", "ping", *["content_block_delta"] * deltas,
+        "message_start", "ping", "content_block_start", *["content_block_delta"] * deltas,
         "content_block_stop", "message_delta", "message_stop",
     ]  # fmt: skip
     assert data[0]["message"]["content"] == []
@@ -109,6 +111,28 @@ def test_a_last_turn_of_the_assistant_is_continued(claude: anthropic.Anthropic) 
 
     assert begun > plain
     assert claude.messages.create(model="tiny", messages=turns, max_tokens=3).content
+
+
+def test_a_conversation_with_calls_and_results_is_counted_as_it_is_used(
+    claude: anthropic.Anthropic,
+) -> None:
+    use: Any = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "sea"}}
+    result: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "blue"}
+    asked: Any = {
+        "model": "tiny",
+        "messages": [
+            {"role": "user", "content": "Look."},
+            {"role": "assistant", "content": [use]},
+            {"role": "user", "content": [result, {"type": "text", "text": "And?"}]},
+            {"role": "system", "content": "Be brief."},
+        ],
+    }
+    counted = claude.messages.count_tokens(**asked).input_tokens
+    usage = claude.messages.create(**asked, max_tokens=2).usage
+    less = claude.messages.count_tokens(model="tiny", messages=asked["messages"][:1]).input_tokens
+
+    assert counted == usage.input_tokens + (usage.cache_read_input_tokens or 0)
+    assert counted > less
 
 
 def test_models_are_listed_and_shown(claude: anthropic.Anthropic) -> None:

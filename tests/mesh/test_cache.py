@@ -124,6 +124,28 @@ def test_another_conversation_finds_the_shared_beginning_only(
     assert usage.prompt_tokens_details.cached_tokens == shared
 
 
+def _as_claude_code(claude: anthropic.Anthropic, system: str, nonce: str) -> anthropic.types.Usage:
+    """Asks under a line that is made anew with every request."""
+    billing = f"x-anthropic-billing-header: cc_version=2.1.175.{nonce}; cch={nonce};"
+    blocks: Any = [{"type": "text", "text": text} for text in (billing, system)]
+    return claude.messages.create(
+        model="tiny", max_tokens=2, system=blocks, messages=[{"role": "user", "content": "Alpha?"}]
+    ).usage
+
+
+def test_a_line_that_changes_with_every_request_costs_no_cache(
+    claude: anthropic.Anthropic,
+) -> None:
+    system = f"{fresh()} " + "Answer in verse. " * 10
+    first = _as_claude_code(claude, system, "a1b")
+    second = _as_claude_code(claude, system, "0ff")
+
+    whole = first.input_tokens + (first.cache_read_input_tokens or 0)
+    assert second.input_tokens + (second.cache_read_input_tokens or 0) == whole
+    # All but the last token, which has to be read again for the answer to begin.
+    assert second.cache_read_input_tokens == whole - 1
+
+
 def test_an_edited_history_is_read_again_from_the_edit(
     gpt: openai.OpenAI, tokens: TinyTokens
 ) -> None:

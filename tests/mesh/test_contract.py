@@ -37,9 +37,11 @@ def test_both_kinds_of_readers_find_their_keys(contract: dict[str, Any]) -> None
 
 def test_every_promised_feature_is_one_that_is_tested_here(contract: dict[str, Any]) -> None:
     assert contract["features"] == ["sse-streaming", "prefix-cache", "openai-models-extended"]
-    assert contract["api_compat"] == ["openai/v1", "anthropic/v1"]
+    assert contract["api_compat"] == ["openai/v1", "anthropic/v1", "ollama/api"]
     promised = {name for name, value in contract["capabilities"].items() if value is True}
-    assert promised == {"stream", "session_cache", "openai_compat", "anthropic_compat"}
+    assert promised == {
+        "stream", "session_cache", "openai_compat", "anthropic_compat", "ollama_compat",
+    }  # fmt: skip
     assert not any(contract["admin"].values())
 
 
@@ -111,7 +113,9 @@ def test_no_key_is_asked_for_and_none_is_minded(contract: dict[str, Any], mesh: 
 
 def test_what_is_denied_is_refused(contract: dict[str, Any], mesh: Mesh) -> None:
     denied = {name for name, value in contract["capabilities"].items() if value is False}
-    assert denied == {"tools", "vision", "embeddings"}
+    assert denied == {
+        "tools", "vision", "embeddings", "rerank", "reasoning", "structured_outputs",
+    }  # fmt: skip
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
     assert posted(mesh, "/v1/chat/completions", chat(tools=[tool])).status_code == 400

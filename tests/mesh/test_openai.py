@@ -6,7 +6,7 @@ import httpx
 import openai
 import pytest
 
-from tests.mesh.asking import chat, read, text
+from tests.mesh.asking import QUESTION, chat, read, text
 
 
 def test_a_chat_is_answered_in_the_exact_shape(gpt: openai.OpenAI) -> None:
@@ -197,6 +197,27 @@ def test_a_completion_streams_what_it_says(gpt: openai.OpenAI) -> None:
     assert last.usage
     assert whole.usage
     assert last.usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_completion_can_begin_with_its_prompt(gpt: openai.OpenAI) -> None:
+    said = gpt.completions.create(**text()).choices[0].text
+    whole = gpt.completions.create(**text(echo=True))
+    chunks = gpt.completions.create(**text(echo=True), stream=True)
+    bare = gpt.completions.create(**text(echo=True, max_tokens=0))
+
+    assert whole.choices[0].text == QUESTION + said
+    assert "".join(chunk.choices[0].text for chunk in chunks) == QUESTION + said
+    assert (bare.choices[0].text, bare.choices[0].finish_reason) == (QUESTION, "length")
+    assert bare.usage
+    assert bare.usage.completion_tokens == 0
+
+
+def test_no_tokens_at_all_can_be_asked_for(gpt: openai.OpenAI) -> None:
+    whole = gpt.chat.completions.create(**chat(max_tokens=0))
+    streamed = read(gpt.chat.completions.create(**chat(max_tokens=0), stream=True))
+
+    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == ("", "length")
+    assert (streamed.text, streamed.finish) == ("", "length")
 
 
 def test_many_prompts_are_answered_in_their_order(gpt: openai.OpenAI) -> None:

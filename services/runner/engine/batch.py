@@ -13,16 +13,16 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from proto.errors import Code, MeshError
-from proto.frames import AnyFrame, Delta, Failed, PositionLogprobs, Progress
+from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
-from proto.inference import FinishReason
 from proto.presence import CacheLoad
 from services.runner.engine import logprobs, prefill, sampling
+from services.runner.engine.channels import Over
 from services.runner.engine.decoding import Decoder
 from services.runner.engine.loading import LoadedModel
+from services.runner.engine.masks import masked
 from services.runner.engine.prefix_cache import prefix_cache
 from services.runner.engine.sequence import Cache, Sequence
-from services.runner.engine.text import Pieces, Transcript
 
 SLOTS = 64
 PROGRESS_S = 0.5
@@ -52,7 +52,6 @@ class Batch:
         self._loaded = loaded
         self._slots = slots
         self._clock = clock
-        self._pieces = Pieces(loaded.tokenizer)
         self._ends = frozenset(loaded.tokenizer.eos_token_ids)
         self._prefixes = prefix_cache(loaded.model, cache_bytes)
         self._decoder = self._new_decoder()
@@ -161,7 +160,9 @@ class Batch:
         sampling.check(asked, vocab_size)
         sequence.sampler = sampling.sampler(asked, vocab_size)
         sequence.processors = sampling.processors(asked, len(sequence.prompt))
-        sequence.transcript = Transcript(self._pieces, sequence.prompt[-1], sequence.stop)
+        before = sequence.prompt[-1]
+        sequence.answer = sequence.outline.answer(self._loaded.pieces, before, sequence.stop)
+        sequence.guide = sequence.outline.guide(self._loaded, before)
 
     def _match(self, sequence: Sequence) -> None:
         sequence.cached = sequence.done = self._prefixes.match(sequence.prompt)
@@ -171,13 +172,15 @@ class Batch:
         sequence.progress_at = now
         self._emit(
             sequence,
-            Progress(
-                sequence.epoch,
-                sequence.next_seq(),
-                sequence.done,
-                len(sequence.prompt),
-                sequence.cached,
-            ),
+            [
+                Progress(
+                    sequence.epoch,
+                    sequence.next_seq(),
+                    sequence.done,
+                    len(sequence.prompt),
+                    sequence.cached,
+                )
+            ],
         )
 
     # Reading prompts
@@ -236,13 +239,14 @@ class Batch:
     def _draw(self, group: list[Sequence], logits: mx.array) -> list[prefill.Drawn]:
         """First tokens, all in one call; if that fails, one by one to see whose fault it is."""
         try:
-            return prefill.first_tokens(group, logits)
+            return prefill.first_tokens(group, masked(logits, [s.guide for s in group]))
         except Exception:
             log.exception("sampling %d first tokens failed", len(group))
         drawn = []
         for row, sequence in enumerate(group):
             try:
-                drawn += prefill.first_tokens([sequence], logits[row : row + 1])
+                own = masked(logits[row : row + 1], [sequence.guide])
+                drawn += prefill.first_tokens([sequence], own)
             except Exception:
                 log.exception("sampling for %s failed", sequence.request)
                 self._prefilling.remove(sequence)
@@ -256,7 +260,9 @@ class Batch:
         for sequence, token, row in drawn:
             self._prefilling.remove(sequence)
             sequence.first_token_at = now
-            if not self._take(sequence, token, row, now):
+            if sequence.max_tokens == 0:
+                self._end(sequence, Over("length"), now)
+            elif not self._take(sequence, token, row, now):
                 staying.append((sequence, token, row))
         if staying:
             sequences = [sequence for sequence, _, _ in staying]
@@ -291,33 +297,28 @@ class Batch:
             self._release(stopped)
 
     def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
-        """One token of an answer becomes a frame. True if the answer ends with it."""
-        transcript = sequence.transcript
-        assert transcript is not None, "an admitted sequence has a transcript"
-        if token in self._ends:
-            text, stop = transcript.finish()
-            if text:
-                self._emit(sequence, Delta(sequence.epoch, sequence.next_seq(), text, ()))
-            self._end(sequence, "stop", stop, now)
+        """One token of an answer becomes frames. True if the answer ends with it."""
+        if sequence.guide is not None and sequence.guide.trouble is not None:
+            message = f"the answer could not be kept in its format: {sequence.guide.trouble}"
+            self._fail(sequence, Code.INTERNAL, message)
             return True
+        answer = sequence.said
+        if token in self._ends:
+            pieces, over = answer.finish()
+            self._emit(sequence, sequence.frames(pieces, ()))
+            turn = Over("tool_calls" if answer.calls else "stop")
+            return self._end(sequence, over or turn, now)
         self.generated_tokens += 1
         sequence.generated += 1
         is_full = sequence.generated >= sequence.max_tokens
-        text, stop = transcript.push(token)
-        if is_full and stop is None:
-            rest, stop = transcript.finish()
-            text += rest
+        pieces, over = answer.last(token) if is_full else answer.push(token)
         details: tuple[PositionLogprobs, ...] = ()
         if sequence.logprobs is not None:
-            details = (logprobs.position(row, token, sequence.logprobs, self._pieces),)
-        self._frames.append(
-            (sequence.request, Delta(sequence.epoch, sequence.seq, text, (token,), details))
-        )
-        sequence.seq += 1
-        if stop is not None or is_full:
-            self._end(sequence, "length", stop, now)
-            return True
-        return False
+            details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
+        self._emit(sequence, sequence.frames(pieces, (token,), details))
+        if over is None and not is_full:
+            return False
+        return self._end(sequence, over or Over("length"), now)
 
     def _release(self, uids: list[int]) -> None:
         """Out of the decoding batch before their natural end; what was computed is kept."""
@@ -341,14 +342,16 @@ class Batch:
 
     # Ends
 
-    def _end(self, sequence: Sequence, reason: FinishReason, stop: str | None, now: float) -> None:
-        self._emit(sequence, sequence.end("stop_sequence" if stop else reason, stop, now))
+    def _end(self, sequence: Sequence, over: Over, now: float) -> bool:
+        """Always true: the answer is over."""
+        self._emit(sequence, [sequence.end(over.reason, over.stop, now)])
+        return True
 
     def _fail(self, sequence: Sequence, code: Code, message: str) -> None:
-        self._emit(sequence, Failed(sequence.epoch, sequence.next_seq(), code.word, message))
+        self._emit(sequence, [Failed(sequence.epoch, sequence.next_seq(), code.word, message)])
 
-    def _emit(self, sequence: Sequence, frame: AnyFrame) -> None:
-        self._frames.append((sequence.request, frame))
+    def _emit(self, sequence: Sequence, frames: list[AnyFrame]) -> None:
+        self._frames += [(sequence.request, frame) for frame in frames]
 
     def _expire(self) -> None:
         if (now := self._clock()) < self._next_expiry:

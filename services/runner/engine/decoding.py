@@ -13,6 +13,8 @@ from mlx.nn.layers.base import Module
 from mlx_lm.generate import BatchGenerator, GenerationBatch, StopSequences
 from mlx_lm.sample_utils import greedy_sampler
 
+from services.runner.engine.guide import Guide
+from services.runner.engine.masks import GuidedModel
 from services.runner.engine.prefill import Drawn, merged
 from services.runner.engine.sequence import Cache
 
@@ -35,6 +37,10 @@ class Decoder:
         self._generator = BatchGenerator(
             model, completion_batch_size=slots, prefill_batch_size=slots
         )
+        # Only the batch that decodes is guided: prompts are read elsewhere.
+        self._generator._generation_batch.model = GuidedModel(model, self._rows)
+        self._guides: dict[int, Guide] = {}
+        """Of those that are guided."""
         self._joined: set[int] = set()
         """Those whose next response is the first token, which is known already."""
         self._last = -1
@@ -67,11 +73,22 @@ class Decoder:
         newcomers._next_logprobs = [row for _, _, row in drawn]
         self._generator._generation_batch.extend(newcomers)
         self._joined.update(numbers)
+        for number, sequence in zip(numbers, sequences, strict=True):
+            if sequence.guide is not None:
+                self._guides[number] = sequence.guide
         return numbers
+
+    def _rows(self) -> list[Guide | None]:
+        """The guide of each row, if any has one."""
+        if not self._guides:
+            return []
+        return [self._guides.get(number) for number in self._generator._generation_batch.uids]
 
     def step(self) -> list[Response]:
         """One more token of each sequence; a newcomer's comes with the step after its first."""
         responses: list[Response] = self._generator.next()[1]
+        if self._guides:
+            self._forget(response.uid for response in responses if response.finish_reason)
         if not self._joined:
             return responses
         later = [response for response in responses if response.uid not in self._joined]
@@ -81,5 +98,10 @@ class Decoder:
     def leave(self, numbers: list[int]) -> dict[int, tuple[Cache, list[int]]]:
         """Out of the batch; each one's KV cache and the tokens that it holds."""
         self._joined.difference_update(numbers)
+        self._forget(numbers)
         left: Any = self._generator.remove(numbers, return_prompt_caches=True)
         return {number: (cache, tokens) for number, (cache, tokens) in left.items()}
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._guides.pop(number, None)

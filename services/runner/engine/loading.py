@@ -6,6 +6,7 @@ Loading runs on the thread that will run the model: mlx keeps a default stream p
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import _download as download
 from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from proto.ids import ModelId
 from proto.presence import ModelCard
 from services.runner.engine import bundled
+from services.runner.engine.text import Pieces
 
 DEFAULT_CONTEXT = 4096
 """For a config that says nothing of positions."""
@@ -37,19 +40,40 @@ class LoadedModel:
     vocab_size: int
     """Rows of the embedding: token ids are below it. The tokenizer may know fewer."""
 
+    @cached_property
+    def mask_width(self) -> int:
+        """Tokens that a mask speaks of: all of the model's, and all of the tokenizer's."""
+        return max(self.vocab_size, len(self.tokenizer))
 
-def load(source: str, home: Path) -> LoadedModel:
-    """``home`` is where the bundled model is unpacked."""
+    @cached_property
+    def pieces(self) -> Pieces:
+        return Pieces(self.tokenizer)
+
+
+def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
+    """``home`` is where the bundled model is unpacked.
+
+    ``trusts_code``: a model's folder may hold Python that is run.
+    """
     folder, id, aliases = _locate(source, home)
     try:
-        model, config = load_model(folder)
-        tokenizer = load_tokenizer(folder, eos_token_ids=config.get("eos_token_id"))
+        model, config = load_model(folder, trust_remote_code=trusts_code)
+        tokenizer = load_tokenizer(
+            folder,
+            {"trust_remote_code": trusts_code},
+            eos_token_ids=config.get("eos_token_id"),
+        )
     except FileNotFoundError as missing:
         raise NotLoadable(
             f"{folder} is no complete model folder ({missing}): it needs config.json, "
             "model*.safetensors and the tokenizer's files"
         ) from missing
     except (ValueError, KeyError, TypeError) as unsupported:
+        if "trust_remote_code" in str(unsupported):
+            raise NotLoadable(
+                f"{source} brings Python code of its own, which is not run unless you trust it: "
+                "if you do, start with --trust-remote-code or set ODYSSAI_TRUST_REMOTE_CODE=1"
+            ) from unsupported
         raise NotLoadable(
             f"this version of mlx-lm cannot run {source}: {unsupported}; "
             "choose a model type that it lists, or update mlx-lm"
@@ -59,9 +83,18 @@ def load(source: str, home: Path) -> LoadedModel:
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        card=_card(id, aliases, folder, config, model, bool(tokenizer.has_chat_template)),
+        card=_card(id, aliases, folder, config, model, tokenizer),
         vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
     )
+
+
+def id_of(source: str) -> ModelId:
+    """What the model of a source is called, known before it is loaded. Never a path."""
+    if source == bundled.ID or source.lower() in bundled.ALIASES:
+        return ModelId(bundled.ID)
+    path = Path(source).expanduser()
+    is_folder = path.is_dir() or path.is_absolute() or source.startswith((".", "~"))
+    return ModelId(path.resolve().name if is_folder else source)
 
 
 def _locate(source: str, home: Path) -> tuple[Path, str, tuple[str, ...]]:
@@ -72,7 +105,7 @@ def _locate(source: str, home: Path) -> tuple[Path, str, tuple[str, ...]]:
             raise NotLoadable(str(absent)) from absent
     path = Path(source).expanduser()
     if path.is_dir():
-        return path, path.resolve().name, _aliases(path.resolve().name)
+        return path, id_of(source), _aliases(id_of(source))
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
         raise NotLoadable(f"there is no model folder {source}: check the path")
     return _from_hub(source), source, _aliases(source)
@@ -114,9 +147,10 @@ def _card(
     folder: Path,
     config: dict[str, Any],
     model: Module,
-    has_chat_template: bool,
+    tokenizer: TokenizerWrapper,
 ) -> ModelCard:
     weights = dict(tree_flatten(model.parameters()))
+    has_chat_template = bool(tokenizer.has_chat_template)
     written = max((f.stat().st_mtime for f in folder.glob("*.safetensors")), default=time.time())
     return ModelCard(
         id=ModelId(id),
@@ -126,6 +160,9 @@ def _card(
         quantization=_form(config, weights),
         size_bytes=sum(value.nbytes for value in weights.values()),
         has_chat_template=has_chat_template,
+        calls_tools=has_chat_template,
+        reasons=bool(tokenizer.has_thinking),
+        keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
         created_s=int(written),
     )
 

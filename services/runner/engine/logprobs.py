@@ -20,10 +20,12 @@ def position(row: mx.array, token: int, alternatives: int, pieces: Pieces) -> Po
 
 
 def _likeliest(values: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", count: int) -> "Ids":
+    """Fewer than ``count`` where a grammar leaves fewer: what cannot be has no logarithm."""
     count = min(count, len(values))
     if count == 0:
         return np.empty(0, np.intp)
     candidates = np.argpartition(values, -count)[-count:]
+    candidates = candidates[np.isfinite(values[candidates])]
     return candidates[np.argsort(-values[candidates], kind="stable")]
 
 

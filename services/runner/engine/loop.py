@@ -69,6 +69,7 @@ class ModelThread:
         *,
         slots: int = batch.SLOTS,
         cache_bytes: int = 1 << 30,
+        trusts_code: bool = False,
     ) -> None:
         """``deliver`` is called on the model's thread, once for each step that has frames."""
         self._source = source
@@ -76,6 +77,7 @@ class ModelThread:
         self._deliver = deliver
         self._slots = slots
         self._cache_bytes = cache_bytes
+        self._trusts_code = trusts_code
         self._inbox: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._batch: Batch | None = None
         self._steps = 0
@@ -121,7 +123,7 @@ class ModelThread:
 
     def _run(self) -> None:
         try:
-            loaded = loading.load(self._source, self._home)
+            loaded = loading.load(self._source, self._home, trusts_code=self._trusts_code)
             work = Batch(loaded, slots=self._slots, cache_bytes=self._cache_bytes)
             work.warm()
         except BaseException as failure:  # noqa: BLE001 - handed to whoever waits for the model

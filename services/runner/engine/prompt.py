@@ -1,18 +1,40 @@
 """From a canonical prompt to the model's tokens, and whether they leave room for an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from jinja2 import TemplateError
 
 from proto.errors import Code, MeshError
 from proto.inference import Chat, Prompt, Text, Tokens
+from services.runner.engine.adapting import adapted
+from services.runner.engine.calls.schema import typed_function
 from services.runner.engine.loading import LoadedModel
+from services.runner.engine.messages import Content, messages_of, words
+
+Messages = list[dict[str, Any]]
+Tools = list[dict[str, Any]]
+_REJECTIONS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TemplateError,
+    TypeError,
+    ValueError,
+)
+"""What templates raise, also those that are code."""
 
 
-def tokens_of(prompt: Prompt, model: LoadedModel) -> list[int]:
+def tokens_of(
+    prompt: Prompt, model: LoadedModel, template_arguments: Mapping[str, Any] = MappingProxyType({})
+) -> list[int]:
+    """``template_arguments`` are what the engine itself gives the chat template, by name."""
     match prompt:
         case Chat():
-            tokens = _render(prompt, model)
+            text = rendered(prompt, model, template_arguments)
+            tokens = _encode(text, model, add_special_tokens=False)
         case Text(text=text):
             tokens = _encode(text, model)
         case Tokens(ids=ids):
@@ -25,7 +47,7 @@ def tokens_of(prompt: Prompt, model: LoadedModel) -> list[int]:
 def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int:
     """How many tokens the answer may have: what was asked for, within what the context leaves."""
     left = context_length - prompt_tokens
-    if left < 1:
+    if left < (max_tokens != 0):
         raise MeshError(
             Code.CONTEXT_OVERFLOW,
             f"the prompt has {prompt_tokens} tokens and the model's context holds "
@@ -34,7 +56,16 @@ def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int
     return left if max_tokens is None else min(max_tokens, left)
 
 
-def _render(chat: Chat, model: LoadedModel) -> list[int]:
+def rendered(
+    chat: Chat,
+    model: LoadedModel,
+    template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    content: Content = words,
+) -> str:
+    """The conversation by the model's own template. MeshError when it takes it in no form.
+
+    ``content`` says what of a turn is given to the template as its content.
+    """
     if not chat.turns:
         raise _invalid("the conversation has no messages")
     if not model.tokenizer.has_chat_template:
@@ -43,24 +74,36 @@ def _render(chat: Chat, model: LoadedModel) -> list[int]:
         )
     if chat.continues_last and chat.turns[-1].role != "assistant":
         raise _invalid("only a last message of the assistant can be continued")
-    turns = [{"role": turn.role, "content": turn.text} for turn in chat.turns]
-    try:
-        return list(
-            model.tokenizer.apply_chat_template(
-                turns,
-                add_generation_prompt=not chat.continues_last,
-                continue_final_message=chat.continues_last,
-            )
-        )
-    except (TemplateError, ValueError, TypeError, KeyError) as rejected:
-        raise _invalid(
-            f"the model's chat template rejects this conversation: {rejected}"
-        ) from rejected
+    options = {
+        **chat.template_options,
+        **template_arguments,
+        "add_generation_prompt": not chat.continues_last,
+        "continue_final_message": chat.continues_last,
+    }
+    first: Exception | None = None
+    for messages, tools in _forms(chat, model, content):
+        given = options | {"tools": tools} if tools else options
+        try:
+            return str(model.tokenizer.apply_chat_template(messages, tokenize=False, **given))
+        except _REJECTIONS as rejected:
+            first = first or rejected
+    raise _invalid(f"the model's chat template rejects this conversation: {first}") from first
 
 
-def _encode(text: str, model: LoadedModel) -> list[int]:
+def _forms(chat: Chat, model: LoadedModel, content: Content) -> Iterator[tuple[Messages, Tools]]:
+    """The conversation as it stands, then as other templates want it."""
+    messages, tools = messages_of(chat, model, content)
+    yield messages, tools
+    for form in adapted(messages):
+        messages = form
+        yield messages, tools
+    if tools:
+        yield messages, list(map(typed_function, chat.tools))
+
+
+def _encode(text: str, model: LoadedModel, **options: Any) -> list[int]:
     try:
-        return list(model.tokenizer.encode(text))
+        return list(model.tokenizer.encode(text, **options))
     except (ValueError, TypeError) as unreadable:
         raise _invalid(f"the prompt is no valid text: {unreadable}") from unreadable
 

@@ -1,14 +1,17 @@
 """One request inside the engine, from its arrival to its last frame."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proto.frames import End, Timings, Usage
+from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timings, Usage
 from proto.ids import RequestId, SessionId
 from proto.inference import FinishReason, Generate, Sampling
+from services.runner.engine.channels import Channels, Piece, Plain, Said
+from services.runner.engine.guide import Guide
+from services.runner.engine.outline import PLAIN, Outline
 from services.runner.engine.sampling import Processor, Sampler, greedy
-from services.runner.engine.text import Transcript
 
 Cache = list[Any]
 """mlx-lm's caches, one a layer."""
@@ -29,6 +32,7 @@ class Sequence:
     epoch: int = 0
     expires_s: float | None = None
     """Unix time in seconds."""
+    outline: Outline = PLAIN
     arrived_at: float = field(default_factory=time.monotonic)
 
     seq: int = 0
@@ -46,14 +50,17 @@ class Sequence:
     sampler: Sampler = greedy
     """Its own, and its processors, from admission on."""
     processors: list[Processor] = field(default_factory=list)
-    transcript: Transcript | None = None
+    answer: Plain | Channels | None = None
+    guide: Guide | None = None
 
     admitted_at: float = 0.0
     progress_at: float = 0.0
     first_token_at: float = 0.0
 
     @classmethod
-    def of(cls, asked: Generate, prompt: list[int], max_tokens: int) -> "Sequence":
+    def of(
+        cls, asked: Generate, prompt: list[int], max_tokens: int, outline: Outline = PLAIN
+    ) -> "Sequence":
         return cls(
             request=asked.request,
             prompt=prompt,
@@ -64,6 +71,7 @@ class Sequence:
             session=asked.session,
             epoch=asked.epoch,
             expires_s=asked.expires_s,
+            outline=outline,
         )
 
     @property
@@ -80,12 +88,41 @@ class Sequence:
         self.seq += 1
         return self.seq - 1
 
+    def frames(
+        self,
+        pieces: Iterable[Piece],
+        tokens: tuple[int, ...],
+        details: tuple[PositionLogprobs, ...] = (),
+    ) -> list[AnyFrame]:
+        """A frame for each piece; the tokens go with the first, their logprobs with content."""
+        made: list[AnyFrame] = []
+        for piece in pieces:
+            if isinstance(piece, Said):
+                is_content = piece.channel == "content"
+                given, details = (details, ()) if is_content else ((), details)
+                made.append(
+                    Delta(self.epoch, self.next_seq(), piece.text, tokens, given, piece.channel)
+                )
+            else:
+                made.append(CallDelta(self.epoch, self.next_seq(), *piece, tokens))
+            tokens = ()
+        if tokens:
+            answer = self.said
+            given = details if answer.is_content else ()
+            made.append(Delta(self.epoch, self.next_seq(), "", tokens, given, answer.channel))
+        return made
+
+    @property
+    def said(self) -> Plain | Channels:
+        assert self.answer is not None, "an admitted sequence has an answer"
+        return self.answer
+
     def end(self, reason: FinishReason, stop: str | None, now: float) -> End:
         return End(
             self.epoch,
             self.next_seq(),
             reason,
-            Usage(len(self.prompt), self.generated, self.cached),
+            Usage(len(self.prompt), self.generated, self.cached, self.said.reasoning_tokens),
             Timings(
                 queued_s=self.admitted_at - self.arrived_at,
                 prefill_s=self.first_token_at - self.admitted_at,

@@ -4,6 +4,7 @@ This is the asyncio side; nothing here touches an array.
 """
 
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ import time
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+import msgspec
 import psutil
 
 from bus import tracing
@@ -19,17 +21,7 @@ from bus.stream import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
-from proto.inference import (
-    Accepted,
-    Cancel,
-    Chat,
-    Counted,
-    CountTokens,
-    Generate,
-    Prompt,
-    Text,
-    Tokens,
-)
+from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Prompt
 from proto.prefix import prefix_hashes
 from proto.presence import (
     HEARTBEAT_S,
@@ -44,19 +36,20 @@ from proto.presence import (
 from proto.subjects import (
     CANCEL,
     COUNT_TOKENS,
+    DETOKENIZE,
     ENGINE_BEAT,
     ENGINE_TELEMETRY,
     GATEWAY_BEAT,
     GENERATE,
     GONE,
     NODE_BEAT,
+    TOKENIZE,
 )
 from services.host import Host
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.aliases import with_aliases
+from services.runner.engine.loading import LoadedModel, NotLoadable, id_of
 from services.runner.engine.loop import ModelThread
-from services.runner.engine.prompt import room, tokens_of
-from services.runner.engine.sampling import check
-from services.runner.engine.sequence import Sequence
+from services.runner.engine.reception import Reception
 from services.runner.engine.settings import Settings, read
 
 log = logging.getLogger(__name__)
@@ -65,13 +58,13 @@ DRAIN_S = 4.0
 """How long running answers may go on after the engine was asked to stop."""
 ORPHAN_S = 30.0
 """Without an agent for this long, an engine belongs to nobody and ends."""
-INLINE_CHARS = 20_000
-"""A longer prompt is tokenised beside the event loop."""
 SERVED_PREFIXES = 256
 WATCH_S = 0.5
 GATEWAY_SILENCE_S = SILENCE_S + 1.0
 """Cancelling costs a client its answer, so a gateway is given one heartbeat more."""
 LEARNING = 0.1
+TELLING = 8
+"""Tokens of an answer whose speed is worth remembering."""
 
 
 class _Open(NamedTuple):
@@ -91,6 +84,7 @@ async def serve(host: Host) -> None:
             living = [tasks.create_task(engine.present()), tasks.create_task(engine.watch())]
             if await engine.load():
                 await engine.answer()
+                living.append(tasks.create_task(engine.prepare()))
                 await host.stopping.wait()
                 await engine.drain()
             for task in living:
@@ -115,6 +109,7 @@ class Engine:
             self._hand_over,
             slots=settings.slots,
             cache_bytes=settings.cache_bytes,
+            trusts_code=settings.trusts_code,
         )
         self.trouble: NotLoadable | None = None
         self._state: EngineState = "loading"
@@ -125,6 +120,7 @@ class Engine:
         self._request_s = 1.0
         self._counted = (time.monotonic(), 0)
         self._tokens_per_s = 0.0
+        self._answer_tokens_per_s = 0.0
         self._process = psutil.Process()
 
     async def load(self) -> bool:
@@ -137,17 +133,31 @@ class Engine:
         if not loading.done():
             return False
         try:
-            self._loaded = loading.result()
+            self._loaded = self._named(loading.result())
         except NotLoadable as trouble:
             self.trouble = trouble
             return False
-        log.info("serving %s", self._loaded.card)
+        self._card = self._loaded.card
+        self._reception = Reception(self._loaded)
+        log.info("serving %s", self._card)
         return True
+
+    def _named(self, loaded: LoadedModel) -> LoadedModel:
+        settings = self._settings
+        card = with_aliases(loaded.card, settings.source, settings.aliases)
+        return dataclasses.replace(loaded, card=card)
+
+    async def prepare(self) -> None:
+        """Once it serves: what the first request for a format would wait for."""
+        if self._card.keeps_formats and not await self._reception.prepare():
+            self._card = msgspec.structs.replace(self._card, keeps_formats=False)
 
     async def answer(self) -> None:
         bus, engine = self._host.bus, self._settings.engine
         await bus.answer(GENERATE, self._generate, engine)
         await bus.answer(COUNT_TOKENS, self._count, engine)
+        await bus.answer(TOKENIZE, self._reception.tokenize, engine)
+        await bus.answer(DETOKENIZE, self._reception.detokenize, engine)
         await bus.listen(CANCEL, self._cancel, engine)
         await answer_replays(bus, self._sink, engine)
         await bus.settled()
@@ -175,17 +185,17 @@ class Engine:
         if known is not None or self._sink.knows(asked.request):
             return self._again(asked, known.accepted if known else None)
         self._refuse_if_full()
-        tokens = await self._tokens(asked.prompt)
-        check(asked.sampling, self._loaded.vocab_size)
-        granted = room(len(tokens), asked.max_tokens, self._loaded.card.context_length)
+        sequence = await self._reception.receive(asked)
+        if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
+            return self._again(asked, known.accepted)
         self._refuse_if_full()
         accepted = Accepted(
-            prompt_tokens=len(tokens), place=max(0, len(self._open) - self._settings.slots)
+            prompt_tokens=len(sequence.prompt), place=max(0, len(self._open) - self._settings.slots)
         )
         self._open[asked.request] = _Open(asked.gateway, accepted, tracing.current.get())
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
-        self.thread.submit(Sequence.of(asked, tokens, granted))
+        self.thread.submit(sequence)
         self._remember(asked.prompt)
         return accepted
 
@@ -209,12 +219,7 @@ class Engine:
             )
 
     async def _count(self, asked: CountTokens) -> Counted:
-        return Counted(tokens=len(await self._tokens(asked.prompt)))
-
-    async def _tokens(self, prompt: Prompt) -> list[int]:
-        if _size(prompt) <= INLINE_CHARS:
-            return tokens_of(prompt, self._loaded)
-        return await asyncio.to_thread(tokens_of, prompt, self._loaded)
+        return Counted(tokens=len(await self._reception.tokens(asked.prompt)))
 
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
@@ -244,6 +249,7 @@ class Engine:
     def _account(self, known: "_Open", end: End) -> None:
         took_s = end.timings.prefill_s + end.timings.decode_s
         self._request_s += LEARNING * (took_s - self._request_s)
+        self._learn_speed(end)
         now = time.time()
         tracing.record(
             "generate",
@@ -256,6 +262,14 @@ class Engine:
                 "odyssai.queued_s": end.timings.queued_s,
             },
         )
+
+    def _learn_speed(self, end: End) -> None:
+        """The first token is the prefill's; a few tokens more would tell little."""
+        tokens, took_s = end.usage.completion_tokens - 1, end.timings.decode_s
+        if tokens >= TELLING and took_s > 0:
+            known = self._answer_tokens_per_s
+            rate = tokens / took_s
+            self._answer_tokens_per_s = known + LEARNING * (rate - known) if known else rate
 
     # Presence
 
@@ -277,7 +291,7 @@ class Engine:
             boot=settings.boot,
             pid=os.getpid(),
             state=self._state,
-            models=(self._loaded.card,) if self._state != "loading" else (),
+            models=(self._card,) if self._state != "loading" else (),
             slots=settings.slots,
             running=min(len(self._open), settings.slots),
             queued=max(0, len(self._open) - settings.slots),
@@ -286,10 +300,12 @@ class Engine:
             steps=now.steps,
             stalled_s=round(time.monotonic() - now.last_step_at, 3) if is_stalled else 0.0,
             tokens_per_s=self._rate(now.generated_tokens),
+            answer_tokens_per_s=round(self._answer_tokens_per_s, 1),
             generated_tokens=now.generated_tokens,
             memory_bytes=max(self._process.memory_info().rss, now.memory_bytes),
             cache=now.cache,
             served_prefixes=tuple(self._served),
+            loads=id_of(settings.source) if self._state == "loading" else None,
         )
 
     def _rate(self, generated: int) -> float:
@@ -337,14 +353,3 @@ class Engine:
             if known.gateway in gateways:
                 log.info("cancelling %s: its gateway is gone", request)
                 self.thread.cancel(request)
-
-
-def _size(prompt: Prompt) -> int:
-    """Characters to tokenise."""
-    match prompt:
-        case Chat():
-            return prompt.chars
-        case Text(text=text):
-            return len(text)
-        case Tokens():
-            return 0

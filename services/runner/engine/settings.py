@@ -4,7 +4,8 @@ import psutil
 from msgspec import Struct
 
 from proto.ids import EngineId, NodeId
-from services.host import number, setting
+from services.host import number, setting, switch
+from services.runner.settings import read_aliases
 
 CACHE_SHARE = 0.1
 """Part of the machine's memory that the prefix cache may take, unless told."""
@@ -22,6 +23,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Requests that may wait beyond them; one more is refused."""
     cache_bytes: int
     """Most bytes of the prefix cache."""
+    aliases: dict[str, str]
+    """Other names of models, of this engine's and of others."""
+    trusts_code: bool = False
+    """Python in a model's folder is run."""
 
 
 def read() -> Settings:
@@ -35,4 +40,6 @@ def read() -> Settings:
         slots=int(number("ODYSSAI_SLOTS", 64, least=1)),
         queue_limit=int(number("ODYSSAI_QUEUE", 256)),
         cache_bytes=int(number("ODYSSAI_CACHE_BYTES", share)),
+        aliases=read_aliases(),
+        trusts_code=switch("ODYSSAI_TRUST_REMOTE_CODE"),
     )

@@ -1,4 +1,4 @@
-"""One request's text: tokens in, text out, up to a stop string.
+"""From tokens to text.
 
 mlx-lm's own streaming detokenisers hold text back for as long as its bytes are
 no valid UTF-8, without bound; here a broken byte becomes U+FFFD at once and
@@ -8,7 +8,6 @@ only the beginning of a character is waited for.
 import codecs
 from typing import Protocol
 
-from mlx_lm.generate import TextStateMachine
 from mlx_lm.tokenizer_utils import (
     BPEStreamingDetokenizer,
     SPMStreamingDetokenizer,
@@ -40,8 +39,11 @@ class Pieces:
             piece = self._known[token] = self._bytes_of(token)
         return piece
 
-    def detokenizer(self) -> "_Detokenizer":
-        return _Bytes(self) if self.are_exact else _Words(self._tokenizer)
+    def detokenizer(self, before: int) -> "Detokenizer":
+        """For what follows the token ``before``."""
+        made = _Bytes(self) if self.are_exact else _Words(self._tokenizer)
+        made.push(before)  # A detokeniser drops the space in front of the first word that it sees.
+        return made
 
     def _bytes_of(self, token: int) -> bytes:
         if token >= len(self._tokenizer):
@@ -69,7 +71,7 @@ def _sentence_piece(word: str) -> bytes:
     return word.replace(_SPACE, " ").encode()
 
 
-class _Detokenizer(Protocol):
+class Detokenizer(Protocol):
     def push(self, token: int) -> str: ...
 
     def finish(self) -> str: ...
@@ -107,59 +109,3 @@ class _Words:
         self._inner.finalize()
         text: str = self._inner.last_segment
         return text
-
-
-class Transcript:
-    """The answer as text. ``before`` is the prompt's last token, to which the answer joins."""
-
-    def __init__(self, pieces: Pieces, before: int, stops: tuple[str, ...] = ()) -> None:
-        self._detokenizer = pieces.detokenizer()
-        # A detokeniser drops the space in front of the first word that it sees.
-        self._detokenizer.push(before)
-        self._stop = _Stop(stops) if (stops := tuple(filter(None, stops))) else None
-        self.push = self._push if self._stop else self._push_freely
-        """One more token: the text now certain, and the stop string if it was met."""
-
-    def _push_freely(self, token: int) -> tuple[str, str | None]:
-        return self._detokenizer.push(token), None
-
-    def _push(self, token: int) -> tuple[str, str | None]:
-        assert self._stop is not None, "without stop strings push is _push_freely"
-        return self._stop.push(self._detokenizer.push(token))
-
-    def finish(self) -> tuple[str, str | None]:
-        """What was held back: a broken character, or the beginning of a stop that never came."""
-        text = self._detokenizer.finish()
-        if self._stop is None:
-            return text, None
-        text, met = self._stop.push(text)
-        return (text, met) if met else (text + self._stop.flush(), None)
-
-
-class _Stop:
-    """Lets text through up to the first stop string; holds back what may be the start of one."""
-
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._state = TextStateMachine({"normal": [(stop, None) for stop in stops]}).make_state()
-        self._longest_start = max(map(len, stops)) - 1
-
-    def push(self, text: str) -> tuple[str, str | None]:
-        if not text:
-            return "", None
-        whole = self._state[3] + text
-        self._state, passed, state = TextStateMachine.step(self._state, text)
-        if state is None:
-            rest = self._state[3]
-            return passed, whole[len(passed) : len(whole) - len(rest)]
-        return passed + self._release(), None
-
-    def _release(self) -> str:
-        """The state machine holds text until no stop can begin in it; no start is that long."""
-        name, node, states, held = self._state
-        surplus = max(0, len(held) - self._longest_start)
-        self._state = (name, node, states, held[surplus:])
-        return str(held[:surplus])
-
-    def flush(self) -> str:
-        held: str = self._state[3]
-        return held

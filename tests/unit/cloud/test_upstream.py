@@ -76,6 +76,56 @@ def test_an_answer_streams_piece_by_piece(gpt: openai.OpenAI) -> None:
     assert read(chunks).finish == "stop"
 
 
+WEATHER = {"name": "weather", "parameters": {"type": "object"}}
+
+
+def test_calls_and_thoughts_come_through_whole(gpt: openai.OpenAI, upstream: Upstream) -> None:
+    tools: Any = [{"type": "function", "function": WEATHER}]
+    answer = gpt.chat.completions.create(**chat("caller", tools=tools, tool_choice="required"))
+
+    choice = answer.choices[0]
+    calls: Any = choice.message.tool_calls
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", "Let me see.")
+    assert [(call.id, call.function.name, call.function.arguments) for call in calls] == [
+        ("up_0", "weather", '{"city":"Oslo"}'), ("up_1", "clock", "{}"),
+    ]  # fmt: skip
+    assert choice.message.model_extra == {"reasoning": "Rain?", "reasoning_content": "Rain?"}
+    assert answer.usage
+    assert answer.usage.completion_tokens_details
+    assert answer.usage.completion_tokens_details.reasoning_tokens == 2
+    asked = upstream.asked[-1]
+    assert (asked["tools"], asked["tool_choice"]) == (tools, "required")
+
+
+def test_calls_stream_piece_by_piece(gpt: openai.OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": WEATHER}]
+    chunks = gpt.chat.completions.create(**chat("caller", tools=tools), stream=True)
+
+    calls = [call for c in chunks for choice in c.choices for call in choice.delta.tool_calls or ()]
+    assert [(call.index, call.id, call.function and call.function.arguments) for call in calls] == [
+        (0, "up_0", ""), (0, None, '{"city":'), (0, None, '"Oslo"}'), (1, "up_1", ""),
+        (1, None, "{}"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("param", "asked"),
+    [
+        ("response_format", {"response_format": {"type": "regex", "pattern": "a+"}}),
+        ("response_format", {"response_format": {"type": "grammar", "grammar": "x"}}),
+        ("logit_bias", {"logit_bias": {"word": 1}}),
+    ],
+)
+def test_what_no_upstream_can_do_is_refused_by_name(
+    mesh: Mesh, param: str, asked: dict[str, Any]
+) -> None:
+    answer = posted(mesh, "/v1/chat/completions", chat(**asked))
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param)
+    assert "upstream" in error["message"]
+
+
 def test_the_other_dialect_is_translated(mesh: Mesh) -> None:
     with anthropic.Anthropic(base_url=mesh.url, api_key="ours", max_retries=0) as claude:
         asked: Any = {**chat(), "max_tokens": 20}
@@ -196,6 +246,26 @@ def test_a_deadline_reaches_the_upstream(mesh: Mesh, upstream: Upstream) -> None
 
     assert answer.status_code == 504
     assert upstream.left.wait(5)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/tokenize", {"prompt": "Hi"}), ("/detokenize", {"tokens": [1]})]
+)
+def test_its_tokens_are_not_told(mesh: Mesh, path: str, asked: dict[str, Any]) -> None:
+    answer = posted(mesh, path, {"model": "fake:some-model"} | asked)
+
+    assert answer.status_code == 400
+    assert "upstream" in answer.json()["error"]["message"]
+
+
+def test_ollamas_clients_reach_it_as_well(mesh: Mesh) -> None:
+    asked = {"model": "fake:some-model", "messages": chat()["messages"], "stream": False}
+    listed = httpx.get(f"{mesh.url}/api/tags", trust_env=False).json()["models"]
+
+    assert posted(mesh, "/api/chat", asked).json()["message"]["content"] == TEXT
+    assert "fake:some-model" in {model["name"] for model in listed}
+    vectors = posted(mesh, "/api/embed", {"model": "fake:some-model", "input": "Hi"})
+    assert vectors.json()["error"] == '"fake:some-model" does not support embeddings'
 
 
 def test_tokens_cannot_be_counted_there(mesh: Mesh) -> None:

@@ -64,6 +64,9 @@ class Upstream:
                 told = {"delta": {"content": text}} if self._is_chat else {"text": text or ""}
                 self.event({"choices": [{"index": 0, **told, "finish_reason": reason}]})
 
+            def delta(self, **told: Any) -> None:
+                self.event({"choices": [{"index": 0, "delta": told, "finish_reason": None}]})
+
             def event(self, body: Any) -> None:
                 self.raw(f"data: {json.dumps(body)}\n\n")
 
@@ -111,6 +114,23 @@ def brief(client: Any, _: Upstream) -> None:
     client.raw("data: [DONE]\n\n")
 
 
+def caller(client: Any, _: Upstream) -> None:
+    """Thinks, speaks, and calls twice, as OpenAI's models do."""
+    client.begin()
+    client.delta(role="assistant", content=None)
+    client.delta(reasoning_content="Rain?")
+    client.delta(content="Let me see.")
+    for index, (name, pieces) in enumerate(CALLS):
+        function = {"name": name, "arguments": ""}
+        call = {"index": index, "id": f"up_{index}", "type": "function", "function": function}
+        client.delta(tool_calls=[call])
+        for piece in pieces:
+            client.delta(tool_calls=[{"index": index, "function": {"arguments": piece}}])
+    client.say(reason="tool_calls")
+    client.event({"choices": [], "usage": USAGE | {"completion_tokens_details": DETAILS}})
+    client.raw("data: [DONE]\n\n")
+
+
 def endless(client: Any, upstream: Upstream) -> None:
     client.begin()
     with suppress(OSError):
@@ -144,9 +164,12 @@ def absent(client: Any, _: Upstream) -> None:
     client.refuse(404, "no such model upstream")
 
 
+CALLS = (("weather", ('{"city":', '"Oslo"}')), ("clock", ("{}",)))
+DETAILS = {"reasoning_tokens": 2}
 WAYS: dict[str, Callable[[Any, Upstream], None]] = {
     "some-model": fluent,
     "org/brief.v2": brief,
+    "caller": caller,
     "endless": endless,
     "cut": cut,
     "garbled": garbled,

@@ -6,11 +6,12 @@ from services.runner.engine import blas
 
 blas.preload()
 
-from proto.frames import AnyFrame, Delta  # noqa: E402
+from proto.frames import AnyFrame, CallDelta, Delta  # noqa: E402
 from proto.ids import RequestId  # noqa: E402
 from services.runner.engine.batch import Batch  # noqa: E402
 from services.runner.engine.loading import LoadedModel, load  # noqa: E402
 from services.runner.engine.sequence import Sequence  # noqa: E402
+from tests.parrot import MARKERS, make_parrot  # noqa: E402
 from tests.tiny import make_tiny  # noqa: E402
 
 
@@ -43,8 +44,22 @@ class Driver:
     def tokens(self, request: str) -> list[int]:
         return [token for delta in self.deltas(request) for token in delta.tokens]
 
-    def text(self, request: str) -> str:
-        return "".join(delta.text for delta in self.deltas(request))
+    def text(self, request: str, channel: str = "content") -> str:
+        said = (delta for delta in self.deltas(request) if delta.channel == channel)
+        return "".join(delta.text for delta in said)
+
+    def calls(self, request: str) -> list[tuple[str, str]]:
+        """Names and arguments."""
+        made: list[tuple[str, str]] = []
+        for frame in self.frames.get(RequestId(request), []):
+            if not isinstance(frame, CallDelta):
+                continue
+            if frame.call == len(made):
+                assert frame.id, "a call's first frame tells its id"
+                made.append((frame.name, ""))
+            name, arguments = made[frame.call]
+            made[frame.call] = name, arguments + frame.arguments
+        return made
 
     def last(self, request: str) -> AnyFrame:
         return self.frames[RequestId(request)][-1]
@@ -62,3 +77,17 @@ def drive(tiny: LoadedModel) -> Iterator[Callable[..., Driver]]:
     yield make
     for batch in batches:
         batch.close()
+
+
+@pytest.fixture(scope="session")
+def parrot(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """A reasoner that says what the last turn tells it to."""
+    home = tmp_path_factory.mktemp("models")
+    return load(str(make_parrot(home / "Parrot")), home, trusts_code=True)
+
+
+@pytest.fixture(scope="session")
+def thinker(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """A random model with the markers of a reasoner that calls tools."""
+    home = tmp_path_factory.mktemp("models")
+    return load(str(make_tiny(home / "Thinker", context_length=4096, markers=MARKERS)), home)

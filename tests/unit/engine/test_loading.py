@@ -6,7 +6,7 @@ import pytest
 
 from proto.inference import Chat, Turn
 from services.runner.engine import bundled
-from services.runner.engine.loading import NotLoadable, load
+from services.runner.engine.loading import NotLoadable, id_of, load
 from services.runner.engine.prompt import tokens_of
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask
@@ -23,6 +23,17 @@ def test_a_card_says_what_the_folder_holds(tiny):
     assert card.size_bytes > 100_000
     assert card.has_chat_template
     assert tiny.vocab_size == 512
+
+
+@pytest.mark.parametrize(
+    ("source", "id"),
+    [
+        ("org/Some-8B", "org/Some-8B"), ("/no/path/Some-8B", "Some-8B"), ("~/Some-8B", "Some-8B"),
+        ("./models/Some-8B/", "Some-8B"), ("smollm2", bundled.ID), (bundled.ID, bundled.ID),
+    ],
+)  # fmt: skip
+def test_a_models_name_is_known_before_it_is_loaded_and_is_no_path(source, id):
+    assert id_of(source) == id
 
 
 @pytest.mark.parametrize("source", ["/nowhere/at/all", "./nowhere", "~/nowhere", "nowhere"])

@@ -2,7 +2,8 @@ import random
 
 import pytest
 
-from services.runner.engine.text import Pieces, Transcript
+from services.runner.engine.channels import Plain
+from services.runner.engine.text import Pieces
 
 
 @pytest.fixture(scope="module")
@@ -12,15 +13,15 @@ def pieces(tiny):
 
 def write(pieces, tokens, stops=()):
     """The texts of all pushes and of the end, and the stop that was met."""
-    transcript = Transcript(pieces, 5, stops)
+    answer = Plain(pieces, 5, stops)
     texts = []
     for token in tokens:
-        text, stop = transcript.push(token)
-        texts.append(text)
-        if stop:
-            return texts, stop
-    text, stop = transcript.finish()
-    return [*texts, text], stop
+        said, over = answer.push(token)
+        texts.append("".join(piece.text for piece in said))
+        if over:
+            return texts, over.stop
+    said, over = answer.finish()
+    return [*texts, "".join(piece.text for piece in said)], over and over.stop
 
 
 def test_text_equals_the_tokenizers_decoding(pieces, tiny):
@@ -37,11 +38,11 @@ def test_a_character_is_held_until_its_last_byte(pieces, tiny):
 def test_broken_bytes_become_replacements_and_are_held_for_three_at_most(pieces):
     rng = random.Random(3)
     tokens = [rng.randrange(3, 259) for _ in range(2000)]
-    transcript = Transcript(pieces, 5)
+    answer = Plain(pieces, 5)
     silent = longest = 0
     for token in tokens:
-        text, _ = transcript.push(token)
-        silent = 0 if text else silent + 1
+        said, _ = answer.push(token)
+        silent = 0 if said else silent + 1
         longest = max(longest, silent)
     assert longest <= 3
     whole = b"".join(pieces[token] for token in tokens).decode(errors="replace")

@@ -2,20 +2,44 @@
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bus.connection import Bus
 from bus.presence import farewell
 from bus.stream import TokenSink, answer_replays
+from proto.embedding import Embed, Embedded
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Delta, End, Progress, Timings, Usage
 from proto.ids import EngineId, ModelId, NodeId, RequestId, fresh
-from proto.inference import Accepted, Cancel, Counted, CountTokens, FinishReason, Generate
+from proto.inference import (
+    Accepted,
+    Cancel,
+    Chat,
+    Counted,
+    CountTokens,
+    Detokenize,
+    Detokenized,
+    FinishReason,
+    Generate,
+    Text,
+    Tokenize,
+    Tokenized,
+)
 from proto.presence import EngineBeat, Gone, ModelCard
-from proto.subjects import CANCEL, COUNT_TOKENS, ENGINE_BEAT, GENERATE
+from proto.subjects import (
+    CANCEL,
+    COUNT_TOKENS,
+    DETOKENIZE,
+    EMBED,
+    ENGINE_BEAT,
+    GENERATE,
+    TOKENIZE,
+)
 from services.gateway import service
 from services.host import Host
 
@@ -58,6 +82,11 @@ class ScriptedEngine:
     slots: int = 4
     boot: str = field(default_factory=fresh)
     asked: list[Generate] = field(default_factory=list)
+    read: list[Tokenize] = field(default_factory=list)
+    embedded: list[Embed] = field(default_factory=list)
+    can: dict[str, Any] = field(default_factory=dict)
+    """Fields of its model's card."""
+    counted: list[CountTokens] = field(default_factory=list)
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Queue[RequestId] = field(default_factory=asyncio.Queue)
 
@@ -65,7 +94,8 @@ class ScriptedEngine:
         self.sink.send((asked.request, frame) for frame in frames)
 
     def beat(self, **changes: object) -> EngineBeat:
-        card = ModelCard(id=MODEL, aliases=(ALIAS,), context_length=2048, created_s=1_700_000_000)
+        known = {"aliases": (ALIAS,), "context_length": 2048, "created_s": 1_700_000_000}
+        card = ModelCard(id=MODEL, **(known | self.can))
         state: dict[str, object] = {
             "engine": self.id,
             "node": NodeId("n1"),
@@ -99,7 +129,26 @@ class ScriptedEngine:
         return Accepted(prompt_tokens=10)
 
     async def _count(self, question: CountTokens) -> Counted:
+        self.counted.append(question)
         return Counted(tokens=7)
+
+    async def _tokenize(self, question: Tokenize) -> Tokenized:
+        """A token for each character, and one before them."""
+        self.read.append(question)
+        assert isinstance(question.prompt, Text | Chat)
+        prompt = question.prompt
+        text = prompt.text if isinstance(prompt, Text) else prompt.turns[-1].text
+        said = ("\x01" if question.with_specials else "") + text
+        return Tokenized(tokens=tuple(map(ord, said)), pieces=tuple(c.encode() for c in said))
+
+    async def _detokenize(self, question: Detokenize) -> Detokenized:
+        return Detokenized(text="".join(map(chr, question.tokens)))
+
+    async def _embed(self, question: Embed) -> Embedded:
+        """Vectors of two numbers."""
+        self.embedded.append(question)
+        vectors = tuple(struct.pack("<2f", 0.6, 0.8) for _ in question.inputs)
+        return Embedded(vectors=vectors, tokens=3 * len(vectors))
 
     def _cancel(self, cancel: Cancel) -> None:
         self.cancelled.put_nowait(cancel.request)
@@ -115,6 +164,9 @@ class ScriptedEngine:
     async def _open(self) -> None:
         await self.bus.answer(GENERATE, self._generate, self.id)
         await self.bus.answer(COUNT_TOKENS, self._count, self.id)
+        await self.bus.answer(TOKENIZE, self._tokenize, self.id)
+        await self.bus.answer(DETOKENIZE, self._detokenize, self.id)
+        await self.bus.answer(EMBED, self._embed, self.id)
         await self.bus.listen(CANCEL, self._cancel, self.id)
         await answer_replays(self.bus, self.sink, self.id)
         await self.bus.settled()

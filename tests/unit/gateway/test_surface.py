@@ -151,5 +151,8 @@ async def test_the_openapi_document_is_served_and_its_references_hold(http):
     references = [part.split('"')[0] for part in json.dumps(served).split("#/components/schemas/")]
     assert served == document()
     assert set(references[1:]) <= set(schemas)
-    assert schemas["ChatRequest"]["additionalProperties"] is False
+    body = served["paths"]["/v1/chat/completions"]["post"]["requestBody"]
+    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert schemas[name]["additionalProperties"] is False
+    assert (await http.get("/schema")).json() == served
     assert set(served["paths"]["/v1/messages"]["post"]["responses"]) >= {"200", "400", "429"}

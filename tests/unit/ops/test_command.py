@@ -42,6 +42,14 @@ def test_all_services_can_be_asked_for() -> None:
     assert tuple(command._SERVICES) == up.SERVICES
 
 
+@pytest.mark.parametrize("alias", ["gpt", "=a", "a=", "a=b,c=d"])
+def test_an_alias_that_is_none_is_refused(alias: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["up", f"--alias={alias}"])
+
+    assert f"{alias} is not NAME=MODEL" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
 def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -85,8 +93,11 @@ def test_a_service_alone_takes_its_flags(tmp_path: Path) -> None:
     gateway = alone.settings(
         flags(tmp_path, "gateway", nats="nats://there", host="0.0.0.0", port=9000)
     )
-    runner = alone.settings(flags(tmp_path, "runner", nats="nats://there", model=["a"], node="n"))
+    runner = alone.settings(
+        flags(tmp_path, "runner", nats="nats://there", model=["a"], alias=["x=a"], node="n")
+    )
 
     assert (gateway["ODYSSAI_HOST"], gateway["ODYSSAI_PORT"]) == ("0.0.0.0", "9000")
     assert (runner["ODYSSAI_MODELS"], runner["ODYSSAI_NODE"]) == ("a", "n")
-    assert "ODYSSAI_MODELS" not in gateway
+    assert runner["ODYSSAI_ALIASES"] == "x=a"
+    assert not {"ODYSSAI_MODELS", "ODYSSAI_ALIASES"} & set(gateway)

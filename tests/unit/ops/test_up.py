@@ -214,7 +214,7 @@ def test_an_unknown_service_is_named(tmp_path: Path) -> None:
 
 def arguments(**given: object) -> Namespace:
     usual = {
-        "home": Path("/home"), "host": "127.0.0.1", "port": 8000, "model": None,
+        "home": Path("/home"), "host": "127.0.0.1", "port": 8000, "model": None, "alias": None,
         "only": "gateway,runner,health", "nats": None,
         "bus_host": "127.0.0.1", "node": None, "log_level": "info", "verbose": False,
     }  # fmt: skip
@@ -222,11 +222,14 @@ def arguments(**given: object) -> Namespace:
 
 
 def test_each_service_is_told_its_own_settings_only() -> None:
-    plan = up.planned(arguments(nats="nats://bus", model=["a", "b/c"], node="studio"))
+    plan = up.planned(
+        arguments(nats="nats://bus", model=["a", "b/c"], alias=["x=a", "y=b/c"], node="studio")
+    )
     gateway, runner, health = (up._settings(plan, name) for name in plan.services)
 
     assert gateway["ODYSSAI_PORT"] == "8000"
     assert runner["ODYSSAI_MODELS"] == "a,b/c"
+    assert runner["ODYSSAI_ALIASES"] == "x=a,y=b/c"
     assert "ODYSSAI_PORT" not in runner | health
     assert "ODYSSAI_MODELS" not in gateway | health
     assert {each["ODYSSAI_NATS"] for each in (gateway, runner, health)} == {"nats://bus"}

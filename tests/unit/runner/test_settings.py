@@ -21,6 +21,21 @@ def test_a_node_name_that_is_no_subject_token_is_refused(monkeypatch: pytest.Mon
         read()
 
 
+def test_aliases_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read().aliases == {}
+    monkeypatch.setenv("ODYSSAI_ALIASES", "gpt-4o=org/name, fast = smollm2 ,")
+
+    assert read().aliases == {"gpt-4o": "org/name", "fast": "smollm2"}
+
+
+@pytest.mark.parametrize("told", ["gpt-4o", "=smollm2", "gpt-4o="])
+def test_an_alias_for_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv("ODYSSAI_ALIASES", told)
+
+    with pytest.raises(SettingError, match="NAME=MODEL"):
+        read()
+
+
 def test_an_engine_keeps_its_id_and_no_two_share_one() -> None:
     ids = {engine_id("n", s) for s in ("org/Model-1.5", "other/Model-1.5", "/models/Model-1.5/")}
 

@@ -2,22 +2,15 @@ import json
 import math
 
 import pytest
-from anthropic.types import Message, RawMessageStreamEvent
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from pydantic import TypeAdapter
 
-from proto.dialects import anthropic_answer
 from proto.dialects.asked import Answered, Asked
-from proto.dialects.openai_answer import (
-    ChatEvents,
-    Heading,
-    TextEvents,
-    chat_completion,
-    text_completion,
-)
+from proto.dialects.openai_answer import Heading, chat_completion, text_completion
+from proto.dialects.openai_events import ChatEvents, TextEvents
 from proto.errors import Code, MeshError
 from proto.frames import (
+    CallDelta,
     Delta,
     End,
     PositionLogprobs,
@@ -26,10 +19,9 @@ from proto.frames import (
     TokenLogprob,
     Usage,
 )
-from proto.inference import Text
+from proto.inference import Text, ToolCall
 
 HEADING = Heading("id-1", "chat.completion.chunk", 1, 'a "model"', "fp_1")
-EVENT = TypeAdapter(RawMessageStreamEvent)
 LOGPROBS = (
     PositionLogprobs(
         TokenLogprob(1, "é".encode()[:1], -0.5),
@@ -168,6 +160,156 @@ def test_a_whole_text_completion_counts_every_prompt_once():
     assert logprobs.top_logprobs[0] == {"�": -0.5, "b": -9999}
 
 
+def thought(text) -> Delta:
+    return Delta(0, 1, text, (1,), LOGPROBS, "reasoning")
+
+
+def call(arguments, call=0, name="") -> CallDelta:
+    return CallDelta(0, 1, call, name and f"call_{call}", name, arguments, (1,))
+
+
+def called_twice(events) -> bytes:
+    frames = [call("", 0, "f"), call('{"a":'), call("1}"), call("{}", 1, "g")]
+    return b"".join(events.call(0, frame) for frame in frames) + events.end(0, end("tool_calls"))
+
+
+def test_calls_stream_with_their_name_first_and_arguments_piece_by_piece():
+    role, *deltas, finish, _ = chunks(called_twice(ChatEvents(asked(), HEADING)))
+
+    assert (role.choices[0].delta.role, role.choices[0].delta.content) == ("assistant", None)
+    said = [chunk.choices[0].delta.tool_calls[0] for chunk in deltas]
+    assert [(c.index, c.id, c.type, c.function.name, c.function.arguments) for c in said] == [
+        (0, "call_0", "function", "f", ""),
+        (0, None, None, None, '{"a":'),
+        (0, None, None, None, "1}"),
+        (1, "call_1", "function", "g", "{}"),
+    ]
+    assert finish.choices[0].finish_reason == "tool_calls"
+
+
+def test_words_may_precede_a_call():
+    events = ChatEvents(asked(), HEADING)
+    role, said, made = chunks(events.delta(0, delta("Well.")) + events.call(0, call("", 0, "f")))
+
+    assert (role.choices[0].delta.content, said.choices[0].delta.content) == ("", "Well.")
+    assert made.choices[0].delta.content is None
+
+
+def test_the_older_form_of_a_call_streams_without_ids_and_indexes():
+    body = called_twice(ChatEvents(asked(calls_functions=True), HEADING))
+    _, *deltas, finish, _ = chunks(body)
+
+    said = [chunk.choices[0].delta.function_call for chunk in deltas]
+    assert [(call.name, call.arguments) for call in said] == [
+        ("f", ""), (None, '{"a":'), (None, "1}"),
+    ]  # fmt: skip
+    assert finish.choices[0].finish_reason == "function_call"
+    assert b"tool_calls" not in body
+
+
+def test_what_was_thought_streams_under_both_names_and_without_logprobs():
+    events = ChatEvents(asked(logprobs=1), HEADING)
+
+    role, first, said = chunks(events.delta(0, thought("hm")) + events.delta(0, delta("4")))
+
+    assert role.choices[0].delta.content is None
+    assert first.choices[0].delta.reasoning_content == first.choices[0].delta.reasoning == "hm"
+    assert first.choices[0].logprobs is None
+    assert said.choices[0].delta.content == "4"
+
+
+def test_what_was_thought_is_a_sign_of_life_where_it_is_not_to_be_shown():
+    events = ChatEvents(asked(shows_reasoning=False), HEADING)
+
+    hidden = events.delta(0, thought("hm"))
+    role, said = chunks(events.delta(0, delta("4")))
+
+    assert chunks(hidden) == []
+    assert hidden.startswith(b": ")
+    assert (role.choices[0].delta.content, said.choices[0].delta.content) == ("", "4")
+
+
+CALLS = (ToolCall(id="a", name="f", arguments='{"x":1}'), ToolCall(id="b", name="g", arguments=""))
+
+
+def whole(answer, **fields) -> ChatCompletion:
+    body = chat_completion(asked(**fields), HEADING, [answer])
+    return ChatCompletion.model_validate_json(body)
+
+
+def test_a_whole_answer_that_only_calls_has_no_content():
+    parsed = whole(Answered(text="", calls=CALLS, end=end("tool_calls")))
+    message = parsed.choices[0].message
+
+    assert (message.content, parsed.choices[0].finish_reason) == (None, "tool_calls")
+    assert [(c.id, c.type, c.function.name, c.function.arguments) for c in message.tool_calls] == [
+        ("a", "function", "f", '{"x":1}'),
+        ("b", "function", "g", ""),
+    ]
+    assert message.function_call is None
+
+
+def test_a_call_that_was_cut_off_is_reported_as_far_as_it_came():
+    parsed = whole(Answered(text="Well.", calls=CALLS[1:], end=end("length")))
+
+    assert parsed.choices[0].message.content == "Well."
+    assert parsed.choices[0].message.tool_calls[0].function.arguments == ""
+    assert parsed.choices[0].finish_reason == "length"
+
+
+def test_the_older_form_of_a_call_comes_whole():
+    answer = Answered(text="", calls=CALLS[:1], end=end("tool_calls"))
+    parsed = whole(answer, calls_functions=True)
+
+    assert parsed.choices[0].finish_reason == "function_call"
+    assert parsed.choices[0].message.function_call.arguments == '{"x":1}'
+    assert parsed.choices[0].message.tool_calls is None
+
+
+def test_thinking_comes_whole_under_both_names_and_is_counted():
+    thorough = End(0, 9, "stop", Usage(10, 5, 4, 3), Timings(0, 0, 0))
+    parsed = whole(Answered(text="4", reasoning="hm", end=thorough))
+    hidden = whole(Answered(text="4", reasoning="hm", end=thorough), shows_reasoning=False)
+
+    message = parsed.choices[0].message
+    assert (message.content, message.reasoning_content, message.reasoning) == ("4", "hm", "hm")
+    assert parsed.usage.completion_tokens_details.reasoning_tokens == 3
+    assert "reasoning" not in (hidden.choices[0].message.model_extra or {})
+
+
+def test_an_answer_without_calls_and_thoughts_has_no_fields_for_them():
+    message = json.loads(chat_completion(asked(), HEADING, [answered()]))["choices"][0]["message"]
+
+    assert message == {"role": "assistant", "content": "Hi", "refusal": None}
+
+
+def test_an_echo_stands_before_each_choice():
+    wish = asked(prompts=(Text(text="x"), Text(text="y")), n=2, echo=True)
+
+    body = text_completion(wish, HEADING, [answered("a")] * 4)
+
+    texts = [choice.text for choice in Completion.model_validate_json(body).choices]
+    assert texts == ["xa", "xa", "ya", "ya"]
+
+
+@pytest.mark.parametrize("is_prefill_seen", [True, False])
+def test_an_echo_streams_once_and_as_early_as_it_can(is_prefill_seen):
+    events = TextEvents(asked(echo=True), HEADING)
+    prefill = Progress(0, 0, 5, 9, 0)
+
+    body = events.progress(0, prefill) + events.progress(0, prefill) if is_prefill_seen else b""
+    body += events.delta(0, delta("a")) + events.end(0, end())
+
+    texts = [chunk.choices[0].text for chunk in chunks(body, construct(Completion))[:-1]]
+    assert texts == ["x", "a", ""]
+
+
+def test_nothing_but_the_echo_streams_where_no_token_was_asked_for():
+    body = TextEvents(asked(echo=True), HEADING).end(0, end("length", tokens=0))
+
+    assert [c.choices[0].text for c in chunks(body, construct(Completion))[:-1]] == ["x", ""]
+
+
 def test_a_text_stream_has_text_in_place_of_deltas():
     events = TextEvents(asked(logprobs=1), HEADING)
 
@@ -179,57 +321,3 @@ def test_a_text_stream_has_text_in_place_of_deltas():
     assert (first.choices[0].text, second.choices[0].text, done) == ("a", "b", "[DONE]")
     assert second.choices[0].logprobs.text_offset == [1]
     assert finish.choices[0].finish_reason == "stop"
-
-
-def anthropic_events(body: bytes) -> list:
-    found = []
-    for block in body.decode().split("\n\n"):
-        if block.startswith("event: "):
-            name, data = block.removeprefix("event: ").split("\ndata: ")
-            assert json.loads(data)["type"] == name
-            found.append({"type": "ping"} if name == "ping" else EVENT.validate_json(data))
-    return found
-
-
-def test_a_message_stream_has_all_events_of_the_vendor_in_order():
-    events = anthropic_answer.Events("msg_1", "m", "r")
-
-    body = (
-        events.progress(0, Progress(0, 0, 4, 10, 4))
-        + events.progress(0, Progress(0, 1, 10, 10, 4))
-        + events.delta(0, delta("Hé"))
-        + events.end(0, end("stop_sequence", stop="X"))
-    )
-    start, block, ping, text, stop, told, over = anthropic_events(body)
-
-    assert (start.message.usage.input_tokens, start.message.usage.cache_read_input_tokens) == (6, 4)
-    assert (start.message.content, start.message.stop_reason) == ([], None)
-    assert block.content_block.text == ""
-    assert ping == {"type": "ping"}
-    assert text.delta.text == "Hé"
-    assert stop.type == "content_block_stop"
-    assert (told.delta.stop_reason, told.delta.stop_sequence) == ("stop_sequence", "X")
-    assert told.usage.output_tokens == 2
-    assert over.type == "message_stop"
-    assert b": prefill 10/10\n\n" in body
-
-
-@pytest.mark.parametrize(
-    ("reason", "word"),
-    [("stop", "end_turn"), ("length", "max_tokens"), ("stop_sequence", "stop_sequence")],
-)
-def test_a_whole_message_is_the_vendors(reason, word):
-    parsed = Message.model_validate_json(
-        anthropic_answer.message("msg_1", "m", answered(reason=reason))
-    )
-
-    assert (parsed.content[0].text, parsed.stop_reason) == ("Hi", word)
-    assert (parsed.usage.input_tokens, parsed.usage.cache_read_input_tokens) == (6, 4)
-    assert parsed.usage.cache_creation_input_tokens == 0
-
-
-def test_an_error_inside_a_message_stream_is_an_error_event():
-    body = anthropic_answer.Events("i", "m", "r").failed(MeshError(Code.ENGINE_LOST, "Gone."))
-
-    assert body.startswith(b"event: error\ndata: ")
-    assert json.loads(body.split(b"data: ")[1])["error"]["type"] == "api_error"

@@ -4,7 +4,7 @@ import pytest
 
 from proto.dialects.anthropic import asked_count, asked_messages, envelope
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Sampling, Turn
+from proto.inference import Chat, JsonSchema, Sampling, Thinking, Turn
 
 
 def messages(**fields):
@@ -76,9 +76,11 @@ def test_the_session_is_named_by_the_body_or_its_metadata():
     [
         {"tools": []},
         {"tool_choice": {"type": "auto"}},
-        {"thinking": {"type": "disabled"}},
         {"service_tier": "auto", "speed": "standard", "inference_geo": "eu"},
         {"cache_control": {"type": "ephemeral"}},
+        {"context_management": {"edits": []}, "mcp_servers": [], "container": None},
+        {"output_config": {}},
+        {"user_profile_id": "u", "workspace_id": "w"},
     ],
 )
 def test_what_has_no_effect_or_stays_at_its_off_value_is_accepted(fields):
@@ -86,21 +88,109 @@ def test_what_has_no_effect_or_stays_at_its_off_value_is_accepted(fields):
 
 
 @pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (
+            {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
+            "context_management",
+        ),
+        ({"diagnostics": {"previous_message_id": "msg_1"}}, "diagnostics"),
+        ({"speed": "fast"}, "speed"),
+        ({"fallbacks": [{"model": "other"}]}, "fallbacks"),
+        ({"output_config": {"task_budget": {"tokens": 5}}}, "output_config.task_budget"),
+        (
+            {"tools": [{"name": "f", "input_schema": {}, "defer_loading": True}]},
+            "tools.defer_loading",
+        ),
+        (
+            {"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}},
+            "output_config.effort",
+        ),
+    ],
+)
+def test_what_is_taken_without_effect_is_told(fields, name):
+    assert messages(**fields).ignored == (name,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, Thinking()),
+        ({"thinking": {"type": "disabled"}}, Thinking(enabled=False)),
+        ({"thinking": {"type": "adaptive"}}, Thinking(enabled=True)),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+            Thinking(enabled=True, budget_tokens=1024),
+        ),
+        ({"output_config": {"effort": "medium"}}, Thinking(effort="medium")),
+        (
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}},
+            Thinking(enabled=True, effort="xhigh"),
+        ),
+    ],
+)
+def test_thinking_arrives_as_it_is_wished(fields, expected):
+    assert messages(max_tokens=2000, **fields).prompts[0].thinking == expected
+
+
+def test_thinking_may_be_kept_from_the_client():
+    thinking = {"type": "adaptive", "display": "omitted"}
+
+    assert messages(thinking=thinking).hides_reasoning
+    assert not messages(thinking=thinking | {"display": "summarized"}).hides_reasoning
+
+
+def test_thinking_needs_room_beside_the_answer():
+    error = refused(thinking={"type": "enabled", "budget_tokens": 2000}, max_tokens=2000)
+
+    assert error.param == "thinking.budget_tokens"
+    assert "2000" in error.message
+
+
+def test_an_answer_that_is_begun_cannot_be_thought_about_first():
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "He"}]
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+
+    assert refused(messages=said, thinking=thinking, max_tokens=2000).param == "thinking"
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        {"output_format": {"type": "json_schema", "schema": SCHEMA}},
+    ],
+)
+def test_a_format_is_a_schema_under_its_new_name_or_its_old(fields):
+    assert messages(**fields).format == JsonSchema(schema=SCHEMA)
+
+
+def test_two_formats_that_differ_are_refused():
+    said = {"type": "json_schema", "schema": SCHEMA}
+
+    both = {"output_config": {"format": said}, "output_format": said | {"schema": {}}}
+    assert refused(**both).param == "output_format"
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"name": "f", "input_schema": {}}]),
-        ("tool_choice", {"type": "any"}),
-        ("thinking", {"type": "enabled", "budget_tokens": 1024}),
-        ("thinking", {"budget_tokens": 1024, "type": "enabled"}),
-        ("output_config", {"effort": "low"}),
+        ("thinking", {"type": "between_tools"}),
         ("mcp_servers", [{"url": "x"}]),
         ("container", "c"),
-        ("messages", [{"role": "user", "content": [{"type": "image", "source": {}}]}]),
-        ("messages", [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]}]),
+        ("thread", {"id": "t"}),
+        ("compaction", {"type": "summarize"}),
+        ("context_management", {"edits": [{"type": "compact_20260112"}]}),
+        ("output_config", {"format": {"type": "xml"}}),
+        ("messages", [{"role": "user", "content": [{"type": "container_upload"}]}]),
+        ("messages", [{"role": "developer", "content": "x"}]),
         ("system", [{"type": "image"}]),
     ],
 )
-def test_what_cannot_be_honoured_yet_is_refused_by_name(name, value):
+def test_what_cannot_be_honoured_is_refused_by_name(name, value):
     error = refused(**{name: value})
 
     assert error.code is Code.UNSUPPORTED_PARAMETER
@@ -119,6 +209,13 @@ def test_what_cannot_be_honoured_yet_is_refused_by_name(name, value):
         ("messages", [{"role": "user", "content": ""}]),
         ("model", ""),
         ("frequency_penalty", 1),
+        ("thinking", {"type": "enabled", "budget_tokens": 1023}),
+        ("thinking", {"type": "enabled"}),
+        ("tool_choice", {"type": "some"}),
+        ("tool_choice", {"type": "any"}),
+        ("output_config", {"effort": "giant"}),
+        ("messages", [{"role": "system", "content": "Only this."}]),
+        ("messages", [{"role": "assistant", "content": ""}]),
     ],
 )
 def test_nonsense_is_refused_with_the_name_of_the_field(name, value):
@@ -134,6 +231,29 @@ def test_counting_takes_the_same_conversation_and_no_max_tokens():
     question = asked_count(json.dumps(body).encode())
 
     assert [turn.role for turn in question.prompt.turns] == ["system", "user"]
+
+
+def test_counting_takes_all_that_the_prompt_is_made_of():
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "any"},
+        "thinking": {"type": "enabled", "budget_tokens": 5000},
+        "output_config": {"effort": "high"},
+        "context_management": {"edits": []},
+    }
+
+    prompt = asked_count(json.dumps(body).encode()).prompt
+
+    assert [tool.name for tool in prompt.tools] == ["f"]
+    assert prompt.thinking == Thinking(enabled=True, effort="high", budget_tokens=5000)
+
+
+def test_a_prompt_that_is_too_long_is_said_in_the_words_that_agents_know():
+    body = json.loads(envelope(MeshError(Code.CONTEXT_OVERFLOW, "9 tokens, 8 fit."), "req"))
+
+    assert body["error"]["message"] == "prompt is too long: 9 tokens, 8 fit."
 
 
 @pytest.mark.parametrize(

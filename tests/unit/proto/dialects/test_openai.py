@@ -1,10 +1,21 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from proto.dialects.openai import asked_chat, asked_completion, envelope
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Sampling, Text, Tokens, Turn
+from proto.inference import (
+    Chat,
+    Grammar,
+    JsonObject,
+    JsonSchema,
+    Regex,
+    Sampling,
+    Text,
+    Tokens,
+    Turn,
+)
 
 
 def chat(**fields):
@@ -69,6 +80,7 @@ def test_null_is_the_same_as_leaving_a_field_out():
         {"tool_choice": "auto"},
         {"tool_choice": "none"},
         {"functions": []},
+        {"functions": [], "function_call": "auto"},
         {"response_format": {"type": "text"}},
         {"modalities": ["text"]},
         {"logprobs": False},
@@ -76,7 +88,9 @@ def test_null_is_the_same_as_leaving_a_field_out():
         {"store": False},
         {"parallel_tool_calls": True},
         {"user": "u", "metadata": {"a": "b"}, "safety_identifier": "s"},
-        {"service_tier": "auto", "verbosity": "low", "reasoning_effort": "none"},
+        {"service_tier": "auto", "verbosity": "medium", "include_reasoning": True},
+        {"stream_options": {"include_usage": False, "include_obfuscation": True}},
+        {"chat_template_kwargs": {}, "continue_final_message": False},
     ],
 )
 def test_what_has_no_effect_or_stays_at_its_off_value_is_accepted(fields):
@@ -86,37 +100,119 @@ def test_what_has_no_effect_or_stays_at_its_off_value_is_accepted(fields):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
-        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
-        ("functions", [{"name": "f"}]),
-        ("function_call", {"name": "f"}),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"json_schema": {"name": "x"}, "type": "json_schema"}),
         ("audio", {"voice": "alloy", "format": "wav"}),
-        ("modalities", ["text", "audio"]),
         ("prediction", {"type": "content", "content": "x"}),
-        ("reasoning_effort", "high"),
-        ("store", True),
         ("web_search_options", {}),
+        ("moderation", {"model": "m"}),
+        ("store", True),
+        ("service_tier", "flex"),
+        ("verbosity", "low"),
+        ("prompt_cache_options", {"mode": "implicit"}),
+        ("prompt_cache_retention", "24h"),
     ],
 )
-def test_what_cannot_be_honoured_yet_is_refused_by_name(name, value):
+def test_what_is_taken_without_effect_is_named(name, value):
+    assert chat(**{name: value}) == replace(chat(), ignored=(name,))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place"),
+    [
+        ("modalities", ["text", "audio"], "modalities"),
+        ("response_format", {"type": "xml"}, "response_format.type"),
+        ("tools", [{"type": "custom", "custom": {"name": "f"}}], "tools[0].type"),
+        ("tool_choice", {"type": "custom", "custom": {"name": "f"}}, "tool_choice.type"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(name, value, place):
     error = refused(chat, **{name: value})
 
     assert error.code is Code.UNSUPPORTED_PARAMETER
-    assert error.param == name
+    assert error.param == place
     assert name in error.message
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("echo", True), ("suffix", "end"), ("best_of", 3)],
+    ("name", "fields"),
+    [
+        ("suffix", {"suffix": "end"}),
+        ("best_of", {"best_of": 3}),
+        ("echo", {"echo": True, "prompt": [1, 2]}),
+        ("echo", {"echo": True, "prompt": [[1], [2]]}),
+        ("echo", {"echo": True, "logprobs": 0}),
+    ],
 )
-def test_what_older_completions_cannot_do_is_refused_by_name(name, value):
-    error = refused(completion, **{name: value})
+def test_what_older_completions_cannot_do_is_refused_by_name(name, fields):
+    error = refused(completion, **fields)
 
     assert (error.code, error.param) == (Code.UNSUPPORTED_PARAMETER, name)
+
+
+def test_best_of_that_keeps_every_choice_asks_for_nothing():
+    assert completion(best_of=2, n=2) == completion(n=2)
+    assert completion(best_of=0) == completion()
+
+
+def test_an_echo_is_of_text():
+    assert completion(echo=True, prompt=["a", "b"]).echo
+    assert not completion(echo=False).echo
+
+
+def test_no_tokens_at_all_may_be_asked_for():
+    assert chat(max_tokens=0).max_tokens == 0
+    assert chat(max_tokens=5, max_completion_tokens=0).max_tokens == 0
+    assert completion(max_tokens=0).generate(0, "r", "g", None).max_tokens == 0
+
+
+def test_biases_are_for_token_ids_or_for_words():
+    sampling = chat(logit_bias={"5": -100, "é": 2, "-5": 1, str(2**31): 3}).sampling
+
+    assert sampling.logit_bias == {5: -100}
+    assert sampling.word_bias == {"é": 2, "-5": 1, str(2**31): 3}
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, JsonObject()),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}},
+            JsonSchema(schema={"type": "array"}, name="n"),
+        ),
+        (
+            {"json_schema": {"name": "n", "schema": {}, "strict": True}, "type": "json_schema"},
+            JsonSchema(schema={}, name="n"),
+        ),
+        ({"type": "json_schema", "json_schema": {"name": "n", "strict": False}}, JsonObject()),
+        ({"type": "regex", "pattern": "a+"}, Regex(pattern="a+")),
+        ({"type": "grammar", "grammar": "start: /a/"}, Grammar(source="start: /a/")),
+    ],
+)
+def test_formats_are_the_same_in_both_endpoints(said, wanted):
+    assert chat(response_format=said).format == wanted
+    assert completion(response_format=said).generate(0, "r", "g", None).format == wanted
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ({}, "response_format.type"),
+        ({"type": "json_schema"}, "response_format.json_schema"),
+        (
+            {"type": "json_schema", "json_schema": {"schema": {}}},
+            "response_format.json_schema.name",
+        ),
+        (
+            {"type": "json_schema", "json_schema": {"name": "a b"}},
+            "response_format.json_schema.name",
+        ),
+        ({"type": "regex", "pattern": ""}, "response_format.pattern"),
+        ({"type": "grammar"}, "response_format.grammar"),
+    ],
+)
+def test_a_format_that_says_too_little_is_refused_by_place(said, place):
+    assert refused(chat, response_format=said).param == place
 
 
 @pytest.mark.parametrize(
@@ -127,7 +223,7 @@ def test_what_older_completions_cannot_do_is_refused_by_name(name, value):
         ("top_p", 1.5),
         ("presence_penalty", -3),
         ("frequency_penalty", 2.5),
-        ("max_tokens", 0),
+        ("max_tokens", -1),
         ("max_completion_tokens", -1),
         ("n", 0),
         ("n", 129),
@@ -136,12 +232,19 @@ def test_what_older_completions_cannot_do_is_refused_by_name(name, value):
         ("stop", ["a", "b", "c", "d", "e"]),
         ("stop", ""),
         ("stop", [""]),
-        ("logit_bias", {"x": 1}),
+        ("logit_bias", {"": 1}),
         ("logit_bias", {"1": 101}),
+        ("logit_bias", [1]),
         ("seed", 1.5),
         ("seed", 2**70),
         ("messages", []),
-        ("stream_options", {"include_usage": True}),
+        ("stream_options", {"continuous_usage_stats": True}),
+        ("tool_choice", "required"),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("function_call", {"name": "f"}),
+        ("reasoning_effort", "tremendous"),
+        ("add_generation_prompt", False),
+        ("continue_final_message", True),
         ("temprature", 1),
     ],
 )
@@ -157,36 +260,6 @@ def test_an_unknown_field_inside_a_message_is_named_with_its_place():
     error = refused(chat, messages=[{"role": "user", "content": "Hi", "mood": "sad"}])
 
     assert error.param == "messages[0].mood"
-
-
-@pytest.mark.parametrize("part", [{"type": "image_url", "image_url": {"url": "x"}},
-                                  {"input_audio": {}, "type": "input_audio"}])  # fmt: skip
-def test_parts_that_are_not_text_are_refused_by_place(part):
-    error = refused(chat, messages=[{"role": "user", "content": [part]}])
-
-    assert error.code is Code.UNSUPPORTED_PARAMETER
-    assert error.param.startswith("messages[0].content[0]")
-
-
-def test_developers_are_systems_and_text_parts_are_joined():
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    asked = chat(messages=[{"role": "developer", "content": "Be kind."},
-                           {"role": "user", "content": parts}])  # fmt: skip
-
-    assert asked.prompts[0].turns == (
-        Turn(role="system", content="Be kind."),
-        Turn(role="user", content="a\nb"),
-    )
-
-
-def test_what_a_client_was_answered_can_be_sent_back_as_it_is():
-    answer = {"role": "assistant", "content": "", "refusal": None, "tool_calls": None}
-
-    assert chat(messages=[answer]).prompts[0].turns == (Turn(role="assistant", content=""),)
-
-
-def test_a_user_who_says_null_is_refused():
-    assert refused(chat, messages=[{"role": "user"}]).param == "messages[0].content"
 
 
 def test_the_newer_name_of_max_tokens_wins():

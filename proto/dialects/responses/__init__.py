@@ -1,0 +1,1 @@
+"""OpenAI's Responses API: requests, items, tools, and answers as objects and as typed events."""

@@ -1,0 +1,81 @@
+"""The whole conversation of a request: what was stored before, and what it brings itself."""
+
+from msgspec import Struct
+
+from proto.dialects.asked import invalid
+from proto.dialects.responses.item import (
+    Item,
+    ItemReference,
+    Received,
+    named,
+    received,
+    request_of,
+)
+from proto.dialects.responses.request import Input
+from proto.dialects.responses.response import response_id
+from proto.errors import Code, MeshError
+from proto.ids import RequestId
+from services.gateway.stored.background import Background
+from services.gateway.stored.store import Store
+
+
+class Conversation(Struct, frozen=True):
+    items: tuple[Item, ...]
+    ignored: tuple[str, ...]
+    """Fields and items of the input that have no effect."""
+
+
+async def conversation(
+    background: Background, said: Input | None, previous: str | None, request: RequestId
+) -> Conversation:
+    """Raises MeshError where a response or an item is named that is not stored."""
+    given = received(said)
+    before = () if previous is None else await _before(background, previous)
+    own = await _resolved(background.store, given, before)
+    return Conversation((*before, *named(own, request, "i")), given.ignored)
+
+
+async def _before(background: Background, id: str) -> tuple[Item, ...]:
+    found = await background.find(id)
+    if found is None:
+        raise MeshError(
+            Code.PREVIOUS_NOT_FOUND,
+            f"Previous response with id {id!r} not found. It was not stored, was deleted, or has "
+            "expired; send its conversation as input.",
+            param="previous_response_id",
+        )
+    if not found.response.is_over:
+        raise invalid(
+            f"The response {id!r} is still being generated; go on from it when it is over.",
+            "previous_response_id",
+        )
+    return found.conversation
+
+
+async def _resolved(store: Store, given: Received, before: tuple[Item, ...]) -> tuple[Item, ...]:
+    known = {item.id: item for item in before}
+    resolved: list[Item] = []
+    for item in given.items:
+        if isinstance(item, ItemReference):
+            if item.id not in known:
+                known |= await _stored_with(store, item.id)
+            resolved.append(known[item.id])
+        else:
+            resolved.append(item)
+            known[item.id] = item
+    return tuple(resolved)
+
+
+async def _stored_with(store: Store, id: str) -> dict[str, Item]:
+    """The items of the response that an item belongs to, by their ids."""
+    request = request_of(id)
+    found = await store.find(response_id(RequestId(request))) if request else None
+    items = {item.id: item for item in found[0].conversation} if found else {}
+    if id not in items:
+        raise MeshError(
+            Code.NOT_FOUND,
+            f"Item with id {id!r} not found. Its response was not stored, was deleted, or has "
+            "expired; send the item itself.",
+            param="input",
+        )
+    return items

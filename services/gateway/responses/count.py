@@ -1,0 +1,33 @@
+"""POST /v1/responses/input_tokens: counted by an engine, with the model's own tokenizer."""
+
+import msgspec
+
+from bus import tracing
+from proto.dialects.responses.request import count_request
+from proto.dialects.responses.response import TokenCount
+from proto.ids import ModelId
+from proto.inference import CountTokens
+from services.gateway.exchange import Exchange
+from services.gateway.gateway import Gateway
+from services.gateway.generate import expect_fitting, expect_json
+from services.gateway.placing import first_that_chats
+from services.gateway.responses.conversation import conversation
+
+
+async def count_input(gateway: Gateway, exchange: Exchange) -> None:
+    """Raises MeshError, ClientLeft."""
+    body = await exchange.body(gateway.settings.body_limit_bytes)
+    expect_json(exchange)
+    request = count_request(body)
+    said = await conversation(
+        gateway.background, request.input, request.previous_response_id, exchange.id
+    )
+    question = CountTokens(
+        model=ModelId(request.model or first_that_chats(gateway.fleet)),
+        prompt=request.chat(said.items, request.offered()),
+    )
+    expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
+    tracing.begin(exchange.header(b"traceparent"))
+    async with exchange:
+        counted = await gateway.mesh.count(question)
+        await exchange.reply(200, msgspec.json.encode(TokenCount(counted.tokens)))

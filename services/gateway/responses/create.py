@@ -1,0 +1,103 @@
+"""POST /v1/responses: answered while the client waits, or left to the background."""
+
+from proto.dialects.responses.event import replayed
+from proto.dialects.responses.stored import StoredResponse
+from proto.errors import MeshError
+from services.gateway import relay
+from services.gateway.dispatch import Generation
+from services.gateway.exchange import EVENT_STREAM, JSON, Exchange
+from services.gateway.gateway import Gateway
+from services.gateway.generate import answer_headers, deadline, generating, recorded
+from services.gateway.record import Record
+from services.gateway.responses import turn as turns
+from services.gateway.responses.replay import tell
+from services.gateway.responses.turn import ENDPOINT, Turn
+from services.gateway.responses.work import Work
+from services.gateway.stored.store import keep
+from services.gateway.stored.told import Scribe
+
+
+async def create(gateway: Gateway, exchange: Exchange) -> None:
+    """Raises MeshError, ClientLeft."""
+    trace = exchange.header(b"traceparent")
+    async with recorded(ENDPOINT, gateway, exchange.id, trace) as record:
+        turn = await turns.read(gateway, exchange, record)
+        if not turn.request.background:
+            return await _answer(gateway, exchange, record, turn)
+        stored = await _leave_to_background(gateway, exchange, turn)
+        record.is_handed_on = True
+    headers = answer_headers(turn.asked, None)
+    if stored.tells_events:
+        return await tell(gateway, exchange, stored, headers)
+    return await exchange.reply(200, stored.response.encoded(), [JSON, *headers])
+
+
+async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Turn) -> None:
+    async with exchange:
+        with deadline(exchange) as expires_s:
+            async with generating(gateway, exchange.id, turn.asked, expires_s) as generations:
+                record.engine = generations[0].engine
+                answer = _stream if turn.asked.stream else _whole
+                await answer(gateway, exchange, record, turn, generations)
+
+
+async def _whole(
+    gateway: Gateway,
+    exchange: Exchange,
+    record: Record,
+    turn: Turn,
+    generations: list[Generation],
+) -> None:
+    (answer,) = await relay.gather(generations, record)
+    record.engine = generations[0].engine
+    for _ in replayed(turn.events, answer):
+        pass
+    response = await keep(gateway.background.store, turn.stored())
+    headers = [JSON, *answer_headers(turn.asked, record.engine)]
+    await exchange.reply(200, response.encoded(), headers)
+
+
+async def _stream(
+    gateway: Gateway,
+    exchange: Exchange,
+    record: Record,
+    turn: Turn,
+    generations: list[Generation],
+) -> None:
+    events = turn.events
+    exchange.last_words = events.failed
+    await exchange.begin(200, [*EVENT_STREAM, *answer_headers(turn.asked, record.engine)])
+    await exchange.write(events.opening())
+    try:
+        await relay.stream(generations, events, exchange, record)
+    except MeshError as error:
+        events.fail(error)
+        await keep(gateway.background.store, turn.stored())
+        raise
+    finally:
+        record.engine = generations[0].engine
+    events.response = await keep(gateway.background.store, turn.stored())
+    await exchange.write(events.closing(), more=False)
+
+
+async def _leave_to_background(gateway: Gateway, exchange: Exchange, turn: Turn) -> StoredResponse:
+    """The record by which it is found from now on. Raises MeshError."""
+    background, id = gateway.background, turn.events.response.id
+    stored = StoredResponse(
+        response=turn.events.response,
+        items=turn.items,
+        gateway=gateway.id,
+        tells_events=turn.asked.stream,
+    )
+    background.admit(id)
+    try:
+        revision = await background.store.write(stored)
+        bucket = await background.store.events()
+    except BaseException:
+        background.dismiss(id)
+        raise
+    scribe = Scribe(bucket, id) if stored.tells_events else None
+    trace = exchange.header(b"traceparent")
+    work = Work(gateway, exchange.id, trace, turn, stored, revision, scribe)
+    background.start(id, work)
+    return stored

@@ -1,0 +1,34 @@
+"""What is served at and below /v1/responses."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from services.gateway.exchange import Exchange
+from services.gateway.gateway import Gateway
+from services.gateway.responses.compact import compact
+from services.gateway.responses.count import count_input
+from services.gateway.responses.create import create
+from services.gateway.responses.stored import cancel, delete, list_input, retrieve
+
+Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
+
+ROOT = "/v1/responses"
+READ = {"GET": retrieve, "HEAD": retrieve, "DELETE": delete}
+
+
+def endpoints(path: str) -> Mapping[str, Endpoint]:
+    """By method; none where there is nothing."""
+    match path.removeprefix(ROOT).strip("/").split("/"):
+        case [""]:
+            return {"POST": create}
+        case ["input_tokens"]:
+            return {"POST": count_input}
+        case ["compact"]:
+            return {"POST": compact}
+        case [_]:
+            return READ
+        case [_, "cancel"]:
+            return {"POST": cancel}
+        case [_, "input_items"]:
+            return {"GET": list_input, "HEAD": list_input}
+        case _:
+            return {}

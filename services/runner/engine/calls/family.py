@@ -1,0 +1,106 @@
+"""Which syntax of calls a model was trained on."""
+
+from collections.abc import Callable, Sequence
+
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+from proto.inference import Tool, ToolCall
+from services.runner.engine.calls.families import (
+    function_gemma,
+    gemma4,
+    glm47,
+    json_tools,
+    kimi_k2,
+    kimi_k3,
+    longcat,
+    minicpm5,
+    minimax_m2,
+    mistral,
+    muse_spark,
+    pythonic,
+    qwen3_coder,
+)
+from services.runner.engine.calls.json_calls import json_call
+from services.runner.engine.calls.lark import Rules
+from services.runner.engine.calls.reading import Reader, SectionReader
+from services.runner.engine.calls.syntax import Syntax, Wanted
+from services.runner.engine.calls.writing import CallText
+from services.runner.engine.template import mentions
+
+__all__ = ["CallText", "Family", "Reader", "family_of"]
+
+_SYNTAXES: dict[str, Syntax] = {
+    "function_gemma": function_gemma.SYNTAX,
+    "gemma4": gemma4.SYNTAX,
+    "glm47": glm47.SYNTAX,
+    "json_tools": json_tools.SYNTAX,
+    "kimi_k2": kimi_k2.SYNTAX,
+    "kimi_k3": kimi_k3.SYNTAX,
+    "laguna": glm47.SYNTAX,
+    "longcat": longcat.SYNTAX,
+    "minicpm5": minicpm5.SYNTAX,
+    "minimax_m2": minimax_m2.SYNTAX,
+    "mistral": mistral.SYNTAX,
+    "muse_spark": muse_spark.SYNTAX,
+    "pythonic": pythonic.SYNTAX,
+    "qwen3_coder": qwen3_coder.SYNTAX,
+}
+
+
+class Family:
+    """A syntax of calls, with what one model's tokenizer says of its markers."""
+
+    def __init__(self, name: str, start: str, end: str) -> None:
+        self.name = name
+        """mlx-lm's ``tool_parser_type``."""
+        self.start = start
+        """The text that begins a section of calls."""
+        self.end = end
+        """The text that ends it; empty when it lasts to the end of the answer."""
+
+    def reader(self, tools: Sequence[Tool]) -> Reader:
+        return SectionReader(_SYNTAXES[self.name].section(tools))
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """Calls of an earlier turn, for a template that does not write them itself."""
+        write = _SYNTAXES[self.name].written
+        if write is not None:
+            return f"{self.start}{write(calls)}{self.end}"
+        return "\n".join(f"{self.start}\n{json_call(call)}\n{self.end}" for call in calls)
+
+    def id_in_prompt(self, id: str, name: str, number: int) -> str:
+        """How the template wants to have a call's id, which may be another model's or client's."""
+        return _SYNTAXES[self.name].id(id, name, number)
+
+    def grammar(
+        self, tools: Sequence[Tool], *, parallel: bool, literal: Callable[[str], str]
+    ) -> str:
+        """Lark rules, in llguidance's dialect, of which ``calls`` is what an answer may call.
+
+        That is one call of a tool given, or with ``parallel`` one or more, with
+        the markers around it and arguments that satisfy the tool's schema.
+        ``literal`` says how a text is written in Lark, its special tokens by
+        number. MeshError for a tool whose schema cannot be enforced.
+        """
+        rules = Rules(literal)
+        wanted = Wanted(tools, self.start, self.end, parallel)
+        return rules.source(_SYNTAXES[self.name].grammar(rules, wanted))
+
+
+def family_of(tokenizer: TokenizerWrapper) -> Family:
+    """The model's own family; json_tools for one whose template knows no tools."""
+    if not knows_tools(tokenizer):
+        return Family("json_tools", json_tools.START, json_tools.END)
+    return Family(_type(tokenizer), tokenizer.tool_call_start, tokenizer.tool_call_end)
+
+
+def knows_tools(tokenizer: TokenizerWrapper) -> bool:
+    """Whether the template tells the model of its tools, in a syntax that can be read.
+
+    A model for which it is False is told in the prompt, in json_tools' syntax.
+    """
+    return _type(tokenizer) in _SYNTAXES and mentions(tokenizer, "tools")
+
+
+def _type(tokenizer: TokenizerWrapper) -> str:
+    return tokenizer._tokenizer.init_kwargs.get("tool_parser_type") or ""

@@ -1,0 +1,122 @@
+"""Grammars of calls in llguidance's Lark dialect, put together rule by rule."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from llguidance import LLMatcher
+
+from proto.errors import Code, MeshError
+from proto.inference import Tool
+from services.runner.engine.calls.schema import Schema, object_schema
+
+KEY = "/[A-Za-z_][A-Za-z0-9_]{0,63}/"
+"""The name of an argument that no schema names."""
+_WHITESPACE = r"[\x20\x0A\x0D\x09]{1,32}"
+"""Between the parts of JSON: enough to indent it, too little to never end."""
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_REASON = "failed to compile JSON schema: "
+_UNSUPPORTED = ("Unimplemented", "Unknown format", "oneOf", "regex parse error")
+
+
+class Rules:
+    """Rules so far. Their names begin with ``call_``, so that they fit into any grammar."""
+
+    def __init__(self, literal: Callable[[str], str]) -> None:
+        self._literal = literal
+        self._lines: list[str] = []
+
+    def source(self, calls: str) -> str:
+        """All rules, under a rule ``calls`` that is this one."""
+        return "\n".join([f"calls: {calls}", *self._lines])
+
+    def text(self, text: str) -> str:
+        """A text as an expression, with the model's own tokens where it has them."""
+        return self._literal(text) if text else '""'
+
+    def is_token(self, text: str) -> bool:
+        """Whether a token of the model's own is in the text, which no regular expression can be."""
+        return "<[" in _STRING.sub("", self.text(text))
+
+    def rule(self, *parts: str) -> str:
+        """One part after the other."""
+        return self.define(self.reserve(), " ".join(parts))
+
+    def maybe(self, text: str) -> str:
+        return f"({self.text(text)})?" if text else '""'
+
+    def any_of(self, choices: Iterable[str]) -> str:
+        return self.define(self.reserve(), " | ".join(choices))
+
+    def many(self, item: str, between: str, *, least: int = 1, most: int | None = None) -> str:
+        """So many, with something between each two."""
+        if most == 0:
+            return '""'
+        times = f"{{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
+        some = self.rule(item, f"({between} {item}){times}")
+        return some if least else f"({some})?"
+
+    def listed(self, items: Sequence[tuple[str, bool]], between: str) -> str:
+        """Items in this order, with something between each two; those not required may lack."""
+        later = first = '""'
+        for item, is_required in reversed(items):
+            follows = self.rule(between, item, later)
+            begins = self.rule(item, later)
+            later = follows if is_required else self.any_of([follows, later])
+            first = begins if is_required else self.any_of([begins, first])
+        return first
+
+    def terminal(self, expression: str) -> str:
+        """A regular expression in Lark's terms."""
+        name = f"CALL_{len(self._lines)}"
+        self._lines.append(f"{name}: {expression}")
+        return name
+
+    def arguments(self, tool: Tool) -> str:
+        """The whole arguments object as JSON."""
+        return self.json(tool, object_schema(tool))
+
+    def json(self, tool: Tool, schema: Schema, **guidance: Any) -> str:
+        """JSON that satisfies a schema of the tool. MeshError when that cannot be enforced.
+
+        A tool that is not ``strict`` may say more than can be enforced; then the
+        rest of its schema is.
+        """
+        options = {"whitespace_pattern": _WHITESPACE, "lenient": not tool.strict, **guidance}
+        source = json.dumps({**schema, "x-guidance": options}, ensure_ascii=False)
+        trouble = _trouble(source)
+        if trouble:
+            raise refusal(tool, trouble)
+        return self.rule(f"%json {source}")
+
+    def reserve(self) -> str:
+        """The name of a rule that is defined later, so that it can stand within itself."""
+        self._lines.append("")
+        return f"call_{len(self._lines) - 1}"
+
+    def define(self, name: str, expression: str) -> str:
+        self._lines[int(name.removeprefix("call_"))] = f"{name}: {expression}"
+        return name
+
+
+def quoted(text: str) -> str:
+    """A text as a string within a terminal."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def refusal(tool: Tool, trouble: str) -> MeshError:
+    is_beyond_us = trouble.startswith(_UNSUPPORTED)
+    return MeshError(
+        Code.UNSUPPORTED_PARAMETER if is_beyond_us else Code.INVALID_REQUEST,
+        f"the calls of tool {tool.name!r} cannot be enforced: {trouble}; change that in the tool",
+        param="tools",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _trouble(schema: str) -> str:
+    """Why the schema cannot be compiled; empty when it can."""
+    said: str = LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(f"start: %json {schema}"))
+    return said.partition(_REASON)[2].partition("\n   1 |")[0].strip() or said

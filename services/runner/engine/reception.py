@@ -1,0 +1,239 @@
+"""From what was asked for to a sequence that a batch can run.
+
+All that only the model can tell is told here, beside the event loop where it
+takes long: tokens, thinking, calls, formats. What cannot be is refused.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from proto.errors import Code, MeshError
+from proto.inference import (
+    Chat,
+    Detokenize,
+    Detokenized,
+    Format,
+    Generate,
+    Prompt,
+    Sampling,
+    Text,
+    Tokenize,
+    Tokenized,
+    Tokens,
+    Tool,
+    ToolChoice,
+)
+from services.runner.engine import sampling
+from services.runner.engine.calls.family import family_of
+from services.runner.engine.grammars import Grammars
+from services.runner.engine.guide import Rules
+from services.runner.engine.loading import LoadedModel
+from services.runner.engine.markup import Markup
+from services.runner.engine.outline import Outline
+from services.runner.engine.prompt import room, tokens_of
+from services.runner.engine.sequence import Sequence
+from services.runner.engine.thinking import Resolved, Thinking
+
+log = logging.getLogger(__name__)
+
+INLINE_CHARS = 20_000
+"""A longer prompt is tokenised beside the event loop."""
+_SILENT = Resolved(False, None, {})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the answer to a request may, must or must not hold."""
+
+    format: Format | None
+    choice: ToolChoice
+    tools: tuple[Tool, ...]
+    """Those that may be called."""
+    prefill: str | None
+    """What the answer continues."""
+
+    @classmethod
+    def of(cls, asked: Generate) -> "Wanted":
+        """Raises MeshError."""
+        if not isinstance(asked.prompt, Chat):
+            return cls(asked.format, ToolChoice(), (), None)
+        chat = asked.prompt
+        prefill = chat.turns[-1].text if chat.continues_last else None
+        return cls(asked.format, chat.tool_choice, _callable(chat), prefill)
+
+    @property
+    def must_call(self) -> bool:
+        return self.choice.mode == "required"
+
+    @property
+    def content(self) -> Format | None:
+        """What content must look like, where there may be any."""
+        return None if self.must_call else self.format
+
+    @property
+    def prescribes_calls(self) -> bool:
+        """Calls are held to a grammar; else the model makes them as it can."""
+        is_choosy = self.must_call or bool(self.choice.allowed) or self.format is not None
+        return bool(self.tools) and (is_choosy or any(tool.strict for tool in self.tools))
+
+    @property
+    def needs_grammar(self) -> bool:
+        return self.content is not None or self.prescribes_calls
+
+
+def _callable(chat: Chat) -> tuple[Tool, ...]:
+    choice, names = chat.tool_choice, {tool.name for tool in chat.tools}
+    unknown = sorted(set(choice.allowed) - names)
+    if unknown or (choice.mode == "required" and not names):
+        raise MeshError(
+            Code.INVALID_REQUEST,
+            f"tool_choice asks for a call of {unknown[0] if unknown else 'a tool'}, "
+            "which is not among the request's tools",
+            param="tool_choice",
+        )
+    if choice.mode == "none":
+        return ()
+    return tuple(tool for tool in chat.tools if not choice.allowed or tool.name in choice.allowed)
+
+
+class Reception:
+    """One model's requests as they arrive."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._family = family_of(model.tokenizer)
+        self._markup = Markup(model.tokenizer, self._family)
+        self._thinking = Thinking(model.tokenizer, reasons=self._markup.reasons)
+        self._grammars = Grammars(model, self._family)
+        self._keeps_formats = model.card.keeps_formats
+
+    async def prepare(self) -> bool:
+        """Makes ready what a first grammar needs; false if there can be none."""
+        try:
+            await asyncio.to_thread(lambda: self._grammars.tokenizer)
+        except Exception:
+            log.exception("formats cannot be kept: llguidance does not read the vocabulary")
+            self._keeps_formats = False
+        return self._keeps_formats
+
+    async def tokens(self, prompt: Prompt) -> list[int]:
+        """Raises MeshError."""
+        return await self._tokens(prompt, self._resolved(prompt))
+
+    async def receive(self, asked: Generate) -> Sequence:
+        """Raises MeshError."""
+        thinking = self._resolved(asked.prompt)
+        tokens = await self._tokens(asked.prompt, thinking)
+        asked = msgspec.structs.replace(asked, sampling=self._chosen(asked.sampling))
+        sampling.check(asked.sampling, self._model.vocab_size)
+        granted = room(len(tokens), asked.max_tokens, self._model.card.context_length)
+        wanted = Wanted.of(asked)
+        outline = self._marked(asked.prompt, tokens, wanted)
+        rules = self._rules(outline, thinking, granted)
+        if wanted.needs_grammar:
+            self._refuse_unless_possible(wanted)
+            rules = await asyncio.to_thread(self._constrained, rules, wanted)
+            outline = replace(outline, tokenizer=self._grammars.tokenizer)
+        return Sequence.of(
+            asked, tokens, granted, replace(outline, rules=rules if rules.do_matter else None)
+        )
+
+    async def tokenize(self, asked: Tokenize) -> Tokenized:
+        """Raises MeshError."""
+        prompt = asked.prompt
+        if isinstance(prompt, Text) and not asked.with_specials:
+            tokens = list(self._model.tokenizer.encode(prompt.text, add_special_tokens=False))
+        else:
+            tokens = await self.tokens(prompt)
+        pieces = self._model.pieces
+        return Tokenized(tokens=tuple(tokens), pieces=tuple(pieces[token] for token in tokens))
+
+    async def detokenize(self, asked: Detokenize) -> Detokenized:
+        """Raises MeshError."""
+        stranger = next((t for t in asked.tokens if not 0 <= t < self._model.vocab_size), None)
+        if stranger is not None:
+            raise MeshError(
+                Code.INVALID_REQUEST,
+                f"token {stranger} is not among the model's {self._model.vocab_size}",
+                param="tokens",
+            )
+        return Detokenized(text=str(self._model.tokenizer.decode(list(asked.tokens))))
+
+    def _resolved(self, prompt: Prompt) -> Resolved:
+        return self._thinking.resolve(prompt) if isinstance(prompt, Chat) else _SILENT
+
+    async def _tokens(self, prompt: Prompt, thinking: Resolved) -> list[int]:
+        arguments = thinking.template_arguments
+        if _size(prompt) <= INLINE_CHARS:
+            return tokens_of(prompt, self._model, arguments)
+        return await asyncio.to_thread(tokens_of, prompt, self._model, arguments)
+
+    def _chosen(self, asked: Sampling) -> Sampling:
+        """Words that are biased become tokens that are."""
+        if not asked.word_bias:
+            return asked
+        bias = dict(asked.logit_bias)
+        for word, value in asked.word_bias.items():
+            for token in self._model.tokenizer.encode(word, add_special_tokens=False):
+                bias[token] = bias.get(token, 0.0) + value
+        return msgspec.structs.replace(asked, logit_bias=bias, word_bias={})
+
+    def _marked(self, prompt: Prompt, tokens: list[int], wanted: Wanted) -> Outline:
+        """Only a conversation has channels: a plain prompt's answer is given as it is."""
+        if not isinstance(prompt, Chat):
+            return Outline()
+        return Outline(
+            machine=self._markup.machine(calls=bool(wanted.tools)),
+            state=self._markup.begins(tokens, wanted.prefill),
+            reader=self._family.reader(wanted.tools) if wanted.tools else None,
+            is_parallel=wanted.choice.parallel,
+            is_formatted=wanted.content is not None,
+        )
+
+    def _rules(self, outline: Outline, thinking: Resolved, granted: int) -> Rules:
+        """Those of thinking."""
+        return Rules(
+            machine=outline.machine,
+            state=outline.state,
+            opening=self._markup.opening_tokens if thinking.is_enabled else (),
+            closing=self._markup.closing_tokens,
+            budget=thinking.within(granted),
+        )
+
+    def _constrained(self, rules: Rules, wanted: Wanted) -> Rules:
+        """Compiles what is wanted; raises MeshError."""
+        content, calls = None, None
+        if wanted.content is not None:
+            content = self._grammars.content(wanted.content, wanted.prefill or "")
+        if wanted.prescribes_calls:
+            calls = self._grammars.calls(wanted.tools, wanted.choice)
+        return replace(
+            rules,
+            content=content,
+            calls=calls,
+            start=self._family.start,
+            is_binding=wanted.must_call or content is not None,
+        )
+
+    def _refuse_unless_possible(self, wanted: Wanted) -> None:
+        if not self._keeps_formats:
+            raise MeshError(
+                Code.UNSUPPORTED_PARAMETER,
+                f"{self._model.card.id} can be held to no format, because its tokenizer is of a "
+                "kind whose vocabulary cannot be read: leave this out, or choose another model",
+                param="tool_choice" if wanted.format is None else "response_format",
+            )
+
+
+def _size(prompt: Prompt) -> int:
+    """Characters to tokenise."""
+    match prompt:
+        case Chat():
+            return prompt.chars
+        case Text(text=text):
+            return len(text)
+        case Tokens():
+            return 0

@@ -1,0 +1,100 @@
+"""The tests that OpenAI's Python package brings for its own API, fetched and run as they are.
+
+They are part of its source distribution only. Pip fetches that of the installed version, from
+wherever pip is told to look; it is kept in pytest's cache.
+"""
+
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import xml.etree.ElementTree as ET
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.mesh.house import environment
+
+FILES = (
+    "chat/test_completions.py",
+    "test_completions.py",
+    "test_embeddings.py",
+    "test_models.py",
+    "test_responses.py",
+)
+"""Those of the endpoints that there are, below ``tests/api_resources``."""
+EXCEPTIONS = Path(__file__).with_name("openai_sdk_exceptions.json")
+FETCH_S = 180
+RUN_S = 280
+
+
+def exceptions() -> dict[str, str]:
+    """Pattern of ``file::Class::test[params]`` to the reason why those tests cannot pass."""
+    table: dict[str, str] = json.loads(EXCEPTIONS.read_text())
+    return table
+
+
+def reason_for(test: str) -> str | None:
+    matching = (why for pattern, why in exceptions().items() if fnmatchcase(test, pattern))
+    return next(matching, None)
+
+
+def fetched(cache: Path) -> Path:
+    """The folder of the unpacked source distribution."""
+    name = f"openai-{version('openai')}"
+    folder = cache / name
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            _download(Path(scratch))
+            with tarfile.open(Path(scratch) / f"{name}.tar.gz") as archive:
+                archive.extractall(scratch, filter="data")
+            (Path(scratch) / name).rename(folder)
+    return folder
+
+
+def _download(into: Path) -> None:
+    """Pip builds the metadata on the way, which takes a backend that it fetches, too."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+            "--no-deps", "--no-binary", "openai", "--dest", str(into),
+            f"openai=={version('openai')}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=FETCH_S,
+    )  # fmt: skip
+    assert done.returncode == 0, f"pip could not fetch openai's tests:\n{done.stderr}"
+
+
+def outcomes(sdk: Path, file: str, url: str, scratch: Path) -> dict[str, str]:
+    """What became of each test of a file: ``file::Class::test[params]`` to "" or its complaint."""
+    report = scratch / "report.xml"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", f"tests/api_resources/{file}", "-q", "--tb=line",
+            "-o", "addopts=", "-p", "no:cacheprovider", f"--junitxml={report}", "--timeout=60",
+        ],
+        cwd=sdk,
+        env=environment({"TEST_API_BASE_URL": f"{url}/v1"}),
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    cases = ET.parse(report).iter("testcase")
+    return {f"{file}::{_class(case)}::{case.attrib['name']}": _complaint(case) for case in cases}
+
+
+def _class(case: ET.Element) -> str:
+    return case.attrib["classname"].rpartition(".")[2]
+
+
+def _complaint(case: ET.Element) -> str:
+    """A test that is left out has shown nothing, which is no better than a failure."""
+    return "; ".join(
+        child.attrib.get("message", child.tag)
+        for child in case
+        if child.tag in ("failure", "error", "skipped")
+    )
