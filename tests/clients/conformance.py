@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PAGE = Path(__file__).parents[2] / "docs" / "dialects.md"
+OPEN = frozenset(
+    {"choices[].logprobs.top_logprobs[]", "content[].input", "tools[].parameters", "metadata"}
+)
+"""Fields whose inner names are the client's or the model's."""
 _HEADING = re.compile(r"^## (?P<surface>.+?): (?P<side>request|answer)$")
 
 
@@ -46,7 +50,7 @@ def paths(value: Any, before: str = "") -> set[str]:
     """Every field that a JSON value has, as ``choices[].message.content``."""
     if isinstance(value, list):
         return set().union(*(paths(item, f"{before}[]") for item in value))
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or before in OPEN:
         return set()
     found = set()
     for name, inner in value.items():
