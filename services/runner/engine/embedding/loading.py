@@ -22,13 +22,14 @@ from services.runner.engine.embedding.kind import (
     is_encoder,
     transformer_of,
 )
-from services.runner.engine.embedding.page import Page, Row
+from services.runner.engine.embedding.page import Page
 from services.runner.engine.embedding.reader import (
     CausalReader,
     EncoderReader,
     Reader,
 )
 from services.runner.engine.embedding.recipe import Recipe, read_recipe
+from services.runner.engine.embedding.row import Row
 from services.runner.engine.embedding.rows import (
     CrossEncoderPairs,
     PairRows,

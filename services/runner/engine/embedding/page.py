@@ -2,17 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import mlx.core as mx
 
-
-class Row(NamedTuple):
-    """One text, or a query with a document, in tokens."""
-
-    ids: list[int]
-    types: list[int]
-    """Which of two texts a token is of: 0 or 1."""
+from services.runner.engine.embedding.row import Row
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 from tokenizers import Encoding, Tokenizer
 from transformers import AutoTokenizer
 
-from services.runner.engine.embedding.page import Row
+from services.runner.engine.embedding.row import Row
 from services.runner.engine.loading import NotLoadable
 
 
