@@ -3,6 +3,7 @@
 from bus.fleet import Fleet, card_of
 from proto.errors import Code, MeshError
 from proto.inference import Candidate, Schedule
+from proto.presence import ModelKind
 
 
 def sole_holder(question: Schedule, fleet: Fleet) -> Candidate | None:
@@ -31,6 +32,23 @@ def first_that_chats(fleet: Fleet) -> str:
         Code.NO_ENGINE, "No model that can chat is there at this moment. Try again.",
         retry_after_s=1.0,
     )  # fmt: skip
+
+
+def expect_kind(model: str, kind: ModelKind, fleet: Fleet) -> None:
+    """Raises MeshError when the model is there and for something else.
+
+    What a model of an upstream is for, only the upstream can tell.
+    """
+    holders = fleet.holders(model)
+    kinds = {card.kind for beat in holders if (card := card_of(beat, model)) is not None}
+    if not kinds or kind in kinds or any(beat.upstream for beat in holders):
+        return
+    there = ", ".join(card.id for card in fleet.models() if card.kind == kind) or "none here yet"
+    raise MeshError(
+        Code.INVALID_REQUEST,
+        f"The model {model!r} is no {kind} but of kind {min(kinds)}; choose one that is: {there}.",
+        param="model",
+    )
 
 
 def _missing(model: str, fleet: Fleet) -> MeshError:
