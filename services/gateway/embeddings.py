@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from array import array
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -15,7 +16,7 @@ from proto.ids import EngineId, ModelId, RequestId
 from proto.subjects import EMBED
 from proto.telemetry import Dialect
 from services.gateway import relay
-from services.gateway.enquiry import Enquiry
+from services.gateway.enquiry import Reply
 from services.gateway.exchange import JSON, Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import deadline, expect_fitting, posted, recorded
@@ -45,7 +46,7 @@ class Found(Struct, frozen=True):
     vectors: list[bytes]
     """One for each input: float32, little endian."""
     tokens: int
-    engine: EngineId | None
+    engine: EngineId
     """One of those that answered."""
 
 
@@ -75,7 +76,7 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
             record.counted(found.tokens)
             is_text = asked.encoding_format == "base64"
             body = [part async for part in _body(found, asked.model, is_text)]
-            served = (b"x-odyssai-engine", (found.engine or "").encode())
+            served = (b"x-odyssai-engine", found.engine.encode())
             await exchange.reply(200, b"".join(body), [JSON, served])
 
 
@@ -84,22 +85,21 @@ async def vectors(
 ) -> Found:
     """Every input's vector, in order. Raises MeshError."""
     expect_kind(wanted.model, "embedder", gateway.fleet)
-    limit = gateway.settings.prompt_limit_chars
     for given in wanted.inputs:
-        expect_fitting(given, limit)
+        expect_fitting(given, gateway.settings.prompt_limit_chars)
     sizes = [size(given) for given in wanted.inputs]
     holders = gateway.fleet.holders(wanted.model)
     cards = (card_of(beat, wanted.model) for beat in holders)
     numbers = max((card.embedding_size for card in cards if card), default=0) or USUAL_SIZE
-    parts = list(shares(sizes, len(holders), MOST_BYTES // (4 * numbers), limit))
-    answers = await relay.side_by_side(
+    parts = shares(sizes, len(holders), MOST_BYTES // (4 * numbers))
+    replies = await relay.side_by_side(
         _ask(gateway, RequestId(f"{request}-{number}"), wanted, part, sum(sizes[part]), expires_s)
         for number, part in enumerate(parts)
     )
     return Found(
-        [vector for _, answer in answers for vector in answer.vectors],
-        sum(answer.tokens for _, answer in answers),
-        answers[0][0],
+        [vector for reply in replies for vector in reply.answer.vectors],
+        sum(reply.answer.tokens for reply in replies),
+        replies[0].engine,
     )
 
 
@@ -110,7 +110,7 @@ async def _ask(
     part: slice,
     chars: int,
     expires_s: float | None,
-) -> tuple[EngineId | None, Embedded]:
+) -> Reply[Embedded]:
     question = Embed(
         request=request,
         model=wanted.model,
@@ -121,18 +121,14 @@ async def _ask(
         truncate=wanted.truncate,
         expires_s=expires_s,
     )
-    enquiry = Enquiry(
-        gateway.mesh, EMBED, question, request=request, model=wanted.model, chars=chars
+    reply = await gateway.watch.enquire(
+        EMBED, question, request=request, model=wanted.model, chars=chars
     )
-    with gateway.watch.following(enquiry):
-        answer = await enquiry.answer()
-    if len(answer.vectors) != len(question.inputs):
-        raise MeshError(
-            Code.INTERNAL,
-            f"Engine {enquiry.engine} gave {len(answer.vectors)} vectors for "
-            f"{len(question.inputs)} inputs.",
-        )
-    return enquiry.engine, answer
+    given, asked = len(reply.answer.vectors), len(question.inputs)
+    if given != asked:
+        why = f"Engine {reply.engine} gave {given} vectors for {asked} inputs."
+        raise MeshError(Code.INTERNAL, why)
+    return reply
 
 
 async def _body(found: Found, model: str, is_text: bool) -> AsyncIterator[bytes]:
@@ -154,4 +150,4 @@ def _vector(index: int, vector: bytes, is_text: bool) -> Vector:
 
 
 def numbers_of(vector: bytes) -> list[float]:
-    return memoryview(vector).cast("f").tolist()
+    return array("f", vector).tolist()

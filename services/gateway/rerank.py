@@ -19,7 +19,7 @@ from proto.inference import Text
 from proto.subjects import RERANK
 from proto.telemetry import Dialect
 from services.gateway import relay
-from services.gateway.enquiry import Enquiry
+from services.gateway.enquiry import Reply
 from services.gateway.exchange import JSON, Exchange, Headers
 from services.gateway.gateway import Gateway
 from services.gateway.generate import deadline, expect_fitting, posted, recorded
@@ -41,11 +41,11 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
         record.model = asked.model
         async with exchange:
             with deadline(exchange) as expires_s:
-                answers = await _answers(gateway, exchange.id, asked, expires_s)
-            record.engine = answers[0][0]
-            tokens = sum(answer.tokens for _, answer in answers)
+                replies = await _replies(gateway, exchange.id, asked, expires_s)
+            record.engine = replies[0].engine
+            tokens = sum(reply.answer.tokens for reply in replies)
             record.counted(tokens)
-            scores = [score for _, answer in answers for score in answer.scores]
+            scores = [score for reply in replies for score in reply.answer.scores]
             answer = RerankAnswer(
                 id=f"rerank-{exchange.id}",
                 model=asked.model,
@@ -54,23 +54,21 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
                 usage=RerankUsage(tokens, tokens),
             )
             await exchange.reply(
-                200, msgspec.json.encode(answer), [JSON, *_about(asked, record.engine)]
+                200, msgspec.json.encode(answer), [JSON, *_about(asked, replies[0].engine)]
             )
 
 
-async def _answers(
+async def _replies(
     gateway: Gateway, request: RequestId, asked: RerankRequest, expires_s: float | None
-) -> list[tuple[EngineId | None, Reranked]]:
+) -> list[Reply[Reranked]]:
     expect_kind(asked.model, "reranker", gateway.fleet)
-    limit = gateway.settings.prompt_limit_chars
     for text in (asked.query, *asked.texts):
-        expect_fitting(Text(text=text), limit)
+        expect_fitting(Text(text=text), gateway.settings.prompt_limit_chars)
     sizes = [len(text) for text in asked.texts]
     holders = len(gateway.fleet.holders(asked.model))
-    room = max(1, limit - len(asked.query))
     return await relay.side_by_side(
         _ask(gateway, RequestId(f"{request}-{number}"), asked, part, expires_s)
-        for number, part in enumerate(shares(sizes, holders, len(sizes), room))
+        for number, part in enumerate(shares(sizes, holders, len(sizes)))
     )
 
 
@@ -80,7 +78,7 @@ async def _ask(
     asked: RerankRequest,
     part: slice,
     expires_s: float | None,
-) -> tuple[EngineId | None, Reranked]:
+) -> Reply[Reranked]:
     question = Rerank(
         request=request,
         model=ModelId(asked.model),
@@ -91,18 +89,14 @@ async def _ask(
         expires_s=expires_s,
     )
     chars = sum(len(asked.query) + len(text) for text in question.documents)
-    enquiry = Enquiry(
-        gateway.mesh, RERANK, question, request=request, model=question.model, chars=chars
+    reply = await gateway.watch.enquire(
+        RERANK, question, request=request, model=question.model, chars=chars
     )
-    with gateway.watch.following(enquiry):
-        answer = await enquiry.answer()
-    if len(answer.scores) != len(question.documents):
-        raise MeshError(
-            Code.INTERNAL,
-            f"Engine {enquiry.engine} gave {len(answer.scores)} scores for "
-            f"{len(question.documents)} documents.",
-        )
-    return enquiry.engine, answer
+    given, wanted = len(reply.answer.scores), len(question.documents)
+    if given != wanted:
+        why = f"Engine {reply.engine} gave {given} scores for {wanted} documents."
+        raise MeshError(Code.INTERNAL, why)
+    return reply
 
 
 def _ranked(asked: RerankRequest, scores: list[float]) -> list[Ranked]:
@@ -119,8 +113,8 @@ def _ranked(asked: RerankRequest, scores: list[float]) -> list[Ranked]:
     ]
 
 
-def _about(asked: RerankRequest, engine: EngineId | None) -> Headers:
-    headers = [(b"x-odyssai-engine", (engine or "").encode())]
+def _about(asked: RerankRequest, engine: EngineId) -> Headers:
+    headers = [(b"x-odyssai-engine", engine.encode())]
     if asked.ignored:
         headers.append((b"x-odyssai-ignored", ", ".join(asked.ignored).encode()))
     return headers
