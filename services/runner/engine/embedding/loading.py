@@ -28,7 +28,7 @@ from services.runner.engine.embedding.reader import (
     EncoderReader,
     Reader,
 )
-from services.runner.engine.embedding.recipe import Recipe, read_recipe
+from services.runner.engine.embedding.recipe import Pooling, Recipe, most_tokens, read_recipe
 from services.runner.engine.embedding.row import Row
 from services.runner.engine.embedding.rows import (
     CrossEncoderPairs,
@@ -44,6 +44,8 @@ Weights = dict[str, mx.array]
 
 PROMPTED = "qwen3"
 """The model type whose instruction for ranking is known here."""
+MISMATCH_CHARS = 200
+"""Of the list of weights that are missing or strange: the first ones say enough."""
 _LEFT_OUT = ("pooler.", "cls.", "lm_head.", "classifier.", "pre_classifier.", "vocab_", "head.")
 """What stands behind an encoder for other tasks, and costs memory only."""
 
@@ -69,7 +71,6 @@ class _Parts(NamedTuple):
     module: Module
     """All that has weights."""
     reader: Reader
-    config: dict[str, Any]
     longest: int
     size: int
     """Numbers that a row comes to."""
@@ -85,8 +86,11 @@ def load(source: Source, kind: Kind) -> LoadedReader:
         encodes = is_encoder(config) or architecture_of(config).endswith(
             "ForSequenceClassification"
         )
-        recipe = read_recipe(source.folder, "mean" if encodes else "lasttoken")
+        way: Pooling = "mean" if encodes else "lasttoken"
+        recipe = read_recipe(source.folder, way) if kind == "embedder" else Recipe(pooling=(way,))
         parts = _parts(folder, config, kind, encodes, recipe, tokenizer)
+    except NotLoadable as trouble:
+        raise NotLoadable(f"{source.id} cannot be served: {trouble}") from trouble
     except FileNotFoundError as missing:
         raise NotLoadable(
             f"{source.folder} is no complete model folder ({missing}): it needs config.json, "
@@ -99,7 +103,7 @@ def load(source: Source, kind: Kind) -> LoadedReader:
     described = replace(
         card(source, config, parts.module),
         kind=kind,
-        context_length=min(parts.longest, recipe.max_tokens or parts.longest),
+        context_length=min(parts.longest, most_tokens(folder) or parts.longest),
         embedding_size=parts.size if kind == "embedder" else 0,
     )
     return LoadedReader(
@@ -154,7 +158,7 @@ def _encoder(folder: Path, config: dict[str, Any], recipe: Recipe) -> _Parts:
     vector = Vector(recipe, encoder.hidden)
     whole = _settled(_Whole(encoder, vector))
     reader = EncoderReader(whole.encoder, whole.behind)
-    return _Parts(whole, reader, config, encoder.longest, vector.size)
+    return _Parts(whole, reader, encoder.longest, vector.size)
 
 
 def _cross_encoder(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> _Parts:
@@ -170,7 +174,7 @@ def _cross_encoder(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -
     _fill(encoder, _without_tasks(named), config)
     whole = _settled(_Whole(encoder, head))
     reader = EncoderReader(whole.encoder, whole.behind)
-    return _Parts(whole, reader, config, encoder.longest, 1, CrossEncoderPairs(tokenizer))
+    return _Parts(whole, reader, encoder.longest, 1, CrossEncoderPairs(tokenizer))
 
 
 def _new_encoder(config: dict[str, Any]) -> tuple[Any, Callable[[str], str]]:
@@ -215,8 +219,9 @@ def _fill(module: Module, weights: Weights, config: dict[str, Any]) -> None:
     try:
         module.load_weights(list(weights.items()), strict=True)
     except ValueError as mismatch:
+        told = " ".join(str(mismatch).split())[:MISMATCH_CHARS]
         raise NotLoadable(
-            f"its weights are not those of a {config['model_type']} model: {mismatch}"
+            f"its weights are not those of a {config['model_type']} model: {told}"
         ) from mismatch
 
 
@@ -238,7 +243,7 @@ def _causal_embedder(folder: Path, recipe: Recipe) -> _Parts:
     vector = Vector(recipe, _hidden_of(model))
     whole = _Whole(model, vector)
     reader = CausalReader(model, vector)
-    return _Parts(whole, reader, config, _positions(config), vector.size)
+    return _Parts(whole, reader, _positions(config), vector.size)
 
 
 def _causal_reranker(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> _Parts:
@@ -251,7 +256,7 @@ def _causal_reranker(folder: Path, config: dict[str, Any], tokenizer: Tokenizer)
     model, config = load_model(folder)
     model = _settled(model)
     reader = CausalReader(model, score.YesOrNo(model, yes, no))
-    return _Parts(model, reader, config, _positions(config), 1, PromptedPairs(tokenizer))
+    return _Parts(model, reader, _positions(config), 1, PromptedPairs(tokenizer))
 
 
 def _headless(config: dict[str, Any]) -> tuple[type[Module], Any]:

@@ -33,7 +33,7 @@ from services.runner.engine.loading import Source
 
 log = logging.getLogger(__name__)
 
-LEAST, MOST = 16, 16_384 if mx.metal.is_available() else 2048
+LEAST, MOST = 16, 16_384 if mx.metal.is_available() else 512
 """Tokens of a pass. More in one only take memory, and on a CPU fall out of its caches."""
 WARM_TOKENS = 64
 STOP_S = 2.0

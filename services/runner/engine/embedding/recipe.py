@@ -45,8 +45,6 @@ class Recipe:
     """What a text of a kind begins with, such as a ``query``."""
     default_prompt: str = ""
     """What a text of no named kind begins with."""
-    max_tokens: int | None = None
-    """Less than the model could take, where it was trained on less."""
     is_lower_case: bool = False
     """Texts are made lower case before the tokenizer sees them."""
 
@@ -57,15 +55,22 @@ def read_recipe(folder: Path, otherwise: Pooling) -> Recipe:
     prompts = {name: str(text) for name, text in (described.get("prompts") or {}).items()}
     default = prompts.get(described.get("default_prompt_name") or "", "")
     pooling, steps = _modules(folder, otherwise, bool(default))
-    limits = _limits(transformer_of(folder))
     return Recipe(
         pooling=pooling,
         steps=steps,
         prompts=prompts,
         default_prompt=default,
-        max_tokens=min((n for n in limits if n), default=None),
-        is_lower_case=any(file.get("do_lower_case") is True for file in _sentence_files(folder)),
+        is_lower_case=any(
+            file.get("do_lower_case") is True for file in _sentence_files(transformer_of(folder))
+        ),
     )
+
+
+def most_tokens(transformer: Path) -> int | None:
+    """Of a text, where the model was trained on less than it could take."""
+    tokenizer = read_json(transformer / "tokenizer_config.json").get("model_max_length")
+    told = [file.get("max_seq_length") for file in _sentence_files(transformer)]
+    return min((int(n) for n in (tokenizer, *told) if n and n < _UNBOUNDED), default=None)
 
 
 def _modules(
@@ -122,12 +127,6 @@ def _dense(folder: Path) -> Dense:
     if name == "Identity":
         return Dense(folder, "Identity")
     raise NotLoadable(f"{folder.name} ends in {name}, which is not known here: Identity or Tanh")
-
-
-def _limits(transformer: Path) -> list[int]:
-    tokenizer = read_json(transformer / "tokenizer_config.json").get("model_max_length")
-    told = [file.get("max_seq_length") for file in _sentence_files(transformer)]
-    return [int(n) for n in (tokenizer, *told) if n and n < _UNBOUNDED]
 
 
 def _sentence_files(folder: Path) -> list[dict[str, Any]]:
