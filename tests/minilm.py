@@ -13,10 +13,11 @@ def folder(parent: Path) -> Path:
     The package is not imported: it wants a library that nobody needs here.
     """
     spec = importlib.util.find_spec(PACKAGE)
-    assert spec and spec.submodule_search_locations, f"{PACKAGE} is not installed"
+    places = spec.submodule_search_locations if spec else None
+    assert places, f"{PACKAGE} is not installed"
     named = parent / ID
     named.mkdir(parents=True, exist_ok=True)
-    for file in (Path(spec.submodule_search_locations[0]) / "model").iterdir():
+    for file in (Path(places[0]) / "model").iterdir():
         if not (named / file.name).exists():
             (named / file.name).symlink_to(file)
     return named

@@ -46,7 +46,7 @@ class Found(Struct, frozen=True):
     vectors: list[bytes]
     """One for each input: float32, little endian."""
     tokens: int
-    engine: EngineId
+    engine: EngineId | None = None
     """One of those that answered."""
 
 
@@ -76,7 +76,7 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
             record.counted(found.tokens)
             is_text = asked.encoding_format == "base64"
             body = [part async for part in _body(found, asked.model, is_text)]
-            served = (b"x-odyssai-engine", found.engine.encode())
+            served = (b"x-odyssai-engine", (found.engine or "").encode())
             await exchange.reply(200, b"".join(body), [JSON, served])
 
 

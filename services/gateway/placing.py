@@ -34,19 +34,26 @@ def first_that_chats(fleet: Fleet) -> str:
     )  # fmt: skip
 
 
-def expect_kind(model: str, kind: ModelKind, fleet: Fleet) -> None:
-    """Raises MeshError when the model is there and for something else.
+def other_kind(model: str, kind: ModelKind, fleet: Fleet) -> ModelKind | None:
+    """What else than ``kind`` a model is, if that is known.
 
     What a model of an upstream is for, only the upstream can tell.
     """
-    holders = fleet.holders(model)
-    kinds = {card.kind for beat in holders if (card := card_of(beat, model)) is not None}
-    if not kinds or kind in kinds or any(beat.upstream for beat in holders):
+    known = [(beat, card_of(beat, model)) for beat in fleet.engines()]
+    kinds = {card.kind for beat, card in known if card is not None and not beat.upstream}
+    is_upstream = any(card is not None and beat.upstream for beat, card in known)
+    return min(kinds) if kinds and kind not in kinds and not is_upstream else None
+
+
+def expect_kind(model: str, kind: ModelKind, fleet: Fleet) -> None:
+    """Raises MeshError when the model is there and for something else."""
+    other = other_kind(model, kind, fleet)
+    if other is None:
         return
     there = ", ".join(card.id for card in fleet.models() if card.kind == kind) or "none here yet"
     raise MeshError(
         Code.INVALID_REQUEST,
-        f"The model {model!r} is no {kind} but of kind {min(kinds)}; choose one that is: {there}.",
+        f"The model {model!r} is no {kind} but of kind {other}; choose one that is: {there}.",
         param="model",
     )
 

@@ -8,6 +8,9 @@ that is asked for yes or no are the softmax over the two words' logits of
 ``AutoModelForCausalLM``, with the instruction of Qwen3-Reranker's model card.
 """
 
+import json
+
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -100,16 +103,12 @@ def test_a_long_row_read_in_chunks_comes_to_the_same(tmp_path, load):
 
 def test_packed_weights_are_read(tmp_path, load):
     """As mlx's own conversions have them; packed to 8 bits they say nearly the same."""
-    import json
-
-    import mlx.core as mx
-
     folder = tiny_readers.make_encoder(tmp_path / "m", "bert", "mean")
     plain = vectors(load(folder))
     weights = mx.load(str(folder / "model.safetensors"))
     packed = dict(weights)
     for name, value in weights.items():
-        if name.endswith("query.weight") or name.endswith("word_embeddings.weight"):
+        if name.endswith(("query.weight", "word_embeddings.weight")):
             stem = name.removesuffix(".weight")
             packed[name], packed[f"{stem}.scales"], packed[f"{stem}.biases"] = mx.quantize(
                 value, group_size=32, bits=8
