@@ -72,7 +72,7 @@ async def recorded(
 
 
 async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
-    """The body of a request for tokens. Raises MeshError, ClientLeft."""
+    """The body of a request. Raises MeshError, ClientLeft."""
     record.client_request = exchange.client_id
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()

@@ -9,10 +9,12 @@ from msgspec import Struct
 from proto.dialects import (
     anthropic,
     anthropic_answer,
+    embeddings,
     ollama,
     ollama_answer,
     openai,
     openai_answer,
+    rerank,
     tokens,
 )
 from proto.dialects.responses import request as asked
@@ -43,6 +45,10 @@ TYPES: list[type[Struct]] = [
     openai.ErrorBody,
     openai_answer.ChatCompletion,
     openai_answer.TextCompletion,
+    embeddings.EmbeddingsRequest,
+    embeddings.EmbeddingsAnswer,
+    rerank.RerankRequest,
+    rerank.RerankAnswer,
     anthropic.MessagesRequest,
     anthropic.CountRequest,
     anthropic.TokenCount,
@@ -114,6 +120,15 @@ def document() -> dict[str, Any]:
         "/v1/completions": _post(
             schemas, openai.CompletionRequest, openai_answer.TextCompletion, openai.ErrorBody, True
         ),
+        "/v1/embeddings": _post(
+            schemas,
+            embeddings.EmbeddingsRequest,
+            embeddings.EmbeddingsAnswer,
+            openai.ErrorBody,
+            False,
+        ),
+        "/v1/rerank": _reranking(schemas),
+        "/rerank": _reranking(schemas),
         "/v1/messages": _post(
             schemas,
             anthropic.MessagesRequest,
@@ -187,6 +202,10 @@ def _post(
             "responses": responses,
         }
     }
+
+
+def _reranking(schemas: _Schemas) -> dict[str, Any]:
+    return _post(schemas, rerank.RerankRequest, rerank.RerankAnswer, openai.ErrorBody, False)
 
 
 def _get(schemas: _Schemas, summary: str, *answers: type[Struct]) -> dict[str, Any]:
