@@ -19,11 +19,9 @@ class TrustedHost(Struct, frozen=True):
     """None: the scheme's own."""
 
     def covers(self, name: str, port: int) -> bool:
-        if self.name.startswith("*."):
-            is_named = name.endswith(self.name[1:])
-        else:
-            is_named = name == self.name
-        return is_named and (port in (80, 443) if self.port is None else port == self.port)
+        if port not in ((80, 443) if self.port is None else (self.port,)):
+            return False
+        return name == self.name or (self.name[:2] == "*." and name.endswith(self.name[1:]))
 
 
 class Limits(Struct, frozen=True, kw_only=True):
