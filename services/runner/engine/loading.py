@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
@@ -19,9 +19,13 @@ from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tok
 from transformers import PreTrainedTokenizerFast
 
 from proto.ids import ModelId
-from proto.presence import ModelCard
+from proto.presence import ModelCard, ModelKind
 from services.runner.engine import bundled
 from services.runner.engine.text import Pieces
+from services.runner.engine.vision import loading as vision
+
+if TYPE_CHECKING:  # It needs the extra.
+    from services.runner.engine.vision.eyes import Eyes
 
 DEFAULT_CONTEXT = 4096
 """For a config that says nothing of positions."""
@@ -39,6 +43,8 @@ class LoadedModel:
     card: ModelCard
     vocab_size: int
     """Rows of the embedding: token ids are below it. The tokenizer may know fewer."""
+    eyes: "Eyes | None" = None
+    """How it is shown pictures; None: it does not see."""
 
     @cached_property
     def mask_width(self) -> int:
@@ -56,13 +62,19 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
     ``trusts_code``: a model's folder may hold Python that is run.
     """
     folder, id, aliases = _locate(source, home)
+    eyes = None
     try:
-        model, config = load_model(folder, trust_remote_code=trusts_code)
-        tokenizer = load_tokenizer(
-            folder,
-            {"trust_remote_code": trusts_code},
-            eos_token_ids=config.get("eos_token_id"),
-        )
+        if vision.can_see(folder):
+            model, config, tokenizer, eyes = vision.load(folder, trusts_code=trusts_code)
+        else:
+            model, config = load_model(folder, trust_remote_code=trusts_code)
+            tokenizer = load_tokenizer(
+                folder,
+                {"trust_remote_code": trusts_code},
+                eos_token_ids=config.get("eos_token_id"),
+            )
+    except vision.NoVision as blind:
+        raise NotLoadable(str(blind)) from blind
     except FileNotFoundError as missing:
         raise NotLoadable(
             f"{folder} is no complete model folder ({missing}): it needs config.json, "
@@ -83,8 +95,9 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        card=_card(id, aliases, folder, config, model, tokenizer),
+        card=_card(id, aliases, folder, config, model, tokenizer, "vlm" if eyes else "llm"),
         vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
+        eyes=eyes,
     )
 
 
@@ -148,6 +161,7 @@ def _card(
     config: dict[str, Any],
     model: Module,
     tokenizer: TokenizerWrapper,
+    kind: ModelKind,
 ) -> ModelCard:
     weights = dict(tree_flatten(model.parameters()))
     has_chat_template = bool(tokenizer.has_chat_template)
@@ -164,12 +178,13 @@ def _card(
         reasons=bool(tokenizer.has_thinking),
         keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
         created_s=int(written),
+        kind=kind,
     )
 
 
 def _nested(config: dict[str, Any], key: str) -> Any:
     """Models that also see or hear keep the language model's sizes in ``text_config``."""
-    return config.get(key) or config.get("text_config", {}).get(key)
+    return (config.get("text_config") or {}).get(key) or config.get(key)
 
 
 def _form(config: dict[str, Any], weights: dict[str, mx.array]) -> str:

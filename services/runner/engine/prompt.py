@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Prompt, Text, Tokens
+from proto.inference import Chat, Prompt, Text, Tokens, Turn
 from services.runner.engine.adapting import adapted
 from services.runner.engine.calls.schema import typed_function
 from services.runner.engine.loading import LoadedModel

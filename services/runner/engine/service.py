@@ -51,6 +51,9 @@ from services.runner.engine.loading import LoadedModel, NotLoadable, id_of
 from services.runner.engine.loop import ModelThread
 from services.runner.engine.reception import Reception
 from services.runner.engine.settings import Settings, read
+from services.runner.engine.vision.album import Album
+from services.runner.engine.vision.prompt import tokens_and_sight
+from services.runner.engine.vision.sight import Sight
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +115,7 @@ class Engine:
             trusts_code=settings.trusts_code,
         )
         self.trouble: NotLoadable | None = None
+        self._album: Album | None = None
         self._state: EngineState = "loading"
         self._open: dict[RequestId, _Open] = {}
         self._heard: dict[GatewayId, float] = {}

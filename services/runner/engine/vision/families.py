@@ -1,0 +1,28 @@
+"""Which families of mlx-vlm can show pictures here, and how they differ.
+
+Each is run against mlx-vlm's own generation by the tests. What is missing from the list
+may need what a batch cannot give it, such as attention in both directions within a picture.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    mark: str = "image_token"
+    """The processor's attribute that names what a prompt holds in a picture's place."""
+    has_grid: bool = False
+    """A patch has a place in three dimensions, so that positions run ahead of or behind tokens."""
+
+
+FAMILIES = {
+    "idefics3": Family(),
+    "llava": Family(),
+    "mistral3": Family(),
+    "qwen2_5_vl": Family(has_grid=True),
+    "qwen2_vl": Family(has_grid=True),
+    "qwen3_vl": Family(has_grid=True),
+    "qwen3_vl_moe": Family(has_grid=True),
+    "smolvlm": Family(),
+}
+"""By the ``model_type`` of a config."""
