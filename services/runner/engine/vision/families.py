@@ -13,6 +13,8 @@ class Family:
     """The processor's attribute that names what a prompt holds in a picture's place."""
     has_grid: bool = False
     """A patch has a place in three dimensions, so that positions run ahead of or behind tokens."""
+    attention: str = ""
+    """The family whose attention takes the place of its own; empty: its own does."""
 
 
 FAMILIES = {
@@ -22,7 +24,8 @@ FAMILIES = {
     "qwen2_5_vl": Family(has_grid=True),
     "qwen2_vl": Family(has_grid=True),
     "qwen3_vl": Family(has_grid=True),
-    "qwen3_vl_moe": Family(has_grid=True),
+    # Its own is the same but for a mask that is cut by the longest row: wrong with padding.
+    "qwen3_vl_moe": Family(has_grid=True, attention="qwen3_vl"),
     "smolvlm": Family(),
 }
 """By the ``model_type`` of a config."""

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from contextlib import suppress
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ def load(folder: Path) -> tuple[Any, dict[str, Any], TokenizerWrapper, Any]:
     config = load_config(folder)
     family = FAMILIES[config["model_type"]]
     inner = load_model(folder)
+    if family.attention:
+        attention = import_module(f"mlx_vlm.models.{family.attention}.language").Attention
+        for layer in inner.language_model.layers:
+            layer.self_attn.__class__ = attention
     processor = load_processor(folder, add_detokenizer=False)
     patch = getattr(inner.config, "image_token_index", None)
     if patch is None:
