@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("mlx_vlm", reason="the extra `vision` is not installed")
 
-from tests.mesh.conftest import OwnMesh  # noqa: E402
-from tests.mesh.house import Mesh  # noqa: E402
-from tests.tiny_vlm import make_tiny_vlm  # noqa: E402
-from tests.unit.engine.vision.pictures import png, saved  # noqa: E402
+from tests.mesh.conftest import OwnMesh
+from tests.mesh.house import Mesh
+from tests.tiny_vlm import make_tiny_vlm
+from tests.unit.engine.vision.pictures import png, saved
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,7 +10,8 @@ import mlx.core as mx
 from mlx_lm.models import cache as mlx_lm_cache
 from mlx_lm.models.cache import BatchKVCache, KVCache
 
-from services.runner.engine.sequence import Cache
+Cache = list[Any]
+"""One a layer."""
 
 
 class ShiftedCache(KVCache):

@@ -9,8 +9,8 @@ from mlx.nn.layers.base import Module
 from mlx_lm.models.cache import KVCache
 from numpy.typing import NDArray
 
-from services.runner.engine.sequence import Cache
 from services.runner.engine.vision import cache as caches
+from services.runner.engine.vision.cache import Cache
 from services.runner.engine.vision.families import Family
 from services.runner.engine.vision.picture import Picture
 from services.runner.engine.vision.sight import Sight

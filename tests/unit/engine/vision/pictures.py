@@ -11,9 +11,9 @@ from PIL import Image
 from proto.ids import RequestId
 from proto.inference import Chat, ImagePart, Sampling, TextPart, Turn
 from services.runner.engine.loading import LoadedModel
+from services.runner.engine.prompt import tokens_and_sight
 from services.runner.engine.sequence import Sequence
 from services.runner.engine.vision.picture import Picture
-from services.runner.engine.vision.prompt import tokens_and_sight
 
 GREEDY = Sampling(temperature=0)
 
