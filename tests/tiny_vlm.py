@@ -20,6 +20,7 @@ MARKS = (
     *("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *ROWS),
     *("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"),
     *("[IMG]", "[IMG_BREAK]", "[IMG_END]"),
+    *("<start_of_image>", "<image_soft_token>", "<end_of_image>"),
 )
 ID = {mark: tiny.VOCAB + number for number, mark in enumerate(MARKS)}
 VOCAB = tiny.VOCAB + len(MARKS)
@@ -97,6 +98,35 @@ def _idefics(family: str, processor: str) -> tuple[str, dict[str, Any], dict[str
         "processor_config.json": {"image_seq_len": 4},
     }
     return "<image>", config, files
+
+
+def _gemma3() -> tuple[str, dict[str, Any], dict[str, Any]]:
+    windows = {"sliding_window": 32, "sliding_window_pattern": 3, "num_hidden_layers": 3}
+    shown = {"mm_tokens_per_image": 4}
+    siglip = {"model_type": "siglip_vision_model", "patch_size": 8, "image_size": 32}
+    config = {
+        "image_token_index": ID["<image_soft_token>"],
+        "hidden_size": TEXT["hidden_size"],
+        **shown,
+        "text_config": TEXT | windows | shown | {"model_type": "gemma3_text"},
+        "vision_config": SEEN | siglip | {"num_hidden_layers": 2},
+    }
+    marks = {
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>",
+    }
+    files = {
+        "preprocessor_config.json": {
+            "image_processor_type": "Gemma3ImageProcessor",
+            "image_seq_length": 4,
+            "size": {"height": 32, "width": 32},
+            **NORMED,
+        },
+        "processor_config.json": {"image_seq_length": 4},
+        "tokenizer_config.json": {"extra_special_tokens": marks},
+    }
+    return "<start_of_image>", config, files
 
 
 def _llava() -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -180,7 +210,16 @@ def _qwen3_vl_moe() -> tuple[str, dict[str, Any], dict[str, Any]]:
     return picture, config | {"text_config": text}, files
 
 
+def _pixtral() -> tuple[str, dict[str, Any], dict[str, Any]]:
+    picture, config, files = _mistral3()
+    files["processor_config.json"] = {"patch_size": 4}
+    files["preprocessor_config.json"]["patch_size"] = {"height": 4, "width": 4}
+    return picture, config, files
+
+
 FAMILIES = {
+    "gemma3": _gemma3,
+    "pixtral": _pixtral,
     "idefics3": lambda: _idefics("idefics3", "Idefics3"),
     "llava": _llava,
     "mistral3": _mistral3,
@@ -201,11 +240,11 @@ def make_tiny_vlm(folder: Path, family: str = "qwen2_5_vl", seed: int = 0) -> Pa
     tokenizer = tiny._tokenizer()
     tokenizer["added_tokens"] += [_special(mark, id) for mark, id in ID.items()]
     folder.mkdir(parents=True, exist_ok=True)
+    told = tiny._tokenizer_config(CONTEXT) | {"chat_template": _chat(picture)}
     written = files | {
         "config.json": config,
         "tokenizer.json": tokenizer,
-        "tokenizer_config.json": tiny._tokenizer_config(CONTEXT)
-        | {"chat_template": _chat(picture)},
+        "tokenizer_config.json": told | files.get("tokenizer_config.json", {}),
     }
     for name, content in written.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False))
@@ -239,18 +278,22 @@ def _weights(family: str, config: dict[str, Any], seed: int) -> dict[str, mx.arr
     shape = update_module_configs(shape, module, {"text_config": {}} | config, ["text", "vision"])
     rng = np.random.default_rng(seed)
     return {
-        name: _random(name, value, rng)
+        name: _random(family, name, value, rng)
         for name, value in tree_flatten(module.Model(shape).parameters())
     }
 
 
-def _random(name: str, value: mx.array, rng: np.random.Generator) -> mx.array:
+def _random(family: str, name: str, value: mx.array, rng: np.random.Generator) -> mx.array:
+    is_gemma = family == "gemma3" and name.startswith("language_model")
     if value.ndim < 2:
-        return value.astype(mx.float32)
+        # Gemma's norms scale by one more than their weight.
+        return mx.zeros_like(value) if is_gemma else value.astype(mx.float32)
     scale = 8.0 if "embed_tokens" in name else 4.0 if "lm_head" in name else 2.0
+    if is_gemma and "embed_tokens" in name:
+        scale = 0.25  # Its head is the same matrix: a loud one would only repeat its input.
     spread = scale / np.sqrt(np.prod(value.shape[1:]))
     drawn = (rng.standard_normal(value.shape) * spread).astype(np.float32)
-    if "lm_head" in name:
+    if "lm_head" in name or (is_gemma and "embed_tokens" in name):
         drawn[: tiny.FIRST_ORDINARY] = 0.0  # As in ``tiny``: no answer ends by chance.
     return mx.array(drawn)
 

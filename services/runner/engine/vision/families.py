@@ -18,9 +18,11 @@ class Family:
 
 
 FAMILIES = {
+    "gemma3": Family(mark="boi_token"),
     "idefics3": Family(),
     "llava": Family(),
     "mistral3": Family(),
+    "pixtral": Family(),
     "qwen2_5_vl": Family(has_grid=True),
     "qwen2_vl": Family(has_grid=True),
     "qwen3_vl": Family(has_grid=True),
