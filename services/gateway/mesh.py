@@ -68,7 +68,9 @@ class Mesh:
     async def count(self, question: CountTokens) -> Counted:
         """Raises MeshError."""
         prompt = question.prompt
-        return await self.ask(COUNT_TOKENS, question, question.model, size(prompt), accept_s(prompt))
+        return await self.ask(
+            COUNT_TOKENS, question, question.model, size(prompt), accept_s(prompt)
+        )
 
     async def _ask_one_of(
         self,

@@ -52,8 +52,6 @@ from services.runner.engine.loop import ModelThread
 from services.runner.engine.reception import Reception
 from services.runner.engine.settings import Settings, read
 from services.runner.engine.vision.album import Album
-from services.runner.engine.vision.prompt import tokens_and_sight
-from services.runner.engine.vision.sight import Sight
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +113,6 @@ class Engine:
             trusts_code=settings.trusts_code,
         )
         self.trouble: NotLoadable | None = None
-        self._album: Album | None = None
         self._state: EngineState = "loading"
         self._open: dict[RequestId, _Open] = {}
         self._heard: dict[GatewayId, float] = {}
@@ -142,7 +139,9 @@ class Engine:
             self.trouble = trouble
             return False
         self._card = self._loaded.card
-        self._reception = Reception(self._loaded)
+        eyes = self._loaded.eyes
+        album = None if eyes is None else Album(self._host.bus, eyes)
+        self._reception = Reception(self._loaded, album)
         log.info("serving %s", self._card)
         return True
 
@@ -223,7 +222,7 @@ class Engine:
             )
 
     async def _count(self, asked: CountTokens) -> Counted:
-        return Counted(tokens=len(await self._reception.tokens(asked.prompt)))
+        return Counted(tokens=len(await self._reception.tokens(asked.prompt, asked.gateway)))
 
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:

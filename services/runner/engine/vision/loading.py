@@ -31,10 +31,13 @@ def can_see(folder: Path) -> bool:
     return False
 
 
-def load(folder: Path) -> tuple[Any, dict[str, Any], TokenizerWrapper, Any]:
+def load(
+    folder: Path, *, trusts_code: bool = False
+) -> tuple[Any, dict[str, Any], TokenizerWrapper, Any]:
     """The model as the batch runs it, its config, its tokenizer and its ``Eyes``.
 
-    Raises NoVision, and what mlx-vlm raises: FileNotFoundError, ValueError and their like.
+    ``trusts_code``: the folder may hold Python that is run. Raises NoVision, and what mlx-vlm
+    raises: FileNotFoundError, ValueError and their like.
     """
     missing = [name for name in ("mlx_vlm", "PIL") if importlib.util.find_spec(name) is None]
     if missing:
@@ -49,17 +52,21 @@ def load(folder: Path) -> tuple[Any, dict[str, Any], TokenizerWrapper, Any]:
 
     config = load_config(folder)
     family = FAMILIES[config["model_type"]]
+    if config.get("model_file") and not trusts_code:
+        raise ValueError("its model_file needs trust_remote_code")
     inner = load_model(folder)
     if family.attention:
         attention = import_module(f"mlx_vlm.models.{family.attention}.language").Attention
         for layer in inner.language_model.layers:
             layer.self_attn.__class__ = attention
-    processor = load_processor(folder, add_detokenizer=False)
+    processor = load_processor(folder, add_detokenizer=False, trust_remote_code=trusts_code)
     patch = getattr(inner.config, "image_token_index", None)
     if patch is None:
         patch = inner.config.image_token_id
     ends = [config.get("eos_token_id"), *getattr(processor, "additional_eos_token_ids", ())]
-    tokenizer = load_tokenizer(folder, eos_token_ids=_flat(ends))
+    tokenizer = load_tokenizer(
+        folder, {"trust_remote_code": trusts_code}, eos_token_ids=_flat(ends)
+    )
     eyes = Eyes(family, processor, tokenizer, config, patch)
     _try(eyes, folder)
     return SeeingModel(inner, family), config, tokenizer, eyes

@@ -45,9 +45,14 @@ def _around(chat: Chat, mark: str, count: int, render: Render) -> list[str]:
     """The rendered text between the pictures: one piece more than there are pictures."""
     veiled = replace(chat, turns=tuple(_veiled(turn, mark) for turn in chat.turns))
     for is_spelled in (False, True):
-        pieces = render(veiled, is_spelled).split(mark)
-        if len(pieces) == count + 1:
-            return [piece.replace(VEIL, mark) for piece in pieces]
+        try:
+            pieces = render(veiled, is_spelled).split(mark)
+        except MeshError:
+            if is_spelled:
+                raise
+        else:
+            if len(pieces) == count + 1:
+                return [piece.replace(VEIL, mark) for piece in pieces]
     raise MeshError(
         Code.INVALID_REQUEST,
         "the model's chat template does not show all images of this conversation: "

@@ -30,15 +30,22 @@ class Manner:
         """A turn's content for the template; ``is_spelled``: pictures are written by us."""
         if turn.images and self.takes_parts and not is_spelled:
             return _parts(turn)
-        text = self._spelt(turn)
-        return text if self.takes_strings else [{"type": "text", "text": text}]
-
-    def _spelt(self, turn: Turn) -> str:
         if isinstance(turn.content, str):
             return turn.content
         return "".join(
             self.spelled if isinstance(part, ImagePart) else part.text for part in turn.content
         )
+
+    def fitted(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Messages for a template that shows nothing of a string have none."""
+        if self.takes_strings:
+            return messages
+        return [
+            {**message, "content": [{"type": "text", "text": message["content"]}]}
+            if isinstance(message["content"], str)
+            else message
+            for message in messages
+        ]
 
 
 def manner(render: Render, mark: str) -> Manner:
