@@ -35,7 +35,9 @@ async def create(gateway: Gateway, exchange: Exchange) -> None:
 async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Turn) -> None:
     async with exchange:
         with deadline(exchange) as expires_s:
-            async with generating(gateway, exchange.id, turn.asked, expires_s) as generations:
+            async with generating(
+                gateway, exchange.id, turn.asked, expires_s, "input"
+            ) as generations:
                 record.engine = generations[0].engine
                 answer = _stream if turn.asked.stream else _whole
                 await answer(gateway, exchange, record, turn, generations)

@@ -121,7 +121,9 @@ class Work:
 
     async def _attempt(self, record: Record) -> None:
         asked = self._turn.asked
-        async with generating(self._gateway, self._origin.request, asked, None) as generations:
+        async with generating(
+            self._gateway, self._origin.request, asked, None, "input"
+        ) as generations:
             record.engine = generations[0].engine
             self._is_begun = True
             await self._tell(self._events.begun())

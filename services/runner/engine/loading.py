@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
@@ -24,6 +24,10 @@ from proto.presence import ModelCard
 from services.runner.engine import bundled
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.text import Pieces
+from services.runner.engine.vision import loading as vision
+
+if TYPE_CHECKING:  # It needs the extra.
+    from services.runner.engine.vision.eyes import Eyes
 
 DEFAULT_CONTEXT = 4096
 """For a config that says nothing of positions."""
@@ -41,6 +45,8 @@ class LoadedModel:
     card: ModelCard
     vocab_size: int
     """Rows of the embedding: token ids are below it. The tokenizer may know fewer."""
+    eyes: "Eyes | None" = None
+    """How it is shown pictures; None: it does not see."""
 
     @cached_property
     def mask_width(self) -> int:
@@ -66,14 +72,19 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
     ``trusts_code``: a model's folder may hold Python that is run.
     """
     located = locate(source, home)
-    folder = located.folder
+    folder, eyes = located.folder, None
     try:
-        model, config = load_model(folder, trust_remote_code=trusts_code)
-        tokenizer = load_tokenizer(
-            folder,
-            {"trust_remote_code": trusts_code},
-            eos_token_ids=config.get("eos_token_id"),
-        )
+        if vision.can_see(folder):
+            model, config, tokenizer, eyes = vision.load(folder, trusts_code=trusts_code)
+        else:
+            model, config = load_model(folder, trust_remote_code=trusts_code)
+            tokenizer = load_tokenizer(
+                folder,
+                {"trust_remote_code": trusts_code},
+                eos_token_ids=config.get("eos_token_id"),
+            )
+    except vision.NoVision as blind:
+        raise NotLoadable(str(blind)) from blind
     except FileNotFoundError as missing:
         raise NotLoadable(
             f"{folder} is no complete model folder ({missing}): it needs config.json, "
@@ -101,8 +112,10 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
             calls_tools=has_chat_template,
             reasons=bool(tokenizer.has_thinking) or harmony.is_spoken(tokenizer),
             keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
+            kind="vlm" if eyes else "llm",
         ),
         vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
+        eyes=eyes,
     )
 
 
@@ -179,7 +192,7 @@ def card(source: Source, config: dict[str, Any], model: Module) -> ModelCard:
 
 def _nested(config: dict[str, Any], key: str) -> Any:
     """Models that also see or hear keep the language model's sizes in ``text_config``."""
-    return config.get(key) or config.get("text_config", {}).get(key)
+    return (config.get("text_config") or {}).get(key) or config.get(key)
 
 
 def _form(config: dict[str, Any], weights: dict[str, mx.array]) -> str:

@@ -33,6 +33,7 @@ from proto.subjects import (
 from services.runner.engine.loop import ModelThread
 from services.runner.engine.presence import DRAIN_S, LEARNING, WATCH_S, Presence
 from services.runner.engine.reception import Reception
+from services.runner.engine.vision.album import Album
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ class Engine:
         if loaded is None:
             return False
         card = self._presence.introduce(loaded.card)
-        self._reception = Reception(dataclasses.replace(loaded, card=card))
+        album = None if loaded.eyes is None else Album(self._host.bus, loaded.eyes)
+        self._reception = Reception(dataclasses.replace(loaded, card=card), album)
         return True
 
     async def prepare(self) -> None:
@@ -151,7 +153,7 @@ class Engine:
         return accepted or Accepted(prompt_tokens=0)
 
     async def _count(self, asked: CountTokens) -> Counted:
-        return Counted(tokens=len(await self._reception.tokens(asked.prompt)))
+        return Counted(tokens=len(await self._reception.tokens(asked.prompt, asked.gateway)))
 
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
