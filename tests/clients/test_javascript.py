@@ -18,9 +18,9 @@ THOUGHT, SAID, CITY = "Two and two make four.", "It is four: ½ + 3½ = 4. 🌊"
 QUESTION = {
     "thoughtful": script(f"<think>{THOUGHT}</think>\n\n{SAID}"),
     "calling": script(
-        '<tool_call>
-{"name": "weather", "arguments": ' + json.dumps({"city": CITY}) + "}
-</tool_call>"
+        '<tool_call>\n{"name": "weather", "arguments": '
+        + json.dumps({"city": CITY})
+        + "}\n</tool_call>"
     ),
     "result": "It rains there.",
 }
