@@ -4,11 +4,12 @@ import time
 import pytest
 
 from proto.frames import Delta, End, Failed, Progress
+from proto.inference import Chat, Regex, Turn
 from services.runner.engine.batch import PATIENCE_S, Batch
 from services.runner.engine.loading import NotLoadable
 from services.runner.engine.loop import ModelThread
 from tests.tiny import make_tiny
-from tests.unit.engine.asking import ask, prompt
+from tests.unit.engine.asking import ask, prompt, receive
 
 
 class Reader:
@@ -47,6 +48,17 @@ def test_a_request_goes_in_and_its_frames_come_out(reader):
     assert state.cache.tokens == 15
     assert state.steps >= 5
     assert state.memory_bytes > 0
+
+
+def test_formats_are_kept_on_the_models_own_thread(reader):
+    model = reader.thread.loaded.result()
+    chat = Chat(turns=(Turn(role="user", content="Hi"),))
+    for name in ("a", "b"):
+        reader.thread.submit(receive(model, name, chat, format=Regex(pattern="ab{3}")))
+    for name in ("a", "b"):
+        reader.until(lambda request, frame, name=name: request == name and isinstance(frame, End))
+    said = "".join(frame.text for _, frame in reader.frames if isinstance(frame, Delta))
+    assert sorted(said) == sorted("abbbabbb")
 
 
 def test_an_idle_thread_takes_no_steps(reader):
