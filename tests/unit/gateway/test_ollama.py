@@ -10,8 +10,9 @@ from ollama import AsyncClient, Client, ResponseError
 
 from proto.errors import Code
 from proto.frames import CallDelta, Delta, Failed, Progress
+from proto.ids import ModelId
 from proto.inference import Chat, JsonSchema, Text, Thinking
-from proto.subjects import ENGINE_BEAT
+from proto.presence import ModelCard
 from tests.unit.gateway.scripted import ALIAS, MODEL, ScriptedEngine, end
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -224,23 +225,18 @@ async def test_models_are_listed_shown_and_running(client, scripted):
 
 
 async def test_an_upstreams_model_keeps_its_own_tag_and_may_do_anything(
-    client, http, scripted, bus
+    client, http, scripted, monkeypatch
 ):
-    card = scripted.beat().models[0]
-    theirs = {"id": "up:llama:latest", "aliases": ()}
-    card = type(card)(**({f: getattr(card, f) for f in card.__struct_fields__} | theirs))
+    card = ModelCard(id=ModelId("up:llama:latest"), context_length=2048)
     beat = scripted.beat(models=(card,), upstream="http://up")
+    # Its every heartbeat from now on, so that none takes it back.
+    monkeypatch.setattr(scripted, "beat", lambda **_: beat)
     while "up:llama:latest" not in (await http.get("/v1/models")).text:
-        await bus.publish(ENGINE_BEAT, beat, scripted.id)
-        await bus.settled()
-    listed = [model.model for model in (await client.list()).models]
+        await scripted.say()
 
-    assert listed == ["up:llama:latest"]
+    assert [model.model for model in (await client.list()).models] == ["up:llama:latest"]
     assert (await client.ps()).models == []
-    answer = await http.post(
-        "/api/chat", json={"model": "up:llama:latest", "messages": HI, "think": True}
-    )
-    assert answer.status_code != 400
+    assert (await client.chat("up:llama:latest", HI, think=True)).message.content == "Hello world"
 
 
 async def test_the_version_is_one_that_clients_accept(http):
