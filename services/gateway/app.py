@@ -86,6 +86,7 @@ TREES: dict[str, Callable[[str], Mapping[str, Endpoint]]] = {
 V1 = "/v1"
 """May be left out: some clients want an address with it, others add it themselves."""
 ABSENT = {
+    "/v1/chat/completions": "chat completions are not kept; /v1/responses keeps what it answers",
     "/v1/messages/batches": "send each message of a batch to /v1/messages, many at a time",
     "/v1/files": "no files are kept; put their text, or pictures as base64, into the messages",
 }

@@ -21,6 +21,7 @@ from tests.mesh.house import ROOT, Mesh, environment
 FILES: dict[str, tuple[str, ...]] = {
     "chat/test_completions.py": (),
     "test_completions.py": (),
+    "test_embeddings.py": (),
     "test_models.py": (),
     "test_responses.py": ("stored_responses",),
     "responses/test_input_items.py": ("stored_responses",),

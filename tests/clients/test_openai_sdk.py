@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny_readers
 from tests.clients.openai_sdk import FILES, exceptions, fetched, idle, outcomes, reason_for
 from tests.mesh.house import Mesh
 from tests.tiny import make_tiny
 
-NAMES = ("gpt-6-astra", "gpt-3.5-turbo-instruct")
-"""The models that those tests ask for."""
+NAMES = {
+    "gpt-6-astra": "brief",
+    "gpt-3.5-turbo-instruct": "brief",
+    "text-embedding-3-small": "reader",
+}
+"""The models that those tests ask for, and what answers."""
 CONTEXT = 256
 """They set no limit, so that every answer fills the context."""
 
@@ -26,9 +31,11 @@ def sdk(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    model = make_tiny(tmp_path_factory.mktemp("models") / "brief", context_length=CONTEXT)
-    aliases = [part for name in NAMES for part in ("--alias", f"{name}=brief")]
-    mesh = Mesh(tmp_path_factory.mktemp("mesh") / "home", [model], arguments=aliases)
+    models = tmp_path_factory.mktemp("models")
+    brief = make_tiny(models / "brief", context_length=CONTEXT)
+    reader = tiny_readers.make_causal(models / "reader", pooling="lasttoken")
+    aliases = [part for pair in NAMES.items() for part in ("--alias", "=".join(pair))]
+    mesh = Mesh(tmp_path_factory.mktemp("mesh") / "home", [brief, reader], arguments=aliases)
     yield mesh.wait_until_it_serves(NAMES)
     mesh.end()
 
