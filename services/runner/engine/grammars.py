@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 64
 """Compiled grammars kept; one takes some hundred kilobytes."""
-SPACE = r"[ \t]{0,2}|\r?\n[ \t]{0,32}"
+SPACE = r"[ \t]{0,2}|\n[ \t]{0,32}"
 """Between the parts of JSON: a model that may write space without end sometimes does."""
 LIMITS = LLParserLimits(verbose_errors=False)
 

@@ -8,6 +8,7 @@ from proto.inference import Chat, Turn
 from services.runner.engine import bundled
 from services.runner.engine.loading import NotLoadable, id_of, load
 from services.runner.engine.prompt import tokens_of
+from tests.parrot import make_parrot
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask
 
@@ -94,3 +95,19 @@ def test_its_quantised_form_is_a_folder_of_its_own_that_mlx_lm_reads(tmp_path):
     model, _ = load_model(folder, lazy=True)
     assert model.layers[0].self_attn.q_proj.bits == 4
     assert model.model.embed_tokens.bits == 8
+
+
+def test_a_models_own_code_runs_only_where_it_is_trusted(tmp_path):
+    folder = make_parrot(tmp_path / "Parrot")
+    with pytest.raises(NotLoadable, match="ODYSSAI_TRUST_REMOTE_CODE=1"):
+        load(str(folder), tmp_path)
+    assert load(str(folder), tmp_path, trusts_code=True).card.reasons
+
+
+def test_a_card_tells_what_the_model_can_do(tiny, thinker, tmp_path):
+    assert (tiny.card.calls_tools, tiny.card.reasons, tiny.card.keeps_formats) == (
+        True,
+        False,
+        True,
+    )
+    assert thinker.card.reasons

@@ -218,8 +218,17 @@ def arguments(**given: object) -> Namespace:
         "trust_remote_code": False,
         "only": "gateway,runner,health", "nats": None,
         "bus_host": "127.0.0.1", "node": None, "log_level": "info", "verbose": False,
+        "trust_remote_code": False,
     }  # fmt: skip
     return Namespace(**(usual | given))
+
+
+def test_models_with_code_of_their_own_are_trusted_only_when_asked() -> None:
+    for trusts in (False, True):
+        plan = up.planned(arguments(trust_remote_code=trusts))
+        told = up._settings(plan, "runner")
+        assert told.get("ODYSSAI_TRUST_REMOTE_CODE") == ("1" if trusts else None)
+        assert "ODYSSAI_TRUST_REMOTE_CODE" not in up._settings(plan, "gateway")
 
 
 def test_each_service_is_told_its_own_settings_only() -> None:
