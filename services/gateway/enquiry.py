@@ -17,6 +17,8 @@ A = TypeVar("A")
 ANSWER_S = 600.0
 """How long an engine may work on one question; that it still does is told by its heartbeats."""
 ATTEMPTS = 3
+RECOVERY_S = 30.0
+"""How long a question whose engine was lost at work waits for one: a restart, loading included."""
 
 
 class Reply(NamedTuple, Generic[A]):
@@ -99,7 +101,7 @@ class Enquiry(Generic[M, A]):
         except (NoAnswer, NotConnected, TimeoutError) as error:
             self._avoid.append(candidate.engine)
             self._losses += 1
-            self._patient_until = time.monotonic() + PATIENCE_S
+            self._patient_until = time.monotonic() + RECOVERY_S
             await self._withdraw(candidate.engine)
             raise MeshError(
                 Code.ENGINE_LOST, f"Engine {candidate.engine} was lost while at work; ask again."

@@ -144,7 +144,7 @@ async def test_an_engine_lost_at_work_is_replaced_by_another(nats_url, openai, e
 
 
 async def test_without_another_engine_the_loss_is_told(openai, embedder, monkeypatch):
-    monkeypatch.setattr("services.gateway.enquiry.PATIENCE_S", 0.0)
+    monkeypatch.setattr("services.gateway.enquiry.RECOVERY_S", 0.0)
     embedder.before_accepting = asyncio.Event().wait
     asking = asyncio.create_task(openai.embeddings.create(model=MODEL, input="a"))
     await asyncio.wait_for(embedder.was_asked.wait(), 5)
