@@ -237,10 +237,10 @@ def make_tiny_vlm(folder: Path, family: str = "qwen2_5_vl", seed: int = 0) -> Pa
     config |= {"model_type": family, "eos_token_id": [0, tiny.END_OF_TURN], "bos_token_id": 0}
     if "vision_config" in config:
         config["vision_config"] = {"model_type": family} | config["vision_config"]
-    tokenizer = tiny._tokenizer()
+    tokenizer = tiny._tokenizer(markers=())
     tokenizer["added_tokens"] += [_special(mark, id) for mark, id in ID.items()]
     folder.mkdir(parents=True, exist_ok=True)
-    told = tiny._tokenizer_config(CONTEXT) | {"chat_template": _chat(picture)}
+    told = tiny._tokenizer_config(CONTEXT, _chat(picture))
     written = files | {
         "config.json": config,
         "tokenizer.json": tokenizer,

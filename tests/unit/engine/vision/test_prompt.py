@@ -30,8 +30,13 @@ def by(template):
 
 def test_a_template_for_lists_gets_nothing_else():
     its = by(LISTS_ONLY)
-    assert its.content(Turn(role="user", content="hi")) == [{"type": "text", "text": "hi"}]
-    assert its.content(turn("see ", A)) == [{"type": "text", "text": "see "}, {"type": "image"}]
+    shown = [{"type": "text", "text": "see "}, {"type": "image"}]
+    assert its.content(turn("see ", A)) == shown
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": shown}]
+    assert its.fitted(messages) == [
+        {"role": "system", "content": [{"type": "text", "text": "be kind"}]},
+        {"role": "user", "content": shown},
+    ]
 
 
 def test_a_template_for_strings_gets_the_mark_as_text():
@@ -82,6 +87,17 @@ def test_a_picture_in_a_turn_that_the_template_does_not_expect_is_shown(seeing, 
     asked = shown.ask("a", Chat(turns=turns))
     assert len(asked.sight.pictures) == 2
     assert "{'type'" not in shown.model.tokenizer.decode(asked.prompt)
+
+
+def test_tools_and_pictures_share_a_prompt(seeing):
+    from proto.inference import Tool
+
+    shown = seeing("smolvlm")
+    tools = (Tool(name="zoom", description="look closer"),)
+    asked = shown.ask("a", Chat(turns=(turn("see ", A),), tools=tools))
+    text = shown.model.tokenizer.decode(asked.prompt)
+    assert "zoom" in text
+    assert len(asked.sight.pictures) == 1
 
 
 def test_a_picture_that_no_manner_shows_is_a_refusal(seeing, monkeypatch):

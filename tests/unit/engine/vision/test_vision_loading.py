@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from contextlib import suppress
 
 import pytest
 
@@ -47,3 +48,30 @@ def test_a_folder_without_weights_is_no_model(folder_of, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(NotLoadable, match="safetensors"):
         load(str(folder), tmp_path)
+
+
+def test_code_in_a_folder_is_not_run_unless_trusted(folder_of, tmp_path):
+    folder = shutil.copytree(folder_of("smolvlm"), tmp_path / "coded")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_file": "model.py"}))
+    (folder / "model.py").write_text("raise SystemExit('it was run')")
+    with pytest.raises(NotLoadable, match="Python code of its own"):
+        load(str(folder), tmp_path)
+    with pytest.raises(SystemExit, match="it was run"):
+        load(str(folder), tmp_path, trusts_code=True)
+
+
+@pytest.mark.parametrize("file", ["preprocessor_config.json", "tokenizer_config.json"])
+def test_neither_is_that_of_a_processor(file, folder_of, tmp_path):
+    folder = shutil.copytree(folder_of("smolvlm"), tmp_path / "coded")
+    config = json.loads((folder / file).read_text())
+    config["auto_map"] = {
+        "AutoImageProcessor": "own.Own",
+        "AutoTokenizer": ["own.Own", None],
+        "AutoProcessor": "own.Own",
+    }
+    (folder / file).write_text(json.dumps(config))
+    (folder / "own.py").write_text("raise SystemExit('it was run')")
+    # Either refused, or loaded by a class that is known here.
+    with suppress(NotLoadable):
+        assert load(str(folder), tmp_path).card.kind == "vlm"
