@@ -237,7 +237,7 @@ def make_tiny_vlm(folder: Path, family: str = "qwen2_5_vl", seed: int = 0) -> Pa
     config |= {"model_type": family, "eos_token_id": [0, tiny.END_OF_TURN], "bos_token_id": 0}
     if "vision_config" in config:
         config["vision_config"] = {"model_type": family} | config["vision_config"]
-    tokenizer = tiny._tokenizer(markers=())
+    tokenizer = tiny.tokenizer(tiny.SPECIALS)
     tokenizer["added_tokens"] += [_special(mark, id) for mark, id in ID.items()]
     folder.mkdir(parents=True, exist_ok=True)
     told = tiny._tokenizer_config(CONTEXT, _chat(picture))

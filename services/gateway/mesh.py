@@ -122,7 +122,11 @@ def accept_s(prompt: Prompt) -> float:
 
 
 def all_refused(refusals: list[MeshError]) -> MeshError:
-    """What to say when no candidate would: that all are full, if any is."""
+    """What to say when no candidate would: its own words if there was one, else that all are full,
+    if any is.
+    """
+    if len(refusals) == 1:
+        return refusals[0]
     full = [error for error in refusals if error.code is Code.QUEUE_FULL]
     if full:
         waits = [error.retry_after_s for error in full if error.retry_after_s is not None]

@@ -218,7 +218,6 @@ def arguments(**given: object) -> Namespace:
         "trust_remote_code": False,
         "only": "gateway,runner,health", "nats": None,
         "bus_host": "127.0.0.1", "node": None, "log_level": "info", "verbose": False,
-        "trust_remote_code": False,
     }  # fmt: skip
     return Namespace(**(usual | given))
 
