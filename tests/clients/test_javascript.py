@@ -61,7 +61,7 @@ def ask(packages: Path, client: str, mesh: Mesh) -> Any:
     return json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize("client", ["openai", "ai_sdk", "anthropic"])
+@pytest.mark.parametrize("client", ["openai", "ai_sdk", "ai_sdk_responses", "anthropic"])
 def test_thinking_and_text_arrive_apart(client: str, packages: Path, mesh: Mesh) -> None:
     streamed = ask(packages, client, mesh)["streamed"]
 
@@ -71,7 +71,7 @@ def test_thinking_and_text_arrive_apart(client: str, packages: Path, mesh: Mesh)
     assert streamed["usage"]
 
 
-@pytest.mark.parametrize("client", ["openai", "ai_sdk", "anthropic"])
+@pytest.mark.parametrize("client", ["openai", "ai_sdk", "ai_sdk_responses", "anthropic"])
 def test_a_tool_is_called_and_its_result_answered(client: str, packages: Path, mesh: Mesh) -> None:
     looped = ask(packages, client, mesh)["looped"]
 
