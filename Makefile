@@ -28,8 +28,8 @@ check: .venv/dev.stamp ## format, lint, who imports whom, types
 	$(BIN)/mypy
 
 lock: ## renew the lock files; releases younger than a week are left out (needs uv)
-	$(LOCK) -o requirements.lock
-	$(LOCK) -o requirements-dev.lock --group dev --constraints requirements.lock
+	$(LOCK) -o requirements-dev.lock --group dev
+	$(LOCK) -o requirements.lock --constraints requirements-dev.lock
 
 sizes: ## the ten longest files and functions; never fails
 	@python3 ops/sizes.py

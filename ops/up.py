@@ -189,7 +189,7 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)
     _, body = await probe.fetch(plan.near, plan.port, "/v1/models")
-    screen.say(_welcome(plan, _model_ids(body), time.monotonic() - started_s))
+    screen.say(_welcome(plan, _models_of(body), time.monotonic() - started_s))
 
 
 def _awaited(plan: Plan) -> str:
@@ -198,18 +198,29 @@ def _awaited(plan: Plan) -> str:
     return f"starting {', '.join(plan.services)} …"
 
 
-def _model_ids(body: bytes) -> list[str]:
+def _models_of(body: bytes) -> dict[str, str]:
+    """What can be asked for, and of what kind it is."""
     try:
-        return [str(model["id"]) for model in json.loads(body)["data"]]
+        return {str(m["id"]): str(m["x_odyssai"]["kind"]) for m in json.loads(body)["data"]}
     except (ValueError, TypeError, KeyError):
-        return []
+        return {}
 
 
-def _welcome(plan: Plan, models: list[str], took_s: float) -> str:
-    question = {
-        "model": models[0] if models else "MODEL",
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
-    }
+def _example(models: dict[str, str]) -> tuple[str, dict[str, object]]:
+    """A request that one of them can answer, by chatting if any can."""
+    text = "What is the capital of France?"
+    chats = [id for id, kind in models.items() if kind in ("llm", "vlm")]
+    id, kind = next(iter(models.items()), ("MODEL", "llm"))
+    if chats or kind not in ("embedder", "reranker"):
+        said = [{"role": "user", "content": text}]
+        return "/v1/chat/completions", {"model": next(iter(chats), id), "messages": said}
+    if kind == "embedder":
+        return "/v1/embeddings", {"model": id, "input": text}
+    return "/v1/rerank", {"model": id, "query": text, "documents": ["Paris is.", "No idea."]}
+
+
+def _welcome(plan: Plan, models: dict[str, str], took_s: float) -> str:
+    path, question = _example(models)
     return f"""
 odyssai serves, after {took_s:.1f} s
 
@@ -217,7 +228,7 @@ odyssai serves, after {took_s:.1f} s
   model    {", ".join(models) or "none yet"}
 {_places(plan)}
 
-  curl {plan.address}/v1/chat/completions -H 'Content-Type: application/json' \
+  curl {plan.address}{path} -H 'Content-Type: application/json' \
 -d {shlex.quote(json.dumps(question))}
 
   Ctrl-C ends all.

@@ -1,6 +1,6 @@
 """What models that generate nothing are asked: vectors of texts, and how well texts answer."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -8,33 +8,52 @@ from proto.ids import ModelId, RequestId
 from proto.inference import Text, Tokens
 from proto.message import Message
 
+Side = Literal["query", "document"]
+"""Of a search. Some models were trained with a prompt of its own for each."""
+
 
 class Embed(Message, frozen=True, kw_only=True):
-    """Ask an engine for the vectors of texts. Answered by ``Embedded``."""
+    """Ask an engine for the vectors of texts. Answered by ``Embedded``.
+
+    Whoever asked and waits no longer says ``Cancel``.
+    """
 
     request: RequestId
     model: ModelId
     inputs: tuple[Text | Tokens, ...]
+    first: int = 0
+    """The place of the first input in the client's own list, where this is a part of it."""
     dimensions: Annotated[int, Meta(gt=0)] | None = None
     """Keep so many of each vector's first numbers, and make its length 1 again."""
+    side: Side | None = None
+    """Which of the model's own prompts texts are to begin with; None: its default, if any."""
+    truncate: bool = False
+    """Cut what is longer than the model reads, instead of refusing it."""
     expires_s: float | None = None
     """Unix time in seconds. Later than this nobody waits for the answer."""
 
 
 class Embedded(Message, frozen=True, kw_only=True, tag="embedded"):
     vectors: tuple[bytes, ...]
-    """One for each input: float32, little endian, of length 1."""
+    """One for each input: float32, little endian; of length 1, an upstream's as they came."""
     tokens: int
-    """Of all inputs together."""
+    """Of all inputs together, special tokens included."""
 
 
 class Rerank(Message, frozen=True, kw_only=True):
-    """Ask an engine how well documents answer a query. Answered by ``Reranked``."""
+    """Ask an engine how well documents answer a query. Answered by ``Reranked``.
+
+    Whoever asked and waits no longer says ``Cancel``.
+    """
 
     request: RequestId
     model: ModelId
     query: str
     documents: tuple[str, ...]
+    first: int = 0
+    """The place of the first document in the client's own list, where this is a part of it."""
+    document_tokens: Annotated[int, Meta(gt=0)] | None = None
+    """Cut documents after so many tokens; None: what is too long is refused."""
     expires_s: float | None = None
 
 

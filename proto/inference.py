@@ -118,6 +118,11 @@ class Chat(Struct, frozen=True, kw_only=True, tag="chat"):
     """What else the model's chat template is to be given, by name."""
 
     @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """Those of all turns, in their order."""
+        return tuple(image for turn in self.turns for image in turn.images)
+
+    @property
     def chars(self) -> int:
         """Characters that a template may have to render."""
         return sum(map(_chars, self.turns)) + sum(map(len, map(str, self.tools)))
@@ -285,6 +290,8 @@ class CountTokens(Message, frozen=True, kw_only=True):
 
     model: ModelId
     prompt: Prompt
+    gateway: GatewayId | None = None
+    """Who gives out the prompt's pictures; None: it has none."""
 
 
 class Counted(Message, frozen=True, kw_only=True, tag="counted"):
@@ -298,6 +305,8 @@ class Tokenize(Message, frozen=True, kw_only=True):
     prompt: Prompt
     with_specials: bool = True
     """A plain text gets what the model wants at its beginning, such as a first token."""
+    gateway: GatewayId | None = None
+    """Who gives out the prompt's pictures; None: it has none."""
 
 
 class Tokenized(Message, frozen=True, kw_only=True, tag="tokenized"):

@@ -5,6 +5,7 @@ Knows nothing of mlx: an mlx-lm model folder is safetensors and JSON.
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def make_tiny(
     for name, content in {
         "config.json": _config(context_length),
         "generation_config.json": {"eos_token_id": [0, END_OF_TURN]},
-        "tokenizer.json": _tokenizer(markers),
+        "tokenizer.json": tokenizer(SPECIALS, markers=markers),
         "tokenizer_config.json": _tokenizer_config(context_length, template),
     }.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False))
@@ -117,10 +118,16 @@ def _merges(room: int) -> list[tuple[str, str]]:
     return pairs[:room]
 
 
-def _tokenizer(markers: tuple[str, ...]) -> dict[str, Any]:
-    merges = _merges(VOCAB - 256 - len(SPECIALS) - len(markers))
-    pieces = [*SPECIALS, *_byte_letters(), *(first + second for first, second in merges)]
-    added = [*enumerate(SPECIALS), *enumerate(markers, start=len(pieces))]
+def tokenizer(
+    specials: Sequence[str], words: Sequence[str] = (), markers: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Bytes and pairs of letters; ``words`` are tokens, too, and so are ``markers``, at the end."""
+    spelt = [(word[:end], word[end]) for word in words for end in range(1, len(word))]
+    plain = _merges(VOCAB - 256 - len(specials) - len(markers))
+    merges = [*(pair for pair in plain if pair not in spelt), *spelt]
+    merges = merges[len(merges) - len(plain) :]
+    pieces = [*specials, *_byte_letters(), *(first + second for first, second in merges)]
+    added = [*enumerate(specials), *enumerate(markers, start=len(pieces))]
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,
@@ -139,7 +146,7 @@ def _tokenizer(markers: tuple[str, ...]) -> dict[str, Any]:
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": content in SPECIALS,
+                "special": content in specials,
             }
             for id, content in added
         ],

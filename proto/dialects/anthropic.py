@@ -149,7 +149,9 @@ class Conversation(Struct, forbid_unknown_fields=True, kw_only=True):
                 "output_format",
             )
         wanted = asked or self.output_format
-        return JsonSchema(schema=wanted.schema, name=wanted.name or "") if wanted else None
+        if wanted is None:
+            return None
+        return JsonSchema(schema=wanted.schema, name=wanted.name or "", strict=True)
 
     def ignored(self) -> list[str]:
         """Fields that were taken and have no effect."""
@@ -168,8 +170,9 @@ class Conversation(Struct, forbid_unknown_fields=True, kw_only=True):
         return [name for name, value in without_effect.items() if value]
 
     @property
-    def hides_thinking(self) -> bool:
-        return isinstance(self.thinking, Enabled | Adaptive) and self.thinking.display == "omitted"
+    def shows_thinking(self) -> bool:
+        thinking = self.thinking
+        return not (isinstance(thinking, Enabled | Adaptive) and thinking.display == "omitted")
 
     @property
     def _is_thoughtless(self) -> bool:
@@ -250,7 +253,7 @@ class MessagesRequest(Conversation, forbid_unknown_fields=True, kw_only=True):
             session=SessionId(session) if session else None,
             format=self.format(),
             stream=bool(self.stream),
-            hides_reasoning=self.hides_thinking,
+            shows_reasoning=self.shows_thinking,
             include_usage=True,
             ignored=tuple(self.ignored()),
         )

@@ -41,8 +41,6 @@ class Asked(Struct, frozen=True, kw_only=True):
     session: SessionId | None = None
     format: Format | None = None
     stream: bool = False
-    hides_reasoning: bool = False
-    """The client does not want to read what the model thinks."""
     include_usage: bool = False
     """A stream ends with a chunk that holds the usage."""
     ignored: tuple[str, ...] = ()

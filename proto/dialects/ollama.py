@@ -160,6 +160,8 @@ class EmbedRequest(Struct, kw_only=True):
     input: str | Annotated[list[str], Meta(max_length=MOST_INPUTS)] | None = None
     dimensions: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
     """Zero: all of them."""
+    truncate: bool | None = None
+    """Unless it is false, what is longer than the model reads is cut."""
 
     @property
     def texts(self) -> list[str]:

@@ -55,11 +55,34 @@ class OpenAIUpstream:
                 async for read in _pieces(self._name, answer):
                     yield read
         except httpx.HTTPError as error:
-            raise MeshError(
-                Code.UPSTREAM,
-                f"The upstream {self._name!r} could not be reached or broke off: "
-                f"{error or type(error).__name__}.",
-            ) from error
+            raise _broken(self._name, error) from error
+
+    async def ask(self, path: str, asked: dict[str, Any]) -> Any:
+        """The JSON that one question is answered with. Raises MeshError."""
+        try:
+            answer = await self._http.post(path, json=asked)
+        except httpx.HTTPError as error:
+            raise _broken(self._name, error) from error
+        if answer.status_code >= 400:
+            raise _refusal(self._name, answer.status_code, answer.content, answer)
+        try:
+            return msgspec.json.decode(answer.content)
+        except msgspec.DecodeError as error:
+            raise unreadable(self._name, error) from error
+
+
+def unreadable(name: str, error: Exception) -> MeshError:
+    return MeshError(
+        Code.UPSTREAM, f"The upstream {name!r} sent an answer that cannot be read: {error}"
+    )
+
+
+def _broken(name: str, error: httpx.HTTPError) -> MeshError:
+    return MeshError(
+        Code.UPSTREAM,
+        f"The upstream {name!r} could not be reached or broke off: "
+        f"{error or type(error).__name__}.",
+    )
 
 
 def _refusal(name: str, status: int, body: bytes, answer: httpx.Response) -> MeshError:

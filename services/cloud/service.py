@@ -4,14 +4,15 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 
 from bus.presence import beat, farewell
 from bus.stream import TokenSink, answer_replays
+from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
 from proto.ids import EngineId, ModelId, NodeId, RequestId
@@ -21,19 +22,24 @@ from proto.subjects import (
     CANCEL,
     COUNT_TOKENS,
     DETOKENIZE,
+    EMBED,
     ENGINE_BEAT,
     ENGINE_TELEMETRY,
     GENERATE,
+    RERANK,
     TOKENIZE,
 )
 from services.cloud.frames import Frames
-from services.cloud.openai import OpenAIUpstream
+from services.cloud.openai import OpenAIUpstream, unreadable
 from services.cloud.openai_pieces import Piece
+from services.cloud.openai_vectors import embedded, embeddings_body, rerank_body, reranked
 from services.cloud.pictures import inlined
 from services.cloud.settings import Upstream, read
 from services.host import Host, present
 
 log = logging.getLogger(__name__)
+
+A = TypeVar("A")
 
 SLOTS = 256
 """Requests an upstream is sent at once."""
@@ -72,12 +78,14 @@ class Relay:
         self._sink = sink
         self._client = OpenAIUpstream(upstream)
         self._cards: tuple[ModelCard, ...] = ()
-        self._running: dict[RequestId, asyncio.Task[None]] = {}
+        self._running: dict[RequestId, asyncio.Task[Any]] = {}
         self._events = 0
 
     async def serve(self) -> None:
         bus = self._host.bus
         await bus.answer(GENERATE, self._generate, self._engine)
+        await bus.answer(EMBED, self._embed, self._engine)
+        await bus.answer(RERANK, self._rerank, self._engine)
         await bus.answer(COUNT_TOKENS, self._refuse_tokens, self._engine)
         await bus.answer(TOKENIZE, self._refuse_tokens, self._engine)
         await bus.answer(DETOKENIZE, self._refuse_tokens, self._engine)
@@ -144,17 +152,48 @@ class Relay:
     async def _generate(self, request: Generate) -> Accepted:
         if self._sink.knows(request.request):
             return Accepted(prompt_tokens=0)
+        self._refuse_if_full()
+        self._sink.open(request.request, request.gateway)
+        task = asyncio.create_task(self._run(request))
+        self._running[request.request] = task
+        task.add_done_callback(lambda _: self._running.pop(request.request, None))
+        return Accepted(prompt_tokens=0)
+
+    def _refuse_if_full(self) -> None:
         if len(self._running) >= SLOTS:
             raise MeshError(
                 Code.QUEUE_FULL,
                 f"{SLOTS} requests run on {self._upstream.name} already.",
                 retry_after_s=1.0,
             )
-        self._sink.open(request.request, request.gateway)
-        task = asyncio.create_task(self._run(request))
-        self._running[request.request] = task
-        task.add_done_callback(lambda _: self._running.pop(request.request, None))
-        return Accepted(prompt_tokens=0)
+
+    async def _embed(self, asked: Embed) -> Embedded:
+        body = embeddings_body(asked, _upstream_s(asked.model))
+        return await self._ask(asked, "/embeddings", body, embedded)
+
+    async def _rerank(self, asked: Rerank) -> Reranked:
+        body = rerank_body(asked, _upstream_s(asked.model))
+        return await self._ask(asked, "/rerank", body, reranked)
+
+    async def _ask(
+        self, asked: Embed | Rerank, path: str, body: dict[str, Any], read: Callable[[Any], A]
+    ) -> A:
+        """Raises MeshError; CancelledError when the asker withdraws."""
+        self._refuse_if_full()
+        task = asyncio.current_task()
+        assert task is not None, "the bus answers each question in a task"
+        self._running[asked.request] = task
+        try:
+            async with asyncio.timeout(_left_s(asked)):
+                answer = await self._client.ask(path, body)
+            self._events += 1
+            return read(answer)
+        except TimeoutError as error:
+            raise MeshError(Code.DEADLINE, "The deadline of the request passed.") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise unreadable(self._upstream.name, error) from error
+        finally:
+            self._running.pop(asked.request, None)
 
     def _cancel(self, cancel: Cancel) -> None:
         task = self._running.get(cancel.request)
@@ -190,7 +229,12 @@ class Relay:
         self._sink.send([(request.request, frame)])
 
 
-def _left_s(request: Generate) -> float | None:
+def _upstream_s(model: ModelId) -> str:
+    """What the upstream itself calls the model."""
+    return model.partition(":")[2]
+
+
+def _left_s(request: Generate | Embed | Rerank) -> float | None:
     return None if request.expires_s is None else request.expires_s - time.time()
 
 

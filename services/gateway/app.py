@@ -14,6 +14,7 @@ from proto.errors import Code, MeshError
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
 from services.gateway.count import count_tokens
+from services.gateway.embeddings import embed_texts
 from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
 from services.gateway.generate import generate
@@ -31,6 +32,7 @@ from services.gateway.ollama_models import (
 )
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
+from services.gateway.rerank import rerank
 from services.gateway.responses import routes as responses
 from services.gateway.tokenize import detokenize, tokenize
 
@@ -42,6 +44,9 @@ Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 POSTS: dict[str, Endpoint] = {
     "/v1/chat/completions": partial(generate, ChatCompletions()),
     "/v1/completions": partial(generate, Completions()),
+    "/v1/embeddings": embed_texts,
+    "/v1/rerank": rerank,
+    "/rerank": rerank,
     "/v1/messages": partial(generate, Messages()),
     "/v1/messages/count_tokens": count_tokens,
     "/v1/tokenize": tokenize,
@@ -81,6 +86,7 @@ TREES: dict[str, Callable[[str], Mapping[str, Endpoint]]] = {
 V1 = "/v1"
 """May be left out: some clients want an address with it, others add it themselves."""
 ABSENT = {
+    "/v1/chat/completions": "chat completions are not kept; /v1/responses keeps what it answers",
     "/v1/messages/batches": "send each message of a batch to /v1/messages, many at a time",
     "/v1/files": "no files are kept; put their text, or pictures as base64, into the messages",
 }

@@ -14,7 +14,7 @@ from services.gateway.gateway import VERSION, Gateway
 from services.gateway.models import XOdyssai, entries
 
 NAME = "odyssai-mesh"
-DIALECTS = ("openai/v1", "anthropic/v1", "ollama/api")
+DIALECTS = ("openai/v1", "openai/responses", "anthropic/v1", "ollama/api")
 VENDOR = "odyssai.eu"
 """Companion takes an engine for one that keeps a contract only under this name."""
 

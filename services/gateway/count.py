@@ -21,5 +21,5 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:
-        counted = await gateway.mesh.count(question)
+        counted = await gateway.count(question)
         await exchange.reply(200, msgspec.json.encode(anthropic.TokenCount(counted.tokens)))

@@ -15,11 +15,11 @@ from proto.inference import Candidate, Generate, Schedule
 from proto.prefix import prefix_hashes
 from proto.subjects import GENERATE
 from services.gateway.mesh import (
-    ACCEPT_S,
     LOST,
     PATIENCE_S,
     POLL_S,
     Mesh,
+    accept_s,
     all_refused,
     size,
     too_large,
@@ -139,7 +139,9 @@ class Generation:
         question = replace(self.question, epoch=self._epoch)
         try:
             async with asyncio.timeout(None) as self._asking:
-                await self._mesh.bus.ask(GENERATE, question, candidate.engine, timeout_s=ACCEPT_S)
+                await self._mesh.bus.ask(
+                    GENERATE, question, candidate.engine, timeout_s=accept_s(question.prompt)
+                )
         except MeshError:
             self._drop()
             raise
@@ -165,7 +167,7 @@ class Generation:
         self._stream = stream = self._mesh.source.open(self.question.request)
         stream.attach(candidate.engine, self._epoch)
         # An engine asked for a replay before it has accepted would say that it knows of nothing.
-        stream.patience_s = ACCEPT_S
+        stream.patience_s = accept_s(self.question.prompt)
         self.engine, self.boot = candidate.engine, candidate.boot
         self.placed_at = time.monotonic()
         return stream

@@ -3,9 +3,13 @@
 import time
 from importlib.metadata import PackageNotFoundError, version
 
+from msgspec.structs import replace
+
 from bus.fleet import Fleet
 from proto.ids import GatewayId
+from proto.inference import Counted, CountTokens
 from services.gateway.exchange import Exchange
+from services.gateway.images.images import Images
 from services.gateway.mesh import Mesh
 from services.gateway.settings import Settings
 from services.gateway.stored.background import Background
@@ -23,6 +27,7 @@ class Gateway:
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)
+        self.images = Images(settings.images)
         self.open: set[Exchange] = set()
         """Requests that are being served."""
         self.served = 0
@@ -31,6 +36,12 @@ class Gateway:
     @property
     def fleet(self) -> Fleet:
         return self.mesh.fleet
+
+    async def count(self, question: CountTokens, pictures_in: str = "messages") -> Counted:
+        """``pictures_in`` names the field that may hold pictures. Raises MeshError."""
+        prompts = (question.prompt,)
+        async with self.images.held(question.model, prompts, self.fleet, pictures_in) as shown:
+            return await self.mesh.count(replace(question, prompt=shown[0], gateway=self.id))
 
 
 def _version() -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from msgspec.structs import replace
+
 from bus import tracing
 from proto.dialects.asked import Asked
 from proto.errors import Code, MeshError
@@ -34,7 +36,6 @@ OVERTIME_S = 1.0
 async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
     """Raises MeshError, ClientLeft."""
     async with recorded(wire, gateway, exchange.id, exchange.header(b"traceparent")) as record:
-        record.client_request = exchange.client_id
         body = await posted(gateway, exchange, record)
         asked = understood(gateway, exchange, record, wire.asked(body))
         async with exchange:
@@ -73,7 +74,8 @@ async def recorded(
 
 
 async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
-    """The body of a request for tokens. Raises MeshError, ClientLeft."""
+    """The body of a request. Raises MeshError, ClientLeft."""
+    record.client_request = exchange.client_id
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()
     expect_json(exchange)
@@ -93,24 +95,31 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
 
 @asynccontextmanager
 async def generating(
-    gateway: Gateway, request: RequestId, asked: Asked, expires_s: float | None
+    gateway: Gateway,
+    request: RequestId,
+    asked: Asked,
+    expires_s: float | None,
+    pictures_in: str = "messages",
 ) -> AsyncIterator[list[Generation]]:
     """Every choice, accepted by an engine; whatever is still at work at the end is told to stop.
 
-    Raises MeshError.
+    ``pictures_in`` names the field of the request that may hold pictures. Raises MeshError.
     """
-    generations = [
-        gateway.watch.generation(
-            asked.generate(choice, _name(request, choice, asked), gateway.id, expires_s)
-        )
-        for choice in range(asked.choices)
-    ]
-    try:
-        await _start(generations)
-        yield generations
-    finally:
-        for generation in generations:
-            await generation.close()
+    held = gateway.images.held(asked.model, asked.prompts, gateway.fleet, pictures_in)
+    async with held as prompts:
+        asked = replace(asked, prompts=prompts)
+        generations = [
+            gateway.watch.generation(
+                asked.generate(choice, _name(request, choice, asked), gateway.id, expires_s)
+            )
+            for choice in range(asked.choices)
+        ]
+        try:
+            await _start(generations)
+            yield generations
+        finally:
+            for generation in generations:
+                await generation.close()
 
 
 async def _start(generations: list[Generation]) -> None:

@@ -24,6 +24,8 @@ SCHEDULE_S = 1.0
 """How long a scheduler may think before another one is asked."""
 ACCEPT_S = 10.0
 """An engine tokenises the prompt before it answers, which takes seconds for a very long one."""
+IMAGE_S = 2.0
+"""It also takes and measures each picture."""
 PATIENCE_S = 10.0
 """How long a request waits for an engine that is known but not there: one restart."""
 POLL_S = 0.2
@@ -65,7 +67,10 @@ class Mesh:
 
     async def count(self, question: CountTokens) -> Counted:
         """Raises MeshError."""
-        return await self.ask(COUNT_TOKENS, question, question.model, size(question.prompt))
+        prompt = question.prompt
+        return await self.ask(
+            COUNT_TOKENS, question, question.model, size(prompt), accept_s(prompt)
+        )
 
     async def _ask_one_of(
         self,
@@ -111,8 +116,17 @@ def size(prompt: Prompt) -> int:
     return len(prompt.text) if isinstance(prompt, Text) else 4 * len(prompt.ids)
 
 
+def accept_s(prompt: Prompt) -> float:
+    """How long an engine may take to say whether it takes the prompt."""
+    return ACCEPT_S + (IMAGE_S * len(prompt.images) if isinstance(prompt, Chat) else 0.0)
+
+
 def all_refused(refusals: list[MeshError]) -> MeshError:
-    """What to say when no candidate would: that all are full, if any is."""
+    """What to say when no candidate would: its own words if there was one, else that all are full,
+    if any is.
+    """
+    if len(refusals) == 1:
+        return refusals[0]
     full = [error for error in refusals if error.code is Code.QUEUE_FULL]
     if full:
         waits = [error.retry_after_s for error in full if error.retry_after_s is not None]

@@ -136,6 +136,8 @@ def _expect_able(card: ModelCard, asked: Asked, what: str) -> None:
     name, prompt = asked.model, asked.prompts[0]
     if card.kind in ("embedder", "reranker"):
         raise invalid(f'"{name}" does not support {what}', "model")
+    if asked.format is not None and not card.keeps_formats:
+        raise invalid(f'"{name}" does not support structured outputs', "format")
     if not isinstance(prompt, Chat):
         return
     if prompt.tools and not card.calls_tools:

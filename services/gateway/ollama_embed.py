@@ -1,26 +1,21 @@
 """Ollama's endpoints for vectors."""
 
 import time
-from array import array
-from sys import byteorder
 
 import msgspec
 from msgspec import Struct
 
 from bus import tracing
-from bus.fleet import card_of
 from proto.dialects import ollama
 from proto.dialects.asked import invalid
-from proto.embedding import Embed, Embedded
-from proto.ids import RequestId
 from proto.inference import Text
-from proto.subjects import EMBED
+from services.gateway.embeddings import Found, Wanted, numbers_of, vectors
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.generate import expect_fitting, expect_json
+from services.gateway.generate import deadline, expect_json
 from services.gateway.ollama import resolve
+from services.gateway.placing import other_kind
 
-EMBED_S = 120.0
 NS = 1_000_000_000
 
 
@@ -43,10 +38,12 @@ async def embed(gateway: Gateway, exchange: Exchange) -> None:
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     asked = ollama.asked_embed(body)
-    found = await _embedded(gateway, exchange, asked.model, asked.texts, asked.dimensions)
+    truncate = asked.truncate is not False
+    dimensions = asked.dimensions or None
+    found = await _found(gateway, exchange, asked.model, asked.texts, dimensions, truncate)
     answer = EmbedAnswer(
         model=asked.model,
-        embeddings=_vectors(found),
+        embeddings=[numbers_of(vector) for vector in found.vectors],
         total_duration=int(NS * (time.monotonic() - began)),
         prompt_eval_count=found.tokens,
     )
@@ -59,42 +56,32 @@ async def embed_one(gateway: Gateway, exchange: Exchange) -> None:
     expect_json(exchange)
     asked = ollama.asked_embeddings(body)
     texts = [asked.prompt] if asked.prompt else []
-    found = await _embedded(gateway, exchange, asked.model, texts, None)
-    vectors = _vectors(found)
-    answer = EmbeddingsAnswer(vectors[0] if vectors else [])
+    found = await _found(gateway, exchange, asked.model, texts)
+    answer = EmbeddingsAnswer(next(map(numbers_of, found.vectors), []))
     await exchange.reply(200, msgspec.json.encode(answer))
 
 
-async def _embedded(
-    gateway: Gateway, exchange: Exchange, name: str, texts: list[str], dimensions: int | None
-) -> Embedded:
+async def _found(
+    gateway: Gateway,
+    exchange: Exchange,
+    name: str,
+    texts: list[str],
+    dimensions: int | None = None,
+    truncate: bool = True,
+) -> Found:
     """Without a text it is asked whether the model is there, and nothing more."""
     model = resolve(gateway.fleet, name)
-    known = [card_of(engine, model) for engine in gateway.fleet.engines()]
-    if any(known) and not any(card is not None and card.kind == "embedder" for card in known):
+    if other_kind(model, "embedder", gateway.fleet) is not None:
         raise invalid(f'"{name}" does not support embeddings', "model")
     if not texts:
-        return Embedded(vectors=(), tokens=0)
-    for text in texts:
-        expect_fitting(Text(text=text), gateway.settings.prompt_limit_chars)
-    tracing.begin(exchange.header(b"traceparent"))
-    question = Embed(
-        request=RequestId(exchange.id),
+        return Found([], 0)
+    wanted = Wanted(
         model=model,
         inputs=tuple(Text(text=text) for text in texts),
-        dimensions=dimensions or None,
-        expires_s=time.time() + EMBED_S,
+        dimensions=dimensions,
+        truncate=truncate,
     )
+    tracing.begin(exchange.header(b"traceparent"))
     async with exchange:
-        return await gateway.mesh.ask(EMBED, question, model, sum(map(len, texts)), wait_s=EMBED_S)
-
-
-def _vectors(found: Embedded) -> list[list[float]]:
-    return [_floats(vector) for vector in found.vectors]
-
-
-def _floats(vector: bytes) -> list[float]:
-    numbers = array("f", vector)
-    if byteorder == "big":
-        numbers.byteswap()
-    return numbers.tolist()
+        with deadline(exchange) as expires_s:
+            return await vectors(gateway, exchange.id, wanted, expires_s)

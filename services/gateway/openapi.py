@@ -9,12 +9,16 @@ from msgspec import Struct
 from proto.dialects import (
     anthropic,
     anthropic_answer,
+    embeddings,
     ollama,
     ollama_answer,
     openai,
     openai_answer,
+    rerank,
     tokens,
 )
+from proto.dialects.responses import request as asked
+from proto.dialects.responses import response as answered
 from services.gateway.contract import NAME, Contract
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import VERSION, Gateway
@@ -26,7 +30,7 @@ from services.gateway.ollama_models import Running, Shown, Status, Tags, Version
 
 REFUSALS = {
     400: "The request makes no sense, or asks for what cannot be honoured; the message names it.",
-    404: "No such model.",
+    404: "No such model, or nothing stored under a name that the request holds.",
     413: "The body or the prompt is too large.",
     415: "The body is compressed in a way that is not read here.",
     429: "Every engine of the model is full; Retry-After says when to ask again.",
@@ -41,6 +45,10 @@ TYPES: list[type[Struct]] = [
     openai.ErrorBody,
     openai_answer.ChatCompletion,
     openai_answer.TextCompletion,
+    embeddings.EmbeddingsRequest,
+    embeddings.EmbeddingsAnswer,
+    rerank.RerankRequest,
+    rerank.RerankAnswer,
     anthropic.MessagesRequest,
     anthropic.CountRequest,
     anthropic.TokenCount,
@@ -65,6 +73,14 @@ TYPES: list[type[Struct]] = [
     tokens.Tokenization,
     tokens.DetokenizeRequest,
     tokens.Detokenization,
+    asked.CreateRequest,
+    asked.CountRequest,
+    asked.CompactRequest,
+    answered.Response,
+    answered.TokenCount,
+    answered.Compacted,
+    answered.Deleted,
+    answered.ItemPage,
     ModelList,
     ModelPage,
     ModelEntry,
@@ -75,6 +91,14 @@ TYPES: list[type[Struct]] = [
     Welcome,
 ]
 MANAGED = ("push", "create", "copy")
+STREAMED: dict[str, dict[str, Any]] = {
+    "text/event-stream": {
+        "description": "One event of many.",
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    },
+    "application/x-ndjson": {"description": "JSON objects, one a line.", "type": "string"},
+}
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -96,6 +120,15 @@ def document() -> dict[str, Any]:
         "/v1/completions": _post(
             schemas, openai.CompletionRequest, openai_answer.TextCompletion, openai.ErrorBody, True
         ),
+        "/v1/embeddings": _post(
+            schemas,
+            embeddings.EmbeddingsRequest,
+            embeddings.EmbeddingsAnswer,
+            openai.ErrorBody,
+            False,
+        ),
+        "/v1/rerank": _reranking(schemas),
+        "/rerank": _reranking(schemas),
         "/v1/messages": _post(
             schemas,
             anthropic.MessagesRequest,
@@ -106,6 +139,7 @@ def document() -> dict[str, Any]:
         "/v1/messages/count_tokens": _post(
             schemas, anthropic.CountRequest, anthropic.TokenCount, anthropic.ErrorBody, False
         ),
+        **_responses(schemas),
         "/v1/models": _get_models(schemas),
         "/v1/models/{model}": _get_model(schemas),
         "/tokenize": _post(
@@ -152,7 +186,7 @@ def _post(
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": schemas.of(answer)}}
     if streams:
-        content[stream_type] = {"schema": {"type": "string"}}
+        content[stream_type] = {"schema": STREAMED[stream_type]}
     responses: dict[str, Any] = {"200": {"description": "The answer.", "content": content}}
     for status, why in REFUSALS.items():
         responses[str(status)] = _json(why, schemas.of(error))
@@ -168,6 +202,10 @@ def _post(
             "responses": responses,
         }
     }
+
+
+def _reranking(schemas: _Schemas) -> dict[str, Any]:
+    return _post(schemas, rerank.RerankRequest, rerank.RerankAnswer, openai.ErrorBody, False)
 
 
 def _get(schemas: _Schemas, summary: str, *answers: type[Struct]) -> dict[str, Any]:
@@ -212,6 +250,68 @@ def _get_models(schemas: _Schemas) -> dict[str, Any]:
         ),
     ]
     return described
+
+
+def _responses(schemas: _Schemas) -> dict[str, Any]:
+    """The Responses API, which keeps what it answers."""
+    root, error = "/v1/responses", openai.ErrorBody
+    return {
+        root: _post(schemas, asked.CreateRequest, answered.Response, error, True),
+        f"{root}/input_tokens": _post(
+            schemas, asked.CountRequest, answered.TokenCount, error, False
+        ),
+        f"{root}/compact": _post(schemas, asked.CompactRequest, answered.Compacted, error, False),
+        f"{root}/{{response_id}}": {
+            "get": _of_stored(
+                schemas,
+                "A stored response, or what it tells as a stream.",
+                answered.Response,
+                _query("stream", {"type": "boolean"}, "Its events, those to come as well."),
+                _query("starting_after", {"type": "integer", "minimum": 0}, "The last one known."),
+            ),
+            "delete": _of_stored(schemas, "Forget a stored response.", answered.Deleted),
+        },
+        f"{root}/{{response_id}}/cancel": {
+            "post": _of_stored(
+                schemas, "Stop generating a response in the background.", answered.Response
+            ),
+        },
+        f"{root}/{{response_id}}/input_items": {
+            "get": _of_stored(
+                schemas,
+                "The conversation that a stored response answers.",
+                answered.ItemPage,
+                _query("limit", {"type": "integer", "minimum": 0, "maximum": 100}, "Of a page."),
+                _query("order", {"enum": ["asc", "desc"]}, "By age; the latest first by default."),
+                _query("after", {"type": "string"}, "The id of the last item of the page before."),
+            ),
+        },
+    }
+
+
+def _of_stored(
+    schemas: _Schemas, summary: str, answer: type[Struct], *queries: dict[str, Any]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": schemas.of(answer)}}
+    if any(query["name"] == "stream" for query in queries):
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    refusals = {400: "It makes no sense.", 404: "It is not stored.", 503: "The state is away."}
+    id = {
+        "name": "response_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^resp_[a-z0-9]{1,40}$"},
+    }
+    return {
+        "summary": summary,
+        "parameters": [id, *queries],
+        "responses": {"200": {"description": "What was asked for.", "content": content}}
+        | {str(code): _json(why, schemas.of(openai.ErrorBody)) for code, why in refusals.items()},
+    }
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
 def _get_model(schemas: _Schemas) -> dict[str, Any]:

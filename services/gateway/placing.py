@@ -3,6 +3,7 @@
 from bus.fleet import Fleet, card_of
 from proto.errors import Code, MeshError
 from proto.inference import Candidate, Schedule
+from proto.presence import ModelKind
 
 
 def sole_holder(question: Schedule, fleet: Fleet) -> Candidate | None:
@@ -31,6 +32,30 @@ def first_that_chats(fleet: Fleet) -> str:
         Code.NO_ENGINE, "No model that can chat is there at this moment. Try again.",
         retry_after_s=1.0,
     )  # fmt: skip
+
+
+def other_kind(model: str, kind: ModelKind, fleet: Fleet) -> ModelKind | None:
+    """What else than ``kind`` a model is, if that is known.
+
+    What a model of an upstream is for, only the upstream can tell.
+    """
+    known = [(beat, card_of(beat, model)) for beat in fleet.engines()]
+    kinds = {card.kind for beat, card in known if card is not None and not beat.upstream}
+    is_upstream = any(card is not None and beat.upstream for beat, card in known)
+    return min(kinds) if kinds and kind not in kinds and not is_upstream else None
+
+
+def expect_kind(model: str, kind: ModelKind, fleet: Fleet) -> None:
+    """Raises MeshError when the model is there and for something else."""
+    other = other_kind(model, kind, fleet)
+    if other is None:
+        return
+    there = ", ".join(card.id for card in fleet.models() if card.kind == kind) or "none here yet"
+    raise MeshError(
+        Code.INVALID_REQUEST,
+        f"The model {model!r} is no {kind} but of kind {other}; choose one that is: {there}.",
+        param="model",
+    )
 
 
 def _missing(model: str, fleet: Fleet) -> MeshError:

@@ -16,6 +16,8 @@ class Record:
         self.request = request
         self.wire = wire
         self.status = "ok"
+        self.operation = "chat"
+        """In the words of OpenTelemetry's conventions."""
         self.model = ""
         self.session: str | None = None
         self.stream = False
@@ -55,6 +57,10 @@ class Record:
             elif isinstance(frame, Progress):
                 self._read_as = frame
 
+    def counted(self, prompt_tokens: int) -> None:
+        """What was read for an answer that has no tokens of its own."""
+        self._read_as = Progress(0, 0, prompt_tokens, prompt_tokens, 0)
+
     def end(self, choice: int, end: End) -> None:
         self._ends[choice] = end
 
@@ -62,10 +68,11 @@ class Record:
         """In the words of OpenTelemetry's conventions for generative AI."""
         usages = [end.usage for end in self._ends.values()]
         return {
-            "gen_ai.operation.name": "chat",
+            "gen_ai.operation.name": self.operation,
             "gen_ai.provider.name": "mlx",
             "gen_ai.request.model": self.model,
-            "gen_ai.usage.input_tokens": sum(usage.prompt_tokens for usage in usages),
+            "gen_ai.usage.input_tokens": sum(usage.prompt_tokens for usage in usages)
+            or self._read_as.total,
             "gen_ai.usage.output_tokens": sum(usage.completion_tokens for usage in usages),
             "odyssai.engine": self.engine or "",
             "odyssai.request": self.request,

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 
+from bus import blobs
 from bus.fleet import Fleet
 from bus.presence import beat, farewell
 from bus.stream import TokenSource
@@ -36,6 +37,7 @@ async def serve(host: Host) -> None:
         await watch.follow()
         gateway = Gateway(GatewayId(host.id), settings, mesh, watch)
         await gateway.background.follow()
+        await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
         await host.bus.settled()
         server = HttpServer(application(gateway), settings.drain_s)
         # Nothing built so far is ever garbage; looking through it took 4 % of a token's time.
@@ -54,6 +56,7 @@ async def serve(host: Host) -> None:
             await _drain(gateway, serving, settings.drain_s)
             for task in living:
                 task.cancel()
+        await gateway.images.close()
         await host.bus.settled()
 
 

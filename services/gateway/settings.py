@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from bus.state import Limits
 from services.gateway.cors import Cors
+from services.gateway.images.limits import Limits as ImageLimits
 from services.host import SettingError, number, setting, switch
 
 
@@ -25,6 +26,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     responses: Limits
     """Of what is stored for the Responses API."""
+    images: ImageLimits
 
     @classmethod
     def read(cls) -> "Settings":
@@ -41,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
                 max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
             ),
             keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),
+            images=ImageLimits.read(),
         )
 
 

@@ -12,7 +12,7 @@ from proto.subjects import DETOKENIZE, TOKENIZE
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
-from services.gateway.mesh import size
+from services.gateway.mesh import accept_s, size
 
 
 async def tokenize(gateway: Gateway, exchange: Exchange) -> None:
@@ -23,10 +23,14 @@ async def tokenize(gateway: Gateway, exchange: Exchange) -> None:
     prompt = asked.read()
     expect_fitting(prompt, gateway.settings.prompt_limit_chars)
     model = _model(gateway.fleet, asked.model)
-    question = Tokenize(model=model, prompt=prompt, with_specials=asked.wants_specials)
     tracing.begin(exchange.header(b"traceparent"))
-    async with exchange:
-        found = await gateway.mesh.ask(TOKENIZE, question, model, size(prompt))
+    async with exchange, gateway.images.held(model, (prompt,), gateway.fleet) as (shown,):
+        question = Tokenize(
+            model=model, prompt=shown, with_specials=asked.wants_specials, gateway=gateway.id
+        )
+        found = await gateway.mesh.ask(
+            TOKENIZE, question, model, size(shown), wait_s=accept_s(shown)
+        )
         pieces = [piece.decode(errors="replace") for piece in found.pieces]
         answer = Tokenization(
             count=len(found.tokens),

@@ -5,26 +5,32 @@ wherever pip is told to look; it is kept in pytest's cache.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.mesh.house import environment
+from tests.mesh.house import ROOT, Mesh, environment
 
-FILES = (
-    "chat/test_completions.py",
-    "test_completions.py",
-    "test_embeddings.py",
-    "test_models.py",
-    "test_responses.py",
-)
-"""Those of the endpoints that there are, below ``tests/api_resources``."""
+FILES: dict[str, tuple[str, ...]] = {
+    "chat/test_completions.py": (),
+    "test_completions.py": (),
+    "test_embeddings.py": (),
+    "test_models.py": (),
+    "test_responses.py": ("stored_responses",),
+    "responses/test_input_items.py": ("stored_responses",),
+    "responses/test_input_tokens.py": ("stored_responses",),
+}
+"""Those of the endpoints that there are, below ``tests/api_resources``, and for each the plugins
+of the folder ``plugins`` that prepare the mesh for its tests."""
 EXCEPTIONS = Path(__file__).with_name("openai_sdk_exceptions.json")
+PLUGINS = Path(__file__).with_name("plugins")
 FETCH_S = 180
 RUN_S = 280
 
@@ -38,6 +44,15 @@ def exceptions() -> dict[str, str]:
 def reason_for(test: str) -> str | None:
     matching = (why for pattern, why in exceptions().items() if fnmatchcase(test, pattern))
     return next(matching, None)
+
+
+def idle(file: str, tests: Collection[str]) -> list[str]:
+    """Exceptions of a file for tests that it does not have."""
+    return [
+        pattern
+        for pattern in exceptions()
+        if pattern.startswith(f"{file}::") and not any(fnmatchcase(t, pattern) for t in tests)
+    ]
 
 
 def fetched(cache: Path) -> Path:
@@ -68,16 +83,23 @@ def _download(into: Path) -> None:
     assert done.returncode == 0, f"pip could not fetch openai's tests:\n{done.stderr}"
 
 
-def outcomes(sdk: Path, file: str, url: str, scratch: Path) -> dict[str, str]:
+def outcomes(sdk: Path, file: str, mesh: Mesh, scratch: Path) -> dict[str, str]:
     """What became of each test of a file: ``file::Class::test[params]`` to "" or its complaint."""
+    told = {
+        "TEST_API_BASE_URL": f"{mesh.url}/v1",
+        "ODYSSAI_NATS": mesh.access.url("mesh"),
+        "PYTHONPATH": os.pathsep.join(map(str, (PLUGINS, ROOT))),
+    }
+    plugins = [flag for plugin in FILES[file] for flag in ("-p", plugin)]
     report = scratch / "report.xml"
     done = subprocess.run(
         [
             sys.executable, "-m", "pytest", f"tests/api_resources/{file}", "-q", "--tb=line",
             "-o", "addopts=", "-p", "no:cacheprovider", f"--junitxml={report}", "--timeout=60",
+            *plugins,
         ],
         cwd=sdk,
-        env=environment({"TEST_API_BASE_URL": f"{url}/v1"}),
+        env=environment(told),
         capture_output=True,
         text=True,
         timeout=RUN_S,

@@ -35,14 +35,36 @@ def test_both_kinds_of_readers_find_their_keys(contract: dict[str, Any]) -> None
     }  # fmt: skip
 
 
+OFFERED = {
+    "tool-calling": "tools", "vision": "vision", "embeddings": "embeddings", "rerank": "rerank",
+    "reasoning": "reasoning", "structured-outputs": "structured_outputs",
+}  # fmt: skip
+"""Features that some models have, and the capabilities that say the same."""
+
+
 def test_every_promised_feature_is_one_that_is_tested_here(contract: dict[str, Any]) -> None:
-    assert contract["features"] == ["sse-streaming", "prefix-cache", "openai-models-extended"]
-    assert contract["api_compat"] == ["openai/v1", "anthropic/v1", "ollama/api"]
-    promised = {name for name, value in contract["capabilities"].items() if value is True}
-    assert promised == {
+    capabilities, features = contract["capabilities"], contract["features"]
+    assert features[:3] == ["sse-streaming", "prefix-cache", "openai-models-extended"]
+    assert features[3:] == [name for name, same in OFFERED.items() if capabilities[same]]
+    assert contract["api_compat"] == [
+        "openai/v1", "openai/responses", "anthropic/v1", "ollama/api",
+    ]  # fmt: skip
+    promised = {name for name, value in capabilities.items() if value is True}
+    assert promised - set(OFFERED.values()) == {
         "stream", "session_cache", "openai_compat", "anthropic_compat", "ollama_compat",
     }  # fmt: skip
     assert not any(contract["admin"].values())
+
+
+def test_every_dialect_that_is_named_is_spoken(mesh: Mesh) -> None:
+    turns = chat()["messages"]
+    for path, body in (
+        ("/v1/chat/completions", chat(max_tokens=2)),
+        ("/v1/responses", {"model": "tiny", "input": "Hi", "max_output_tokens": 16}),
+        ("/v1/messages", message_body(max_tokens=2)),
+        ("/api/chat", {"model": "tiny", "messages": turns, "options": {"num_predict": 2}}),
+    ):
+        assert posted(mesh, path, body).status_code == 200, path
 
 
 def test_answers_stream_in_both_dialects(mesh: Mesh) -> None:
@@ -85,9 +107,11 @@ def posted_ok(http: httpx.Client, model: str) -> bool:
 
 
 async def test_the_limit_of_requests_is_that_of_the_engines(
-    contract: dict[str, Any], telemetry: Telemetry
+    mesh: Mesh, telemetry: Telemetry
 ) -> None:
     beats = await telemetry.idle()
+    async with httpx.AsyncClient(base_url=mesh.url, trust_env=False) as http:
+        contract = (await http.get("/.well-known/inference-engine.json")).json()
 
     room = sum(beat["slots"] + beat["queue_limit"] for beat in beats.values())
     assert contract["limits"]["max_concurrent_requests"] == room
@@ -111,15 +135,21 @@ def test_no_key_is_asked_for_and_none_is_minded(contract: dict[str, Any], mesh: 
         assert answer.status_code == 200
 
 
-def test_what_is_denied_is_refused(contract: dict[str, Any], mesh: Mesh) -> None:
-    denied = {name for name, value in contract["capabilities"].items() if value is False}
-    assert denied == {
-        "tools", "vision", "embeddings", "rerank", "reasoning", "structured_outputs",
-    }  # fmt: skip
-    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+def test_what_is_promised_is_done_and_what_is_denied_is_refused(
+    contract: dict[str, Any], mesh: Mesh
+) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    asked = {"model": "tiny", "messages": chat()["messages"], "options": {"num_predict": 8}}
+    asking = {
+        "tools": ("/api/chat", asked | {"tools": [tool]}),
+        "structured_outputs": ("/api/chat", asked | {"format": "json"}),
+        "reasoning": ("/api/chat", asked | {"think": True}),
+        "embeddings": ("/api/embed", {"model": "tiny", "input": "x"}),
+    }
 
-    assert posted(mesh, "/v1/chat/completions", chat(tools=[tool])).status_code == 400
-    assert posted(mesh, "/v1/embeddings", {"model": "tiny", "input": "x"}).status_code == 404
+    for name, (path, body) in asking.items():
+        expected = 200 if contract["capabilities"][name] else 400
+        assert posted(mesh, path, body).status_code == expected, name
 
 
 def test_what_it_points_to_is_there(contract: dict[str, Any], http: httpx.Client) -> None:

@@ -1,6 +1,7 @@
 """Ollama's own client against the real mesh."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -8,7 +9,9 @@ import pytest
 from ollama import AsyncClient, Client, ResponseError
 
 from tests.mesh.asking import QUESTION, posted
+from tests.mesh.conftest import OwnMesh
 from tests.mesh.house import Mesh
+from tests.parrot import make_parrot, script
 
 TURNS = [{"role": "user", "content": QUESTION}]
 GREEDY = {"temperature": 0, "num_predict": 24}
@@ -125,3 +128,69 @@ def test_the_speed_of_answers_is_known_once_there_were_some(
         known = http.get("/v1/models/tiny").json()["x_odyssai"]
 
     assert known["warm"] is True
+
+
+@pytest.fixture(scope="module")
+def parrot(start_mesh: OwnMesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Of a mesh whose model says what the last turn holds."""
+    folder = make_parrot(tmp_path_factory.mktemp("models") / "Parrot")
+    mesh = start_mesh(folder, told={"ODYSSAI_TRUST_REMOTE_CODE": "1"})
+    with Client(host=mesh.url, trust_env=False) as client:
+        yield client
+
+
+def weather(city: str) -> str:
+    """How it is outside.
+
+    Args:
+        city: Which city.
+
+    Returns:
+        In one word.
+    """
+    return city
+
+
+CALLING = (
+    '<think>\nHm.\n</think>\n\nI look.<tool_call>\n{"name": "weather", "arguments": '
+    '{"city": "Rome"}}\n</tool_call>'
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_words_and_calls_are_told_apart(parrot: Client, stream: bool) -> None:
+    asked = [{"role": "user", "content": script(CALLING)}]
+    answer = parrot.chat("parrot", asked, tools=[weather], think=True, stream=stream)
+    messages = [part.message for part in (answer if stream else [answer])]
+
+    calls = [call.function for message in messages for call in message.tool_calls or ()]
+    assert [(call.name, dict(call.arguments)) for call in calls] == [("weather", {"city": "Rome"})]
+    assert "".join(message.thinking or "" for message in messages).strip() == "Hm."
+    assert "".join(message.content or "" for message in messages).strip() == "I look."
+
+
+def test_a_call_and_its_result_go_back(parrot: Client) -> None:
+    asked = [{"role": "user", "content": script(CALLING)}]
+    called = parrot.chat("parrot", asked, tools=[weather]).message
+    told = {"role": "tool", "content": "Sunny.", "tool_name": "weather"}
+    answer = parrot.chat("parrot", [*asked, called, told], tools=[weather])
+
+    assert answer.message.content == "Sunny."
+
+
+def test_thinking_can_be_left_out(parrot: Client) -> None:
+    asked = [{"role": "user", "content": "Just so."}]
+
+    assert parrot.chat("parrot", asked, think=False).message.content == "Just so."
+
+
+def test_a_schema_is_kept(llama: Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    answer = llama.chat("tiny", TURNS, format=schema, options={"temperature": 1, "seed": 5})
+
+    assert set(json.loads(answer.message.content or "")) == {"n"}

@@ -48,6 +48,10 @@ OPERATIONS = [
     ("POST", "/api/show"), ("POST", "/api/pull"), ("POST", "/api/push"), ("POST", "/api/create"),
     ("POST", "/api/copy"), ("DELETE", "/api/delete"), ("GET", "/api/tags"), ("GET", "/api/ps"),
     ("GET", "/api/version"),
+    ("POST", "/v1/responses"), ("POST", "/v1/responses/input_tokens"),
+    ("POST", "/v1/responses/compact"), ("GET", "/v1/responses/{response_id}"),
+    ("DELETE", "/v1/responses/{response_id}"), ("POST", "/v1/responses/{response_id}/cancel"),
+    ("GET", "/v1/responses/{response_id}/input_items"),
 ]  # fmt: skip
 
 
@@ -67,6 +71,10 @@ def shorten(body: dict[str, Any], path: str) -> None:
         body["max_tokens"] = 2
     elif path in ("/api/chat", "/api/generate"):
         body["options"] = (body.get("options") or {}) | {"num_predict": 2}
+    elif path == "/v1/responses":
+        body["max_output_tokens"] = 2
+    elif path == "/v1/responses/compact":
+        body.pop("input", None)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
@@ -93,6 +101,12 @@ ENDPOINTS = {
     "/v1/chat/completions": chat(max_tokens=1),
     "/v1/completions": text(max_tokens=1),
     "/v1/messages": message_body(max_tokens=1),
+    "/v1/responses": {
+        "model": "tiny",
+        "input": chat()["messages"],
+        "max_output_tokens": 1,
+        "store": False,
+    },
     "/api/chat": {"model": "tiny", "messages": chat()["messages"], "options": {"num_predict": 1}},
 }
 anything = st.recursive(
@@ -103,7 +117,9 @@ anything = st.recursive(
 fields = st.sampled_from(
     sorted({*chat(), *text(), "stop", "seed", "n", "stream", "logit_bias", "logprobs", "system",
             "stream_options", "top_p", "top_k", "metadata", "tools", "session_id", "x", "format",
-            "think", "options", "keep_alive", "images", "tool_calls"})
+            "think", "options", "keep_alive", "images", "tool_calls",
+            "input", "instructions", "reasoning", "text", "include", "tool_choice", "background",
+            "previous_response_id", "truncation", "content", "type"})
 )  # fmt: skip
 
 
@@ -127,7 +143,8 @@ def test_a_body_with_anything_anywhere_is_no_fault(mesh: Mesh, path: str) -> Non
         @given(field=fields, value=anything, is_inside=st.booleans())
         def ask(field: str, value: Any, is_inside: bool) -> None:
             body = copy.deepcopy(ENDPOINTS[path])
-            target = body["messages"][0] if is_inside and "messages" in body else body
+            turns = body.get("messages") or body.get("input")
+            target = turns[0] if is_inside and turns else body
             target[field] = value
             if field == "options":
                 # Without its bound an answer may fill the context.

@@ -20,13 +20,14 @@ from proto.dialects.responses import item, tool
 from proto.dialects.responses.conversation import turns
 from proto.dialects.responses.item import Item
 from proto.dialects.responses.tool import Offered, chosen
-from proto.errors import Code, MeshError
 from proto.ids import ModelId, SessionId
 from proto.inference import Chat, Effort, Format, JsonObject, Sampling, Thinking
 
 NOT_YET = item.NOT_YET | tool.NOT_YET | {
     "context_management": "the context is not managed; POST /v1/responses/compact, or leave it out",
+    "conversation": "conversations are not kept; send previous_response_id, or all of its items",
     "moderation": "nothing is moderated; leave it out",
+    "prompt": "prompts are not kept; send instructions and input",
     "text.format.type": "there are text, json_object and json_schema",
 }  # fmt: skip
 
@@ -122,18 +123,13 @@ class Question(Struct, forbid_unknown_fields=True, kw_only=True):
     """Stands above the conversation; not carried over from an earlier response."""
     previous_response_id: NonEmpty | None = None
     """The conversation goes on from there."""
-    conversation: str | dict[str, Any] | None = None
+    conversation: None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Mode | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningWish | None = None
     text: TextWish | None = None
     truncation: Literal["auto", "disabled"] | None = None
-
-    def expect_answerable(self) -> None:
-        """Raises MeshError where what is named is not kept here."""
-        if self.conversation is not None:
-            raise missing("conversation", self.conversation)
 
     def offered(self) -> Offered:
         """Raises MeshError."""
@@ -172,7 +168,7 @@ class CompactRequest(Struct, forbid_unknown_fields=True, kw_only=True):
 class CreateRequest(Question, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/responses."""
 
-    prompt: dict[str, Any] | None = None
+    prompt: None = None
     max_output_tokens: Count | None = None
     """Of the answer and what is thought before it."""
     max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
@@ -216,13 +212,6 @@ class CreateRequest(Question, forbid_unknown_fields=True, kw_only=True):
     def tells_summary(self) -> bool:
         return self.reasoning is not None and self.reasoning.is_summarised
 
-    def expect_answerable(self) -> None:
-        super().expect_answerable()
-        if self.prompt is not None:
-            raise missing("prompt", self.prompt)
-        if self.background and not self.is_stored:
-            raise invalid("`background` needs `store: true`; what is not stored is lost.", "store")
-
     def asked(self, model: ModelId, items: tuple[Item, ...], offered: Offered) -> Asked:
         """Raises MeshError where fields contradict one another or cannot be honoured."""
         session = self.session_id or self.prompt_cache_key
@@ -261,17 +250,6 @@ class CreateRequest(Question, forbid_unknown_fields=True, kw_only=True):
         return tuple(name for name, is_said in fields.items() if is_said)
 
 
-def missing(kind: str, said: Any) -> MeshError:
-    """What the vendor says of a thing that it does not have; here there never is one."""
-    name = said.get("id") if isinstance(said, dict) else said
-    return MeshError(
-        Code.NOT_FOUND,
-        f"{kind.capitalize()} with id {name!r} not found: none are kept here. "
-        "Send instructions and input, and previous_response_id to go on from a response.",
-        param=kind,
-    )
-
-
 _CREATE = msgspec.json.Decoder(CreateRequest)
 _COUNT = msgspec.json.Decoder(CountRequest)
 _COMPACT = msgspec.json.Decoder(CompactRequest)
@@ -280,15 +258,14 @@ _COMPACT = msgspec.json.Decoder(CompactRequest)
 def create_request(body: bytes) -> CreateRequest:
     """Raises MeshError."""
     request = decode(_CREATE, body, NOT_YET)
-    request.expect_answerable()
+    if request.background and not request.is_stored:
+        raise invalid("`background` needs `store: true`; what is not stored is lost.", "store")
     return request
 
 
 def count_request(body: bytes) -> CountRequest:
     """Raises MeshError."""
-    request = decode(_COUNT, body, NOT_YET)
-    request.expect_answerable()
-    return request
+    return decode(_COUNT, body, NOT_YET)
 
 
 def compact_request(body: bytes) -> CompactRequest:

@@ -35,6 +35,9 @@ WISH = (
     "path, number and identifier that will be needed. Answer with the summary alone."
 )
 
+LONGEST = 4096
+"""Tokens; nobody needs a longer summary, and some models never end one."""
+
 
 class Compactions(OpenAi):
     endpoint = "/v1/responses/compact"
@@ -58,7 +61,7 @@ async def compact(gateway: Gateway, exchange: Exchange) -> None:
 async def _answered(gateway: Gateway, exchange: Exchange, record: Record, asked: Asked) -> Answered:
     async with exchange:
         with deadline(exchange) as expires_s:
-            async with generating(gateway, exchange.id, asked, expires_s) as generations:
+            async with generating(gateway, exchange.id, asked, expires_s, "input") as generations:
                 (answer,) = await relay.gather(generations, record)
                 record.engine = generations[0].engine
     return answer
@@ -70,6 +73,7 @@ def _asked(request: CompactRequest, items: tuple[Item, ...], ignored: tuple[str,
     return Asked(
         model=ModelId(request.model),
         prompts=(Chat(turns=(*said, Turn(role="user", content=WISH))),),
+        max_tokens=LONGEST,
         session=SessionId(session) if session else None,
         ignored=ignored,
     )

@@ -29,5 +29,5 @@ async def count_input(gateway: Gateway, exchange: Exchange) -> None:
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:
-        counted = await gateway.mesh.count(question)
+        counted = await gateway.count(question, "input")
         await exchange.reply(200, msgspec.json.encode(TokenCount(counted.tokens)))

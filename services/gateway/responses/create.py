@@ -12,7 +12,7 @@ from services.gateway.record import Record
 from services.gateway.responses import turn as turns
 from services.gateway.responses.replay import tell
 from services.gateway.responses.turn import ENDPOINT, Turn
-from services.gateway.responses.work import Work
+from services.gateway.responses.work import Origin, Work
 from services.gateway.stored.store import keep
 from services.gateway.stored.told import Scribe
 
@@ -35,7 +35,9 @@ async def create(gateway: Gateway, exchange: Exchange) -> None:
 async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Turn) -> None:
     async with exchange:
         with deadline(exchange) as expires_s:
-            async with generating(gateway, exchange.id, turn.asked, expires_s) as generations:
+            async with generating(
+                gateway, exchange.id, turn.asked, expires_s, "input"
+            ) as generations:
                 record.engine = generations[0].engine
                 answer = _stream if turn.asked.stream else _whole
                 await answer(gateway, exchange, record, turn, generations)
@@ -97,7 +99,7 @@ async def _leave_to_background(gateway: Gateway, exchange: Exchange, turn: Turn)
         background.dismiss(id)
         raise
     scribe = Scribe(bucket, id) if stored.tells_events else None
-    trace = exchange.header(b"traceparent")
-    work = Work(gateway, exchange.id, trace, turn, stored, revision, scribe)
+    origin = Origin(exchange.id, exchange.client_id, exchange.header(b"traceparent"))
+    work = Work(gateway, origin, turn, stored, revision, scribe)
     background.start(id, work)
     return stored

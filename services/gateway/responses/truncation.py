@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from bus.fleet import card_of
 from proto.dialects.asked import Asked
+from proto.ids import ModelId
 from proto.inference import Chat, CountTokens
 from services.gateway.gateway import Gateway
 
@@ -20,17 +21,22 @@ async def truncated(gateway: Gateway, asked: Asked) -> Asked:
     (chat,) = asked.prompts
     assert isinstance(chat, Chat)
     room = _room(gateway, asked)
-    if room is None or chat.chars * BYTES_A_CHARACTER < room or await _fits(gateway, asked, room):
+    if room is None or (not chat.images and chat.chars * BYTES_A_CHARACTER < room):
         return asked
-    shorter = [replace(asked, prompts=(each,)) for each in _shortened(chat)]
-    first, last = 0, len(shorter)
-    while first < last:
-        middle = (first + last) // 2
-        if await _fits(gateway, shorter[middle], room):
-            last = middle
-        else:
-            first = middle + 1
-    return shorter[first] if first < len(shorter) else asked
+    # Held over all the counting, so that a picture is fetched once.
+    async with gateway.images.held(asked.model, asked.prompts, gateway.fleet, "input") as (shown,):
+        assert isinstance(shown, Chat)
+        if await _fits(gateway, asked.model, shown, room):
+            return asked
+        shorter = _shortened(shown)
+        first, last = 0, len(shorter)
+        while first < last:
+            middle = (first + last) // 2
+            if await _fits(gateway, asked.model, shorter[middle], room):
+                last = middle
+            else:
+                first = middle + 1
+    return replace(asked, prompts=(_shortened(chat)[first],)) if first < len(shorter) else asked
 
 
 def _room(gateway: Gateway, asked: Asked) -> int | None:
@@ -43,9 +49,8 @@ def _room(gateway: Gateway, asked: Asked) -> int | None:
     return None
 
 
-async def _fits(gateway: Gateway, asked: Asked, room: int) -> bool:
-    question = CountTokens(model=asked.model, prompt=asked.prompts[0])
-    return (await gateway.mesh.count(question)).tokens <= room
+async def _fits(gateway: Gateway, model: ModelId, chat: Chat, room: int) -> bool:
+    return (await gateway.count(CountTokens(model=model, prompt=chat))).tokens <= room
 
 
 def _shortened(chat: Chat) -> list[Chat]:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bus.errors import Conflict
@@ -28,22 +29,28 @@ WRITES = 5
 AWAY_S = 1.0
 
 
+class Origin(Struct, frozen=True):
+    """Where the request came from, its connection long gone."""
+
+    request: RequestId
+    client_request: str | None
+    trace: str | None
+
+
 class Work:
     """Knows the revision of its record: who else writes there has taken it away."""
 
     def __init__(
         self,
         gateway: Gateway,
-        request: RequestId,
-        trace: str | None,
+        origin: Origin,
         turn: Turn,
         stored: StoredResponse,
         revision: int,
         scribe: Scribe | None,
     ) -> None:
         self._gateway = gateway
-        self._request = request
-        self._trace = trace
+        self._origin = origin
         self._turn = turn
         self._events = turn.events
         self._stored = stored
@@ -78,13 +85,15 @@ class Work:
         except asyncio.CancelledError:
             return self._why_stopped()
         except Exception:
-            log.exception("%s: generating in the background failed", self._request)
-            why = f"The gateway failed; its log has more under {self._request}."
+            log.exception("%s: generating in the background failed", self._origin.request)
+            why = f"The gateway failed; its log has more under {self._origin.request}."
             return MeshError(Code.INTERNAL, why)
         return None
 
     async def _recorded(self) -> None:
-        async with recorded(ENDPOINT, self._gateway, self._request, self._trace) as record:
+        origin = self._origin
+        async with recorded(ENDPOINT, self._gateway, origin.request, origin.trace) as record:
+            record.client_request = origin.client_request
             record.understood(self._turn.asked)
             try:
                 await self._generate(record)
@@ -112,7 +121,9 @@ class Work:
 
     async def _attempt(self, record: Record) -> None:
         asked = self._turn.asked
-        async with generating(self._gateway, self._request, asked, None) as generations:
+        async with generating(
+            self._gateway, self._origin.request, asked, None, "input"
+        ) as generations:
             record.engine = generations[0].engine
             self._is_begun = True
             await self._tell(self._events.begun())

@@ -6,7 +6,7 @@ from services.runner.engine import blas
 
 def main() -> None:
     blas.preload()  # Before the first import of mlx, which binds to whichever BLAS it finds.
-    from services.runner.engine.service import serve
+    from services.runner.engine.serving import serve
     from services.runner.engine.settings import read
 
     host.run("engine", serve, id=read().engine)

@@ -165,7 +165,7 @@ class Batch:
         sequence.guide = sequence.outline.guide(self._loaded, before)
 
     def _match(self, sequence: Sequence) -> None:
-        sequence.cached = sequence.done = self._prefixes.match(sequence.prompt)
+        sequence.cached = sequence.done = self._prefixes.match(sequence.key(sequence.prompt))
         sequence.matched_at = self._prefixes.version
 
     def _report(self, sequence: Sequence, now: float) -> None:
@@ -212,21 +212,23 @@ class Batch:
         """First tokens if the chunk ends the group's prompts, which the prefix cache then knows."""
         for sequence in group:
             if sequence.cache is None:
-                sequence.cache, sequence.cached = self._prefixes.fetch(sequence.prompt)
+                key = sequence.key(sequence.prompt)
+                sequence.cache, sequence.cached = self._prefixes.fetch(key)
                 sequence.done = sequence.cached
         logits = self._timed_read(group, budget)
         if logits is None:
             return []
         drawn = self._draw(group, logits)
         for sequence, _, _ in drawn:
-            self._prefixes.insert(sequence.prompt, sequence.held)
+            self._prefixes.insert(sequence.key(sequence.prompt), sequence.held)
         return drawn
 
     def _timed_read(self, group: list[Sequence], budget: int) -> mx.array | None:
+        chunk, context = prefill.Chunk.of(group, budget), group[0].done
+        prefill.look(self._loaded.model, chunk)
         # The step decoded last may still be running: it is not this chunk's cost.
         mx.synchronize(self._decoder.stream)
         started = time.perf_counter()
-        chunk, context = prefill.Chunk.of(group, budget), group[0].done
         logits = prefill.read(self._loaded.model, chunk)
         if chunk.size >= prefill.SMALLEST:
             self._pace.learn(chunk.size, context, time.perf_counter() - started)
@@ -321,7 +323,7 @@ class Batch:
             self._keep(self._decoding.pop(uid), tokens, cache)
 
     def _keep(self, sequence: Sequence, tokens: list[int], cache: Cache) -> None:
-        self._prefixes.insert(tokens, cache, sequence.session)
+        self._prefixes.insert(sequence.key(tokens), cache, sequence.session)
 
     def _collapse(self) -> None:
         lost, self._decoding = list(self._decoding.values()), {}

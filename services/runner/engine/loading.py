@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import _download as download
 from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tokenizer
+from msgspec.structs import replace
 from transformers import PreTrainedTokenizerFast
 
 from proto.ids import ModelId
@@ -23,6 +24,10 @@ from proto.presence import ModelCard
 from services.runner.engine import bundled
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.text import Pieces
+from services.runner.engine.vision import loading as vision
+
+if TYPE_CHECKING:  # It needs the extra.
+    from services.runner.engine.vision.eyes import Eyes
 
 DEFAULT_CONTEXT = 4096
 """For a config that says nothing of positions."""
@@ -40,6 +45,8 @@ class LoadedModel:
     card: ModelCard
     vocab_size: int
     """Rows of the embedding: token ids are below it. The tokenizer may know fewer."""
+    eyes: "Eyes | None" = None
+    """How it is shown pictures; None: it does not see."""
 
     @cached_property
     def mask_width(self) -> int:
@@ -51,19 +58,33 @@ class LoadedModel:
         return Pieces(self.tokenizer)
 
 
+class Source(NamedTuple):
+    """Where a model's files are, and what it is called."""
+
+    folder: Path
+    id: str
+    aliases: tuple[str, ...]
+
+
 def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
     """``home`` is where the bundled model is unpacked.
 
     ``trusts_code``: a model's folder may hold Python that is run.
     """
-    folder, id, aliases = _locate(source, home)
+    located = locate(source, home)
+    folder, eyes = located.folder, None
     try:
-        model, config = load_model(folder, trust_remote_code=trusts_code)
-        tokenizer = load_tokenizer(
-            folder,
-            {"trust_remote_code": trusts_code},
-            eos_token_ids=config.get("eos_token_id"),
-        )
+        if vision.can_see(folder):
+            model, config, tokenizer, eyes = vision.load(folder, trusts_code=trusts_code)
+        else:
+            model, config = load_model(folder, trust_remote_code=trusts_code)
+            tokenizer = load_tokenizer(
+                folder,
+                {"trust_remote_code": trusts_code},
+                eos_token_ids=config.get("eos_token_id"),
+            )
+    except vision.NoVision as blind:
+        raise NotLoadable(str(blind)) from blind
     except FileNotFoundError as missing:
         raise NotLoadable(
             f"{folder} is no complete model folder ({missing}): it needs config.json, "
@@ -80,12 +101,21 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
             "choose a model type that it lists, or update mlx-lm"
         ) from unsupported
     if not mx.metal.is_available():
-        model = _for_cpu(model)
+        model = for_cpu(model)
+    has_chat_template = bool(tokenizer.has_chat_template)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        card=_card(id, aliases, folder, config, model, tokenizer),
+        card=replace(
+            card(located, config, model),
+            has_chat_template=has_chat_template,
+            calls_tools=has_chat_template,
+            reasons=bool(tokenizer.has_thinking) or harmony.is_spoken(tokenizer),
+            keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
+            kind="vlm" if eyes else "llm",
+        ),
         vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
+        eyes=eyes,
     )
 
 
@@ -98,18 +128,19 @@ def id_of(source: str) -> ModelId:
     return ModelId(path.resolve().name if is_folder else source)
 
 
-def _locate(source: str, home: Path) -> tuple[Path, str, tuple[str, ...]]:
+def locate(source: str, home: Path) -> Source:
+    """Raises NotLoadable. Fetches from the hub what is not on this machine."""
     if source == bundled.ID or source.lower() in bundled.ALIASES:
         try:
-            return bundled.unpack(home), bundled.ID, bundled.ALIASES
+            return Source(bundled.unpack(home), bundled.ID, bundled.ALIASES)
         except bundled.NotBundled as absent:
             raise NotLoadable(str(absent)) from absent
     path = Path(source).expanduser()
     if path.is_dir():
-        return path, id_of(source), _aliases(id_of(source))
+        return Source(path, id_of(source), _aliases(id_of(source)))
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
         raise NotLoadable(f"there is no model folder {source}: check the path")
-    return _from_hub(source), source, _aliases(source)
+    return Source(_from_hub(source), source, _aliases(source))
 
 
 def _from_hub(id: str) -> Path:
@@ -131,7 +162,7 @@ def _aliases(id: str) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys((short, short.lower(), id.lower())) if name != id)
 
 
-def _for_cpu(model: Module) -> Module:
+def for_cpu(model: Module) -> Module:
     """float32 throughout: half precision answers nonsense here, packed weights are slow."""
     model = dequantize_model(model)
     model.apply(lambda value: value.astype(mx.float32) if value.dtype in _HALF else value)
@@ -142,16 +173,10 @@ def _for_cpu(model: Module) -> Module:
     return model
 
 
-def _card(
-    id: str,
-    aliases: tuple[str, ...],
-    folder: Path,
-    config: dict[str, Any],
-    model: Module,
-    tokenizer: TokenizerWrapper,
-) -> ModelCard:
+def card(source: Source, config: dict[str, Any], model: Module) -> ModelCard:
+    """What its files and its weights tell of a model, whatever its kind."""
+    folder, id, aliases = source
     weights = dict(tree_flatten(model.parameters()))
-    has_chat_template = bool(tokenizer.has_chat_template)
     written = max((f.stat().st_mtime for f in folder.glob("*.safetensors")), default=time.time())
     return ModelCard(
         id=ModelId(id),
@@ -160,17 +185,14 @@ def _card(
         family=str(config.get("model_type", "")),
         quantization=_form(config, weights),
         size_bytes=sum(value.nbytes for value in weights.values()),
-        has_chat_template=has_chat_template,
-        calls_tools=has_chat_template,
-        reasons=bool(tokenizer.has_thinking) or harmony.is_spoken(tokenizer),
-        keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
+        has_chat_template=False,
         created_s=int(written),
     )
 
 
 def _nested(config: dict[str, Any], key: str) -> Any:
     """Models that also see or hear keep the language model's sizes in ``text_config``."""
-    return config.get(key) or config.get("text_config", {}).get(key)
+    return (config.get("text_config") or {}).get(key) or config.get(key)
 
 
 def _form(config: dict[str, Any], weights: dict[str, mx.array]) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from proto.errors import Code, MeshError
 from proto.inference import Chat, Turn
 from services.runner.engine.calls import told
 from services.runner.engine.calls.family import family_of, knows_tools
@@ -20,6 +21,21 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 def words(turn: Turn) -> str:
     return turn.text
+
+
+def words_only(model: str) -> Content:
+    """For one that does not see."""
+
+    def content(turn: Turn) -> str:
+        if turn.images:
+            raise MeshError(
+                Code.UNSUPPORTED_PARAMETER,
+                f"{model} does not see images: leave them out, or ask a model that does",
+                param="messages",
+            )
+        return turn.text
+
+    return content
 
 
 def messages_of(

@@ -127,7 +127,7 @@ def _opening(sequence: Sequence) -> tuple[int, ...] | None:
     """Its next tokens. Who has the same finds them in the prefix cache a chunk later."""
     if sequence.remaining <= SHARED:
         return None
-    return tuple(sequence.prompt[sequence.done : sequence.done + SHARED])
+    return tuple(sequence.key(sequence.prompt)[sequence.done : sequence.done + SHARED])
 
 
 @dataclass(frozen=True)
@@ -151,25 +151,32 @@ class Chunk:
         return len(self.tokens) * max(map(len, self.tokens))
 
 
+def look(model: Module, chunk: Chunk) -> None:
+    """Run the vision tower for what the chunk shows first, so that reading is all that it costs."""
+    for sequence, tokens in zip(chunk.sequences, chunk.tokens, strict=True):
+        if sequence.sight is not None:
+            for picture in sequence.sight.between(sequence.done, sequence.done + len(tokens)):
+                model.look(picture)
+
+
 def read(model: Module, chunk: Chunk) -> mx.array | None:
-    """Runs the chunk; the sequences' caches hold it then.
+    """Runs the chunk, whose pictures were looked at; the sequences' caches hold it then.
 
     Logits [sequences, vocabulary] of the prompts' last tokens if the chunk ends them.
     """
     caches = [sequence.held for sequence in chunk.sequences]
     cache = caches[0] if len(caches) == 1 else merged(caches)
     if not chunk.is_last:
-        _pass(model, chunk.tokens, cache)
+        _pass(model, chunk.sequences, chunk.tokens, cache)
         logits = None
     elif chunk.size <= HEAD_TOKENS or max(map(len, chunk.tokens)) == 1:
-        logits = _pass(model, chunk.tokens, cache)
+        logits = _pass(model, chunk.sequences, chunk.tokens, cache)
     else:
         # The logits of the first pass are never asked for, so mlx never computes them.
-        _pass(model, [tokens[:-1] for tokens in chunk.tokens], cache)
-        logits = _pass(model, [tokens[-1:] for tokens in chunk.tokens], cache)
+        _pass(model, chunk.sequences, [tokens[:-1] for tokens in chunk.tokens], cache)
+        logits = _pass(model, chunk.sequences, [tokens[-1:] for tokens in chunk.tokens], cache)
     mx.eval(logits if logits is not None else [], [layer.state for layer in cache])
-    for row, (sequence, tokens) in enumerate(zip(chunk.sequences, chunk.tokens, strict=True)):
-        sequence.done += len(tokens)
+    for row, sequence in enumerate(chunk.sequences):
         if len(caches) > 1:
             sequence.cache = [layer.extract(row) for layer in cache]
     return logits
@@ -180,7 +187,9 @@ def merged(caches: list[Cache]) -> Cache:
     return [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
 
 
-def _pass(model: Module, tokens: list[list[int]], cache: Cache) -> mx.array:
+def _pass(
+    model: Module, sequences: list[Sequence], tokens: list[list[int]], cache: Cache
+) -> mx.array:
     """One forward pass over rows of different lengths. Logits of each row's last token."""
     lengths = [len(row) for row in tokens]
     width = max(lengths)
@@ -191,7 +200,13 @@ def _pass(model: Module, tokens: list[list[int]], cache: Cache) -> mx.array:
         for layer in cache:
             layer.prepare(lengths=lengths, right_padding=padding)
     padded = [row + [0] * gap for row, gap in zip(tokens, padding, strict=True)]
-    logits: mx.array = model(mx.array(padded), cache=cache)
+    logits: mx.array
+    if any(sequence.sight for sequence in sequences):
+        logits = model.see(mx.array(padded), cache, [(s.sight, s.done) for s in sequences])
+    else:
+        logits = model(mx.array(padded), cache=cache)
+    for sequence, length in zip(sequences, lengths, strict=True):
+        sequence.done += length
     if any(padding):
         for layer in cache:
             layer.finalize()

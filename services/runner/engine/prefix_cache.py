@@ -44,7 +44,7 @@ class PrefixCache(Protocol):
 
 def prefix_cache(model: Module, limit_bytes: int) -> PrefixCache:
     """A tree where all layers are plain KV; whole snapshots for windows and state spaces."""
-    if all(type(layer) is KVCache for layer in make_prompt_cache(model)):
+    if all(isinstance(layer, KVCache) for layer in make_prompt_cache(model)):
         return RadixCache(model, limit_bytes)
     return SnapshotCache(model, limit_bytes)
 

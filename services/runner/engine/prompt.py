@@ -1,6 +1,7 @@
 """From a canonical prompt to the model's tokens, and whether they leave room for an answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +12,10 @@ from proto.inference import Chat, Prompt, Text, Tokens
 from services.runner.engine.adapting import adapted
 from services.runner.engine.calls.schema import typed_function
 from services.runner.engine.loading import LoadedModel
-from services.runner.engine.messages import Content, messages_of, words
+from services.runner.engine.messages import Content, messages_of, words, words_only
+from services.runner.engine.vision import prompt as vision
+from services.runner.engine.vision.picture import Picture
+from services.runner.engine.vision.sight import Sight
 
 Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]]
@@ -33,7 +37,8 @@ def tokens_of(
     """``template_arguments`` are what the engine itself gives the chat template, by name."""
     match prompt:
         case Chat():
-            text = rendered(prompt, model, template_arguments)
+            content = words_only(model.card.id) if model.eyes is None else model.eyes.manner.content
+            text = rendered(prompt, model, template_arguments, content)
             tokens = _encode(text, model, add_special_tokens=False)
         case Text(text=text):
             tokens = _encode(text, model)
@@ -42,6 +47,23 @@ def tokens_of(
     if not tokens:
         raise _invalid("the prompt is empty")
     return tokens
+
+
+def tokens_and_sight(
+    chat: Chat,
+    pictures: Sequence[Picture],
+    model: LoadedModel,
+    template_arguments: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[list[int], Sight]:
+    """Of a chat with pictures, which are given in its order, for a model that sees."""
+    eyes = model.eyes
+    assert eyes is not None, "only a model that sees is given pictures"
+
+    def render(chat: Chat, is_spelled: bool) -> str:
+        content = partial(eyes.manner.content, is_spelled=is_spelled)
+        return rendered(chat, model, template_arguments, content)
+
+    return vision.tokens_and_sight(chat, pictures, eyes, render)
 
 
 def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int:
@@ -83,6 +105,8 @@ def rendered(
     first: Exception | None = None
     for messages, tools in _forms(chat, model, content):
         given = options | {"tools": tools} if tools else options
+        if model.eyes is not None:
+            messages = model.eyes.manner.fitted(messages)
         try:
             return str(model.tokenizer.apply_chat_template(messages, tokenize=False, **given))
         except _REJECTIONS as rejected:

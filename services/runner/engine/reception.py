@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from proto.errors import Code, MeshError
+from proto.ids import GatewayId
 from proto.inference import (
     Chat,
     Detokenize,
@@ -33,10 +34,12 @@ from services.runner.engine.guide import Rules
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.markup import markup_of
 from services.runner.engine.outline import Outline
-from services.runner.engine.prompt import room, tokens_of
+from services.runner.engine.prompt import room, tokens_and_sight, tokens_of
 from services.runner.engine.sequence import Sequence
 from services.runner.engine.splitting import NORMAL
 from services.runner.engine.thinking import Resolved, Thinking
+from services.runner.engine.vision.album import Album
+from services.runner.engine.vision.sight import Sight
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +106,10 @@ def _callable(chat: Chat) -> tuple[Tool, ...]:
 class Reception:
     """One model's requests as they arrive."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, album: Album | None = None) -> None:
+        """``album`` has the pictures, for a model that sees."""
         self._model = model
+        self._album = album
         self._family = family_of(model.tokenizer)
         self._markup = markup_of(model.tokenizer, self._family)
         self._opening = self._marker(self._markup.opening)
@@ -127,14 +132,15 @@ class Reception:
             self._keeps_formats = False
         return self._keeps_formats
 
-    async def tokens(self, prompt: Prompt) -> list[int]:
-        """Raises MeshError."""
-        return await self._tokens(prompt, self._resolved(prompt))
+    async def tokens(self, prompt: Prompt, gateway: GatewayId | None = None) -> list[int]:
+        """``gateway`` gives out the prompt's pictures. Raises MeshError."""
+        tokens, _ = await self._read(prompt, self._resolved(prompt), gateway)
+        return tokens
 
     async def receive(self, asked: Generate) -> Sequence:
         """Raises MeshError."""
         thinking = self._resolved(asked.prompt)
-        tokens = await self._tokens(asked.prompt, thinking)
+        tokens, sight = await self._read(asked.prompt, thinking, asked.gateway)
         asked = msgspec.structs.replace(asked, sampling=self._chosen(asked.sampling))
         sampling.check(asked.sampling, self._model.vocab_size)
         granted = room(len(tokens), asked.max_tokens, self._model.card.context_length)
@@ -145,9 +151,8 @@ class Reception:
             self._refuse_unless_possible(wanted)
             rules = await asyncio.to_thread(self._constrained, rules, wanted)
             outline = replace(outline, tokenizer=self._grammars.tokenizer)
-        return Sequence.of(
-            asked, tokens, granted, replace(outline, rules=rules if rules.do_matter else None)
-        )
+        outline = replace(outline, rules=rules if rules.do_matter else None)
+        return Sequence.of(asked, tokens, granted, outline, sight)
 
     async def tokenize(self, asked: Tokenize) -> Tokenized:
         """Raises MeshError."""
@@ -155,7 +160,7 @@ class Reception:
         if isinstance(prompt, Text) and not asked.with_specials:
             tokens = list(self._model.tokenizer.encode(prompt.text, add_special_tokens=False))
         else:
-            tokens = await self.tokens(prompt)
+            tokens = await self.tokens(prompt, asked.gateway)
         pieces = self._model.pieces
         return Tokenized(tokens=tuple(tokens), pieces=tuple(pieces[token] for token in tokens))
 
@@ -172,6 +177,18 @@ class Reception:
 
     def _resolved(self, prompt: Prompt) -> Resolved:
         return self._thinking.resolve(prompt) if isinstance(prompt, Chat) else _SILENT
+
+    async def _read(
+        self, prompt: Prompt, thinking: Resolved, gateway: GatewayId | None
+    ) -> tuple[list[int], Sight | None]:
+        """A prompt's tokens, and where its pictures are among them."""
+        if self._album is None or not isinstance(prompt, Chat) or not prompt.images:
+            return await self._tokens(prompt, thinking), None
+        if gateway is None:
+            raise MeshError(Code.INTERNAL, "nobody is named who gives the pictures out")
+        pictures = await self._album.pictures(prompt, gateway)
+        arguments = thinking.template_arguments
+        return await asyncio.to_thread(tokens_and_sight, prompt, pictures, self._model, arguments)
 
     async def _tokens(self, prompt: Prompt, thinking: Resolved) -> list[int]:
         arguments = thinking.template_arguments

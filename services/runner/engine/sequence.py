@@ -12,6 +12,7 @@ from services.runner.engine.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.guide import Guide
 from services.runner.engine.outline import PLAIN, Outline
 from services.runner.engine.sampling import Processor, Sampler, greedy
+from services.runner.engine.vision.sight import Sight
 
 Cache = list[Any]
 """mlx-lm's caches, one a layer."""
@@ -33,6 +34,8 @@ class Sequence:
     expires_s: float | None = None
     """Unix time in seconds."""
     outline: Outline = PLAIN
+    sight: Sight | None = None
+    """The pictures of its prompt."""
     arrived_at: float = field(default_factory=time.monotonic)
 
     seq: int = 0
@@ -59,7 +62,12 @@ class Sequence:
 
     @classmethod
     def of(
-        cls, asked: Generate, prompt: list[int], max_tokens: int, outline: Outline = PLAIN
+        cls,
+        asked: Generate,
+        prompt: list[int],
+        max_tokens: int,
+        outline: Outline = PLAIN,
+        sight: Sight | None = None,
     ) -> "Sequence":
         return cls(
             request=asked.request,
@@ -72,12 +80,17 @@ class Sequence:
             epoch=asked.epoch,
             expires_s=asked.expires_s,
             outline=outline,
+            sight=sight,
         )
 
     @property
     def remaining(self) -> int:
         """Prompt tokens still to be prefilled."""
         return len(self.prompt) - self.done
+
+    def key(self, tokens: list[int]) -> list[int]:
+        """How the prefix cache knows the first of its tokens, prompt and answer."""
+        return tokens if self.sight is None else self.sight.key(tokens)
 
     @property
     def held(self) -> Cache:

@@ -265,7 +265,7 @@ def test_ollamas_clients_reach_it_as_well(mesh: Mesh) -> None:
     assert posted(mesh, "/api/chat", asked).json()["message"]["content"] == TEXT
     assert "fake:some-model" in {model["name"] for model in listed}
     vectors = posted(mesh, "/api/embed", {"model": "fake:some-model", "input": "Hi"})
-    assert vectors.json()["error"] == '"fake:some-model" does not support embeddings'
+    assert vectors.json()["embeddings"] == [[2.0, 0.5]]
 
 
 def test_tokens_cannot_be_counted_there(mesh: Mesh) -> None:
@@ -279,3 +279,47 @@ def test_the_contract_says_that_there_are_upstreams(mesh: Mesh) -> None:
     document = httpx.get(f"{mesh.url}/.well-known/inference-engine.json", trust_env=False).json()
 
     assert "cloud-passthrough" in document["features"]
+
+
+def test_its_vectors_come_in_the_order_of_the_texts(gpt: openai.OpenAI, upstream: Upstream) -> None:
+    answer = gpt.embeddings.create(
+        model="fake:some-model", input=["aaa", "a", "aa"], dimensions=2,
+        extra_body={"input_type": "query"},
+    )  # fmt: skip
+
+    assert [vector.embedding for vector in answer.data] == [[3.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
+    assert answer.usage.prompt_tokens == 7
+    assert upstream.asked[-1] == {
+        "path": "/v1/embeddings", "model": "some-model", "input": ["aaa", "a", "aa"],
+        "encoding_format": "float", "dimensions": 2, "input_type": "query",
+    }  # fmt: skip
+
+
+def test_it_ranks_where_it_can(mesh: Mesh, upstream: Upstream) -> None:
+    body = {"model": "fake:some-model", "query": "q", "documents": ["a", "aaa", "aa"], "top_n": 2}
+    answer = posted(mesh, "/v1/rerank", body).json()
+
+    assert [(r["index"], r["relevance_score"]) for r in answer["results"]] == [(1, 0.3), (2, 0.2)]
+    assert answer["usage"]["prompt_tokens"] == 8
+    assert "top_n" not in upstream.asked[-1]
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "words"),
+    [
+        ("busy", 429, "slow down"),
+        ("picky", 400, "too hot"),
+        ("org/absent", 404, "no such model upstream"),
+        ("broken", 502, "out of order"),
+        ("sorry", 502, "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank"])
+def test_its_refusal_of_texts_is_passed_on(
+    mesh: Mesh, path: str, model: str, status: int, words: str
+) -> None:
+    asked = {"input": "a"} if path == "/v1/embeddings" else {"query": "q", "documents": ["a"]}
+    answer = posted(mesh, path, {"model": f"fake:{model}"} | asked)
+
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]

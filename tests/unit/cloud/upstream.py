@@ -39,7 +39,11 @@ class Upstream:
                 body = json.loads(self.rfile.read(length))
                 upstream.asked.append(body | {"path": self.path})
                 self._is_chat = self.path.endswith("/chat/completions")
-                WAYS.get(body["model"], absent)(self, upstream)
+                reads = READERS.get(self.path.removeprefix("/v1"))
+                if reads is not None and body["model"] in READING:
+                    self._answer(200, reads(body))
+                else:
+                    WAYS.get(body["model"], absent)(self, upstream)
 
             def _answer(self, status: int, body: Any, **headers: str) -> None:
                 content = json.dumps(body).encode()
@@ -94,6 +98,29 @@ class Upstream:
             upstream._server.shutdown()
             thread.join()
             upstream._server.server_close()
+
+
+def embedding(body: dict[str, Any]) -> dict[str, Any]:
+    """The length of each text; not in order, which is the index's matter."""
+    data = [
+        {"object": "embedding", "index": index, "embedding": [float(len(text)), 0.5]}
+        for index, text in enumerate(body["input"])
+    ]
+    usage = {"prompt_tokens": 7, "total_tokens": 7}
+    return {"object": "list", "data": data[::-1], "model": body["model"], "usage": usage}
+
+
+def ranking(body: dict[str, Any]) -> dict[str, Any]:
+    scored = [(len(text) / 10, index) for index, text in enumerate(body["documents"])]
+    results = [{"index": index, "relevance_score": s} for s, index in sorted(scored)[::-1]]
+    return {"results": results, "meta": {"tokens": {"input_tokens": 8}}}
+
+
+READERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "/embeddings": embedding,
+    "/rerank": ranking,
+}
+READING = ("some-model",)
 
 
 def fluent(client: Any, _: Upstream) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from bus.connection import Bus
 from bus.presence import farewell
 from bus.stream import TokenSink, answer_replays
-from proto.embedding import Embed, Embedded
+from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Delta, End, Progress, Timings, Usage
 from proto.ids import EngineId, ModelId, NodeId, RequestId, fresh
@@ -38,6 +38,7 @@ from proto.subjects import (
     EMBED,
     ENGINE_BEAT,
     GENERATE,
+    RERANK,
     TOKENIZE,
 )
 from services.gateway import service
@@ -71,6 +72,10 @@ async def silence(engine: "ScriptedEngine", asked: Generate) -> None:
     """Accepted, and nothing more."""
 
 
+def all_alike(question: Embed) -> tuple[bytes, ...]:
+    return tuple(struct.pack("<2f", 0.6, 0.8) for _ in question.inputs)
+
+
 @dataclass
 class ScriptedEngine:
     bus: Bus
@@ -84,6 +89,8 @@ class ScriptedEngine:
     asked: list[Generate] = field(default_factory=list)
     read: list[Tokenize] = field(default_factory=list)
     embedded: list[Embed] = field(default_factory=list)
+    vectors_of: Callable[[Embed], tuple[bytes, ...]] = all_alike
+    ranked: list[Rerank] = field(default_factory=list)
     can: dict[str, Any] = field(default_factory=dict)
     """Fields of its model's card."""
     counted: list[CountTokens] = field(default_factory=list)
@@ -147,8 +154,19 @@ class ScriptedEngine:
     async def _embed(self, question: Embed) -> Embedded:
         """Vectors of two numbers."""
         self.embedded.append(question)
-        vectors = tuple(struct.pack("<2f", 0.6, 0.8) for _ in question.inputs)
+        self.was_asked.set()
+        if self.refusal is not None:
+            raise self.refusal
+        if self.before_accepting is not None:
+            await self.before_accepting()
+        vectors = self.vectors_of(question)
         return Embedded(vectors=vectors, tokens=3 * len(vectors))
+
+    async def _rerank(self, question: Rerank) -> Reranked:
+        """The longer a document, the better."""
+        self.ranked.append(question)
+        scores = tuple(len(document) / 100 for document in question.documents)
+        return Reranked(scores=scores, tokens=5 * len(scores))
 
     def _cancel(self, cancel: Cancel) -> None:
         self.cancelled.put_nowait(cancel.request)
@@ -167,6 +185,7 @@ class ScriptedEngine:
         await self.bus.answer(TOKENIZE, self._tokenize, self.id)
         await self.bus.answer(DETOKENIZE, self._detokenize, self.id)
         await self.bus.answer(EMBED, self._embed, self.id)
+        await self.bus.answer(RERANK, self._rerank, self.id)
         await self.bus.listen(CANCEL, self._cancel, self.id)
         await answer_replays(self.bus, self.sink, self.id)
         await self.bus.settled()

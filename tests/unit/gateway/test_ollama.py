@@ -10,8 +10,9 @@ from ollama import AsyncClient, Client, ResponseError
 
 from proto.errors import Code
 from proto.frames import CallDelta, Delta, Failed, Progress
+from proto.ids import ModelId
 from proto.inference import Chat, JsonSchema, Text, Thinking
-from proto.subjects import ENGINE_BEAT
+from proto.presence import ModelCard
 from tests.unit.gateway.scripted import ALIAS, MODEL, ScriptedEngine, end
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -25,12 +26,10 @@ async def client(url: str) -> AsyncIterator[AsyncClient]:
 
 async def able(scripted: ScriptedEngine, http: httpx.AsyncClient, **flags: object) -> None:
     """Let the model do more, and wait until the gateway has heard of it."""
+    before = (await http.get(f"/v1/models/{MODEL}")).json()
     scripted.can |= flags
-    while True:
+    while (await http.get(f"/v1/models/{MODEL}")).json() == before:
         await scripted.say()
-        shown = (await http.post("/api/show", json={"model": MODEL})).json()
-        if len(shown["capabilities"]) == 1 + len(flags):
-            return
 
 
 async def read(client: AsyncClient, model: str, stream: bool = True) -> list[str | None]:
@@ -135,7 +134,8 @@ async def test_a_prompt_is_completed(client, scripted):
     assert raw == Text(text="Hi")
 
 
-async def test_a_schema_reaches_the_engine(client, scripted):
+async def test_a_schema_reaches_the_engine(client, http, scripted):
+    await able(scripted, http, keeps_formats=True)
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     await client.chat(MODEL, HI, format=schema)
 
@@ -178,6 +178,8 @@ async def test_what_a_model_cannot_do_is_refused_in_the_vendors_words(client):
         await client.chat(ALIAS, HI, think=True)
     with pytest.raises(ResponseError, match="does not support tools"):
         await client.chat(ALIAS, HI, tools=[weather])
+    with pytest.raises(ResponseError, match="does not support structured outputs"):
+        await client.chat(ALIAS, HI, format="json")
     with pytest.raises(ResponseError, match="does not support embeddings"):
         await client.embed(ALIAS, "Hi")
 
@@ -186,9 +188,7 @@ async def test_what_a_model_cannot_do_is_refused_in_the_vendors_words(client):
 
 
 async def test_an_embedder_makes_vectors_and_nothing_else(client, http, scripted):
-    scripted.can = {"kind": "embedder", "embedding_size": 2}
-    while (await http.get("/v1/models")).json()["data"][0]["x_odyssai"]["kind"] != "embedder":
-        await scripted.say()
+    await able(scripted, http, kind="embedder", embedding_size=2)
     many = await client.embed(f"{ALIAS}:latest", ["a", "b"], dimensions=2, keep_alive="1m")
     one = await client.embeddings(ALIAS, "a")
     none = await client.embed(ALIAS, [])
@@ -225,23 +225,18 @@ async def test_models_are_listed_shown_and_running(client, scripted):
 
 
 async def test_an_upstreams_model_keeps_its_own_tag_and_may_do_anything(
-    client, http, scripted, bus
+    client, http, scripted, monkeypatch
 ):
-    card = scripted.beat().models[0]
-    theirs = {"id": "up:llama:latest", "aliases": ()}
-    card = type(card)(**({f: getattr(card, f) for f in card.__struct_fields__} | theirs))
+    card = ModelCard(id=ModelId("up:llama:latest"), context_length=2048)
     beat = scripted.beat(models=(card,), upstream="http://up")
+    # Its every heartbeat from now on, so that none takes it back.
+    monkeypatch.setattr(scripted, "beat", lambda **_: beat)
     while "up:llama:latest" not in (await http.get("/v1/models")).text:
-        await bus.publish(ENGINE_BEAT, beat, scripted.id)
-        await bus.settled()
-    listed = [model.model for model in (await client.list()).models]
+        await scripted.say()
 
-    assert listed == ["up:llama:latest"]
+    assert [model.model for model in (await client.list()).models] == ["up:llama:latest"]
     assert (await client.ps()).models == []
-    answer = await http.post(
-        "/api/chat", json={"model": "up:llama:latest", "messages": HI, "think": True}
-    )
-    assert answer.status_code != 400
+    assert (await client.chat("up:llama:latest", HI, think=True)).message.content == "Hello world"
 
 
 async def test_the_version_is_one_that_clients_accept(http):

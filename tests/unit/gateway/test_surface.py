@@ -120,7 +120,7 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_one(http):
     assert (await http.post("/v1/models")).json()["error"]["code"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1/embeddings", "/v1/messages/batches"])
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/moderations", "/v1/messages/batches"])
 async def test_what_is_not_there_is_a_404_in_dialect(http, path):
     answer = await http.post(path)
 

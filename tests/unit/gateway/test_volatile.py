@@ -5,7 +5,6 @@ import pytest
 from proto.inference import Chat, ImagePart, Text, TextPart, Turn
 from proto.prefix import prefix_hashes
 from services.gateway.volatile import steady
-from services.host import SettingError, switch
 from tests.unit.gateway.scripted import MODEL
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -95,10 +94,3 @@ class TestKept:
 
         assert scripted.asked[0].prompt == chat(f"{billing('a')}\nYou are.")
         assert "x-odyssai-ignored" not in raw.headers
-
-
-def test_the_switch_is_0_or_1(monkeypatch: pytest.MonkeyPatch):
-    assert not switch("ODYSSAI_KEEP_VOLATILE_LINES")
-    monkeypatch.setenv("ODYSSAI_KEEP_VOLATILE_LINES", "yes")
-    with pytest.raises(SettingError, match="ODYSSAI_KEEP_VOLATILE_LINES must be 0 or 1"):
-        switch("ODYSSAI_KEEP_VOLATILE_LINES")

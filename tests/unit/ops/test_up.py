@@ -215,9 +215,9 @@ def test_an_unknown_service_is_named(tmp_path: Path) -> None:
 def arguments(**given: object) -> Namespace:
     usual = {
         "home": Path("/home"), "host": "127.0.0.1", "port": 8000, "model": None, "alias": None,
+        "trust_remote_code": False,
         "only": "gateway,runner,health", "nats": None,
         "bus_host": "127.0.0.1", "node": None, "log_level": "info", "verbose": False,
-        "trust_remote_code": False,
     }  # fmt: skip
     return Namespace(**(usual | given))
 

@@ -136,8 +136,8 @@ def test_thinking_arrives_as_it_is_wished(fields, expected):
 def test_thinking_may_be_kept_from_the_client():
     thinking = {"type": "adaptive", "display": "omitted"}
 
-    assert messages(thinking=thinking).hides_reasoning
-    assert not messages(thinking=thinking | {"display": "summarized"}).hides_reasoning
+    assert not messages(thinking=thinking).shows_reasoning
+    assert messages(thinking=thinking | {"display": "summarized"}).shows_reasoning
 
 
 def test_thinking_needs_room_beside_the_answer():
@@ -165,7 +165,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
     ],
 )
 def test_a_format_is_a_schema_under_its_new_name_or_its_old(fields):
-    assert messages(**fields).format == JsonSchema(schema=SCHEMA)
+    assert messages(**fields).format == JsonSchema(schema=SCHEMA, strict=True)
 
 
 def test_two_formats_that_differ_are_refused():

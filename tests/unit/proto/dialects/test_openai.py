@@ -182,7 +182,7 @@ def test_biases_are_for_token_ids_or_for_words():
         ),
         (
             {"json_schema": {"name": "n", "schema": {}, "strict": True}, "type": "json_schema"},
-            JsonSchema(schema={}, name="n"),
+            JsonSchema(schema={}, name="n", strict=True),
         ),
         ({"type": "json_schema", "json_schema": {"name": "n", "strict": False}}, JsonObject()),
         ({"type": "regex", "pattern": "a+"}, Regex(pattern="a+")),

@@ -1,0 +1,107 @@
+"""An engine's life: which kind its model wants, loading, serving, the last word."""
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
+
+from services.host import Host
+from services.runner.engine.embedding.kind import kind_of
+from services.runner.engine.embedding.service import ReadingEngine
+from services.runner.engine.loading import NotLoadable, Source, locate
+from services.runner.engine.presence import Presence
+from services.runner.engine.service import Engine
+from services.runner.engine.settings import read
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Serving(Protocol):
+    """What the kinds of engines have in common."""
+
+    async def load(self) -> bool:
+        """False when the engine was asked to stop meanwhile. Raises NotLoadable."""
+
+    async def answer(self) -> None:
+        """Hear what the kind is asked."""
+
+    async def prepare(self) -> None:
+        """Once it serves: what the first request of some kind would wait for."""
+
+    async def drain(self) -> None:
+        """Let what runs finish for a while, then end it."""
+
+
+async def serve(host: Host) -> None:
+    """Load the model, then serve it until asked to stop."""
+    presence = Presence(host, read())
+    async with asyncio.TaskGroup() as tasks:
+        living = [tasks.create_task(presence.say()), tasks.create_task(presence.watch_agent())]
+        trouble = await _live(presence)
+        for task in living:
+            task.cancel()
+    if trouble is not None:
+        log.error("%s", trouble)
+        sys.exit(os.EX_DATAERR)
+
+
+async def _live(presence: Presence) -> NotLoadable | None:
+    """Returns why the model cannot be served, if that is so."""
+    host = presence.host
+    try:
+        found = _aside(lambda: locate(presence.settings.source, host.home))
+        source = await presence.unless_stopped(asyncio.wrap_future(found))
+    except NotLoadable as trouble:
+        return trouble
+    if source is None:
+        return None
+    async with _engine_for(source, presence) as engine:
+        return await _serve(engine, presence)
+
+
+def _engine_for(source: Source, presence: Presence) -> AbstractAsyncContextManager[Serving]:
+    kind = kind_of(source.folder, source.id)
+    if kind == "generator":
+        return Engine.open(presence)
+    return ReadingEngine.open(presence, source, kind)
+
+
+async def _serve(engine: Serving, presence: Presence) -> NotLoadable | None:
+    try:
+        if not await engine.load():
+            return None
+    except NotLoadable as trouble:
+        return trouble
+    log.info("serving %s", presence.card)
+    await engine.answer()
+    await presence.host.bus.settled()
+    presence.state = "ready"
+    async with asyncio.TaskGroup() as tasks:
+        preparing = tasks.create_task(engine.prepare())
+        await presence.host.stopping.wait()
+        preparing.cancel()
+    presence.state = "draining"
+    await engine.drain()
+    await presence.leave()
+    return None
+
+
+def _aside(work: Callable[[], T]) -> Future[T]:
+    """On a thread that ends with the process, since a download ends for nobody."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as failure:  # noqa: BLE001 - handed to whoever waits for it
+            done.set_exception(failure)
+
+    threading.Thread(target=run, name="locating", daemon=True).start()
+    return done
