@@ -14,7 +14,7 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch, StopSequences
 from mlx_lm.sample_utils import greedy_sampler
 
 from services.runner.engine.guide import Guide
-from services.runner.engine.masks import GuidedModel
+from services.runner.engine.masks import GuidedModel, Rows
 from services.runner.engine.prefill import Drawn, merged
 from services.runner.engine.sequence import Cache
 
@@ -78,11 +78,11 @@ class Decoder:
                 self._guides[number] = sequence.guide
         return numbers
 
-    def _rows(self) -> list[Guide | None]:
-        """The guide of each row, if any has one."""
+    def _rows(self) -> Rows | None:
         if not self._guides:
-            return []
-        return [self._guides.get(number) for number in self._generator._generation_batch.uids]
+            return None
+        batch = self._generator._generation_batch
+        return Rows([self._guides.get(number) for number in batch.uids], batch._current_tokens)
 
     def step(self) -> list[Response]:
         """One more token of each sequence; a newcomer's comes with the step after its first."""

@@ -7,7 +7,7 @@ beside a guided one costs nothing but its part of one ``where``.
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -30,6 +30,14 @@ PARALLEL = 4
 NEVER = -float("inf")
 
 
+class Rows(NamedTuple):
+    """A step's rows, in their order."""
+
+    guides: Sequence[Guide | None]
+    drawn: mx.array
+    """The tokens drawn last, which are the step's input."""
+
+
 class GuidedModel:
     """A model as a decoding batch sees it, whose logits obey the guides of its rows.
 
@@ -37,22 +45,24 @@ class GuidedModel:
     infinitely unlikely stays so.
     """
 
-    def __init__(self, model: Module, guides: Callable[[], Sequence[Guide | None]]) -> None:
-        """``guides`` says, for each row of the step, who guides it; empty where nobody does."""
+    def __init__(self, model: Module, rows: Callable[[], Rows | None]) -> None:
+        """``rows`` tells of the step's rows; None where nobody is guided."""
         self._model = model
-        self._guides = guides
+        self._rows = rows
 
     def __call__(self, inputs: mx.array, **rest: Any) -> mx.array:
         logits: mx.array = self._model(inputs, **rest)
-        guides = self._guides()
-        if not guides:
+        rows = self._rows()
+        if rows is None:
             return logits
+        # In this order: an array can be read when all that was started with it is done.
+        mx.async_eval(rows.drawn)
         mx.async_eval(logits)
-        drawn: Any = inputs[:, 0].tolist()
-        for guide, token in zip(guides, drawn, strict=True):
+        drawn: Any = rows.drawn.tolist()
+        for guide, token in zip(rows.guides, drawn, strict=True):
             if guide is not None:
                 _advance(guide, token)
-        return masked(logits, guides)
+        return masked(logits, rows.guides)
 
 
 def _advance(guide: Guide, token: int) -> None:
