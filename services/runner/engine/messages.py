@@ -10,13 +10,11 @@ from services.runner.engine.calls import told
 from services.runner.engine.calls.family import family_of, knows_tools
 from services.runner.engine.calls.schema import function
 from services.runner.engine.loading import LoadedModel
-from services.runner.engine.template import mentions, reads
+from services.runner.engine.template import mentions
 
 Message = dict[str, Any]
 Content = Callable[[Turn], Any]
 """What a turn says: a string, or the parts that templates take instead."""
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""Where templates look for what the assistant thought."""
 
 
 def words(turn: Turn) -> str:
@@ -60,7 +58,6 @@ class _Scribe:
         self._family = family_of(model.tokenizer)
         self._content = content
         self._keeps_calls = mentions(model.tokenizer, "tool_calls")
-        self._thoughts = [key for key in _THOUGHTS[1:] if reads(model.tokenizer, key)]
         calls = [call for turn in turns for call in turn.calls]
         self._names = {call.id: call.name for call in calls}
         self._ids = {
@@ -98,7 +95,8 @@ class _Scribe:
             content = told.followed("The tool failed:", content)
         message: Message = {"role": turn.role, "content": content}
         if turn.reasoning:
-            message |= dict.fromkeys([_THOUGHTS[0], *self._thoughts], turn.reasoning)
+            # transformers gives it to templates under their other names for it, too.
+            message["reasoning_content"] = turn.reasoning
         return message
 
     def _name(self, turn: Turn) -> str:

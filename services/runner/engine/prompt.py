@@ -20,6 +20,7 @@ from services.runner.engine.vision.sight import Sight
 Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]]
 _REJECTIONS = (
+    ArithmeticError,
     AssertionError,
     AttributeError,
     LookupError,

@@ -10,11 +10,6 @@ def mentions(tokenizer: TokenizerWrapper, word: str) -> bool:
     return source is None or word in source
 
 
-def reads(tokenizer: TokenizerWrapper, key: str) -> bool:
-    """Whether the template looks for the key in some object."""
-    return any(mentions(tokenizer, form) for form in (f".{key}", f"'{key}'", f'"{key}"'))
-
-
 def _source(tokenizer: TokenizerWrapper) -> str | None:
     """None where code takes the template's place."""
     own = type(tokenizer._tokenizer).apply_chat_template

@@ -22,8 +22,9 @@ from services.runner.engine.calls.families import (
     qwen3_coder,
 )
 from services.runner.engine.calls.json_calls import json_call
-from services.runner.engine.calls.lark import Rules
+from services.runner.engine.calls.lark import Rules, enforceable
 from services.runner.engine.calls.reading import Reader, SectionReader
+from services.runner.engine.calls.schema import object_schema
 from services.runner.engine.calls.syntax import Syntax, Wanted
 from services.runner.engine.calls.writing import CallText
 from services.runner.engine.template import mentions
@@ -84,6 +85,8 @@ class Family:
         ``literal`` says how a text is written in Lark, its special tokens by
         number. MeshError for a tool whose schema cannot be enforced.
         """
+        for tool in tools:
+            enforceable(tool, object_schema(tool))
         rules = Rules(literal)
         wanted = Wanted(tools, self.start, self.end, parallel)
         return rules.source(_SYNTAXES[self.name].grammar(rules, wanted))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from services.runner.engine.calls.python_text import python_string
-from services.runner.engine.calls.text import Malformed, Steps, Text
+from services.runner.engine.calls.text import Ended, Malformed, Steps, Text
 from services.runner.engine.calls.writing import inside
 
 Write = Callable[[str], None]
@@ -18,6 +18,8 @@ _LETTERS = re.compile(r"[A-Za-z]+")
 _BARE = re.compile(r"[^\s,:{}\[\]\"'<]+")
 _IN_STRING = re.compile(r'[^"\\\x00-\x1f]+')
 _ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_BEGINNING = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
+"""Of an escape: the section ended within it."""
 _WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
@@ -105,6 +107,8 @@ def _escape(text: Text, write: Write) -> Steps[None]:
     escape = yield from text.peek(2)
     if escape == "\\u":
         escape = yield from text.peek(6)
+    if _BEGINNING.fullmatch(escape):
+        raise Ended
     if _ESCAPE.fullmatch(escape):
         write(text.take(len(escape)))
     elif escape == "\\'":

@@ -79,17 +79,8 @@ class Rules:
         return self.json(tool, object_schema(tool))
 
     def json(self, tool: Tool, schema: Schema, **guidance: Any) -> str:
-        """JSON that satisfies a schema of the tool. MeshError when that cannot be enforced.
-
-        A tool that is not ``strict`` may say more than can be enforced; then the
-        rest of its schema is.
-        """
-        options = {"whitespace_pattern": _WHITESPACE, "lenient": not tool.strict, **guidance}
-        source = json.dumps({**schema, "x-guidance": options}, ensure_ascii=False)
-        trouble = _trouble(source)
-        if trouble:
-            raise refusal(tool, trouble)
-        return self.rule(f"%json {source}")
+        """JSON that satisfies a schema of the tool. MeshError when that cannot be enforced."""
+        return self.rule(f"%json {enforceable(tool, schema, **guidance)}")
 
     def reserve(self) -> str:
         """The name of a rule that is defined later, so that it can stand within itself."""
@@ -99,6 +90,24 @@ class Rules:
     def define(self, name: str, expression: str) -> str:
         self._lines[int(name.removeprefix("call_"))] = f"{name}: {expression}"
         return name
+
+
+def enforceable(tool: Tool, schema: Schema, **guidance: Any) -> str:
+    """The schema as llguidance takes it. MeshError when it cannot be enforced.
+
+    A tool that is not ``strict`` may say more than can be enforced; then the
+    rest of its schema is.
+    """
+    options = {"whitespace_pattern": _WHITESPACE, "lenient": not tool.strict, **guidance}
+    source = json.dumps({**schema, "x-guidance": options}, ensure_ascii=False)
+    trouble = _trouble(source)
+    if trouble and not tool.strict:
+        relaxed = {**_without_odd_patterns(schema), "x-guidance": options}
+        source = json.dumps(relaxed, ensure_ascii=False)
+        trouble = _trouble(source)
+    if trouble:
+        raise refusal(tool, trouble)
+    return source
 
 
 def quoted(text: str) -> str:
@@ -113,6 +122,23 @@ def refusal(tool: Tool, trouble: str) -> MeshError:
         f"the calls of tool {tool.name!r} cannot be enforced: {trouble}; change that in the tool",
         param="tools",
     )
+
+
+def _without_odd_patterns(schema: Any) -> Any:
+    """Look-around, common in patterns, is beyond llguidance; all else it can ignore."""
+    if isinstance(schema, list):
+        return [_without_odd_patterns(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _without_odd_patterns(value)
+        for key, value in schema.items()
+        if not (key == "pattern" and isinstance(value, str) and _trouble(_of_pattern(value)))
+    }
+
+
+def _of_pattern(pattern: str) -> str:
+    return json.dumps({"type": "string", "pattern": pattern}, ensure_ascii=False)
 
 
 @lru_cache(maxsize=1024)

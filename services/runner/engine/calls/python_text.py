@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from services.runner.engine.calls.text import Steps, Text
+from services.runner.engine.calls.text import Ended, Steps, Text
 from services.runner.engine.calls.writing import inside
 
 _LONGEST = 10
@@ -13,6 +13,10 @@ _ESCAPE = re.compile(
     r"|U(?P<U>[0-9a-fA-F]{8})|(?P<other>.))",
     re.DOTALL,
 )
+_BEGINNING = re.compile(
+    r"\\(?:x[0-9a-fA-F]?|u[0-9a-fA-F]{0,3}|U[0-9a-fA-F]{0,7})?",
+)
+"""Of an escape: the section ended within it."""
 _LETTERS = {
     "\n": "", "\\": "\\", "'": "'", '"': '"', "a": "\a", "b": "\b", "f": "\f", "n": "\n",
     "r": "\r", "t": "\t", "v": "\v",
@@ -52,9 +56,8 @@ def _escape(text: Text, write: Callable[[str], None]) -> Steps[None]:
     if ahead[1:] in tuple("01234567xuU"):
         ahead = yield from text.peek(_LONGEST)
     found = _ESCAPE.match(ahead)
-    if found is None:  # The section ended on the backslash.
-        write(inside(text.take(1)))
-        return
+    if found is None or _BEGINNING.fullmatch(ahead):
+        raise Ended
     text.take(found.end())
     write(inside(_meant(found)))
 
