@@ -276,13 +276,12 @@ def test_what_the_document_allows_is_answered_as_it_says(mesh: Mesh, path: str, 
 def test_ollama_s_client_gets_the_same_vectors_and_long_texts_cut(
     mesh: Mesh, gpt: openai.OpenAI
 ) -> None:
-    client = ollama.Client(host=mesh.url)
-
-    found = client.embed(minilm.ID, [TALE[0], "word " * 300])
+    with ollama.Client(host=mesh.url) as client:
+        found = client.embed(minilm.ID, [TALE[0], "word " * 300])
+        with pytest.raises(ollama.ResponseError, match="256"):
+            client.embed(minilm.ID, "word " * 300, truncate=False)
 
     assert list(found.embeddings[0]) == pytest.approx(embedded(gpt, TALE[0])[0].tolist(), abs=NEAR)
-    with pytest.raises(ollama.ResponseError, match="256"):
-        client.embed(minilm.ID, "word " * 300, truncate=False)
 
 
 async def test_operators_hear_of_each_request(mesh: Mesh) -> None:
