@@ -46,7 +46,6 @@ POSTS: dict[str, Endpoint] = {
     "/v1/completions": partial(generate, Completions()),
     "/v1/embeddings": embed_texts,
     "/v1/rerank": rerank,
-    "/rerank": rerank,
     "/v1/messages": partial(generate, Messages()),
     "/v1/messages/count_tokens": count_tokens,
     "/v1/tokenize": tokenize,

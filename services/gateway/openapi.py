@@ -127,8 +127,9 @@ def document() -> dict[str, Any]:
             openai.ErrorBody,
             False,
         ),
-        "/v1/rerank": _reranking(schemas),
-        "/rerank": _reranking(schemas),
+        "/v1/rerank": _post(
+            schemas, rerank.RerankRequest, rerank.RerankAnswer, openai.ErrorBody, False
+        ),
         "/v1/messages": _post(
             schemas,
             anthropic.MessagesRequest,
@@ -202,10 +203,6 @@ def _post(
             "responses": responses,
         }
     }
-
-
-def _reranking(schemas: _Schemas) -> dict[str, Any]:
-    return _post(schemas, rerank.RerankRequest, rerank.RerankAnswer, openai.ErrorBody, False)
 
 
 def _get(schemas: _Schemas, summary: str, *answers: type[Struct]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import ollama
 import openai
 import psutil
 import pytest
+import schemathesis
+from hypothesis import given, settings
 
 from services.runner.engine import blas
 
@@ -26,6 +28,7 @@ from tests import minilm, tiny_readers  # noqa: E402
 from tests.mesh.asking import async_gpt_of, chat, message_body, posted, text  # noqa: E402
 from tests.mesh.house import Mesh, soon  # noqa: E402
 from tests.mesh.telemetry import Telemetry  # noqa: E402
+from tests.mesh.test_openapi import BOUNDED, CHECKS  # noqa: E402
 from tests.tiny import make_tiny  # noqa: E402
 from tests.unit.engine.embedding.reading import scores, vectors  # noqa: E402
 
@@ -256,16 +259,29 @@ def test_a_long_document_is_refused_or_cut(mesh: Mesh, models: Models) -> None:
     assert found[1] == pytest.approx(short[0], abs=NEAR)
 
 
+@pytest.mark.parametrize(("path", "model"), [(EMBED, minilm.ID), (RERANK, CROSS)])
+def test_what_the_document_allows_is_answered_as_it_says(mesh: Mesh, path: str, model: str) -> None:
+    document = schemathesis.openapi.from_url(f"{mesh.url}/openapi.json")
+
+    @settings(BOUNDED, max_examples=40)
+    @given(case=document[path]["POST"].as_strategy())
+    def ask(case: Any) -> None:
+        if isinstance(case.body, dict):
+            case.body["model"] = model
+        case.call_and_validate(checks=CHECKS, timeout=20)
+
+    ask()
+
+
 def test_ollama_s_client_gets_the_same_vectors_and_long_texts_cut(
     mesh: Mesh, gpt: openai.OpenAI
 ) -> None:
-    client = ollama.Client(host=mesh.url)
-
-    found = client.embed(minilm.ID, [TALE[0], "word " * 300])
+    with ollama.Client(host=mesh.url) as client:
+        found = client.embed(minilm.ID, [TALE[0], "word " * 300])
+        with pytest.raises(ollama.ResponseError, match="256"):
+            client.embed(minilm.ID, "word " * 300, truncate=False)
 
     assert list(found.embeddings[0]) == pytest.approx(embedded(gpt, TALE[0])[0].tolist(), abs=NEAR)
-    with pytest.raises(ollama.ResponseError, match="256"):
-        client.embed(minilm.ID, "word " * 300, truncate=False)
 
 
 async def test_operators_hear_of_each_request(mesh: Mesh) -> None:

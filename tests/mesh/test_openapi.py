@@ -40,6 +40,7 @@ def document(mesh: Mesh) -> Any:
 
 OPERATIONS = [
     ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/messages"),
+    ("POST", "/v1/embeddings"), ("POST", "/v1/rerank"),
     ("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models"), ("GET", "/v1/models/{model}"),
     ("GET", "/health"), ("GET", "/ready"), ("GET", "/.well-known/inference-engine.json"),
     ("GET", "/openapi.json"), ("GET", "/schema"), ("GET", "/"),

@@ -8,8 +8,9 @@ import pytest
 from openai import BadRequestError, InternalServerError, RateLimitError
 
 from proto.errors import Code, MeshError
+from proto.subjects import GATEWAY_BEAT
 from services.gateway import embeddings
-from tests.unit.gateway.scripted import ALIAS, MODEL, engine
+from tests.unit.gateway.scripted import ALIAS, MODEL, engine, gateway
 
 VECTOR = [pytest.approx(0.6), pytest.approx(0.8)]
 
@@ -233,3 +234,36 @@ async def test_equals_keep_their_order(http, reranker):
     answer = await rank(http, documents=["x", "y", "z"])
 
     assert [result["index"] for result in answer.json()["results"]] == [0, 1, 2]
+
+
+async def test_an_answer_lost_with_the_bus_is_asked_for_again(nats_server, tmp_path):
+    async with engine(nats_server.url) as embedder, gateway(nats_server.url, tmp_path) as host:
+        embedder.can = {"kind": "embedder", "embedding_size": 2}
+        address = await address_of(host)
+        async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+            while (await client.get("/ready")).status_code != 200:
+                await embedder.say()
+            embedder.before_accepting = asyncio.Event().wait
+            asking = asyncio.create_task(
+                client.post("/v1/embeddings", json={"model": MODEL, "input": "a"})
+            )
+            await asyncio.wait_for(embedder.was_asked.wait(), 5)
+            embedder.before_accepting = None
+
+            nats_server.kill()
+            nats_server.start()
+            answer = await asyncio.wait_for(asking, 15)
+
+    assert answer.status_code == 200
+    assert len(embedder.embedded) == 2
+
+
+async def address_of(host):
+    found = asyncio.get_running_loop().create_future()
+
+    def hear(beat):
+        if not found.done():
+            found.set_result(beat.url)
+
+    await host.bus.listen(GATEWAY_BEAT, hear, host.id)
+    return await asyncio.wait_for(found, 5)
