@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -165,3 +166,86 @@ def test_models_say_whether_they_see(http: httpx.Client) -> None:
 def test_text_alone_is_answered_as_ever(gpt: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "Only <|image_pad|> words."}]
     assert answer(gpt, messages).usage.completion_tokens == 16
+
+
+def inline(data: bytes) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": "image/png", "data": b64encode(data).decode()}
+    return {"type": "image", "source": source}
+
+
+def test_anthropics_pictures_are_seen_also_in_a_tools_result(
+    claude: anthropic.Anthropic, site: Site
+) -> None:
+    url = {"type": "image", "source": {"type": "url", "url": f"http://{site.host}/a.png"}}
+    text = {"type": "text", "text": "What is it?"}
+
+    def said(*content: Any) -> Any:
+        messages: Any = [{"role": "user", "content": list(content)}]
+        return claude.messages.create(
+            model="eyed", max_tokens=12, messages=messages, extra_body={"temperature": 0}
+        )
+
+    assert said(text, inline(A)).content == said(text, url).content != said(text, inline(B)).content
+    call: Any = {"type": "tool_use", "id": "t1", "name": "shot", "input": {}}
+    result: Any = {"type": "tool_result", "tool_use_id": "t1", "content": [inline(A)]}
+    messages: Any = [
+        {"role": "user", "content": "Take a shot."},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+    ]
+    tools: Any = [{"name": "shot", "input_schema": {"type": "object"}}]
+    blind: Any = [*messages[:2], {"role": "user", "content": [result | {"content": "shot"}]}]
+    plain = claude.messages.count_tokens(model="eyed", messages=blind, tools=tools)
+    shown = claude.messages.count_tokens(model="eyed", messages=messages, tools=tools)
+    assert shown.input_tokens > plain.input_tokens + 30
+    answered = claude.messages.create(
+        model="eyed", max_tokens=5, messages=messages, tools=tools, extra_body={"temperature": 0}
+    )
+    assert answered.usage.input_tokens + (answered.usage.cache_read_input_tokens or 0) == (
+        shown.input_tokens
+    )
+
+
+def test_responses_show_pictures_and_name_their_own_field(gpt: openai.OpenAI) -> None:
+    def ask(url: str, **rest: Any) -> Any:
+        said: Any = [
+            {"type": "input_text", "text": "What is it?"},
+            {"type": "input_image", "image_url": url, "detail": "auto"},
+        ]
+        messages: Any = [{"role": "user", "content": said}]
+        return gpt.responses.create(
+            model="eyed", input=messages, max_output_tokens=16, temperature=0, **rest
+        )
+
+    first = ask(data_url(A))
+    assert first.output_text != ask(data_url(B)).output_text
+    again = gpt.responses.create(
+        model="eyed",
+        input="And now?",
+        previous_response_id=first.id,
+        max_output_tokens=16,
+        truncation="auto",
+    )
+    assert again.usage.input_tokens_details.cached_tokens >= first.usage.input_tokens - 1
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask("https://10.0.0.1/a.png")
+    assert refused.value.param == "input"
+
+
+def test_ollamas_pictures_are_seen(http: httpx.Client) -> None:
+    def ask(data: bytes) -> str:
+        message = {"role": "user", "content": "See", "images": [b64encode(data).decode()]}
+        body = {"model": "eyed", "messages": [message], "stream": False}
+        options = {"temperature": 0, "num_predict": 12}
+        answer = http.post("/api/chat", json=body | {"options": options})
+        assert answer.status_code == 200, answer.text
+        content: str = answer.json()["message"]["content"]
+        return content
+
+    assert ask(A) == ask(A) != ask(B)
+
+
+def test_a_prompt_with_a_picture_can_be_tokenised(http: httpx.Client) -> None:
+    answer = http.post("/tokenize", json={"model": "eyed", "messages": asked(data_url(A))})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["count"] > 35

@@ -29,6 +29,8 @@ PROGRESS_S = 0.5
 """With the longest chunk on top, a reader hears of a long prompt at least every second."""
 PATIENCE, PATIENCE_S = 0.1, 0.010
 """Part of its prompt's time that a lone request may wait for others, and the most."""
+LOOK_S = 60.0
+"""A vision tower takes a picture in one piece, however large: seconds on a small machine."""
 LEARNING = 0.2
 """Weight of the latest decode step in the measured step time."""
 
@@ -66,6 +68,8 @@ class Batch:
         self._read_tokens = 0
         self._next_expiry = float("inf")
         self.generated_tokens = 0
+        self.excused_until = 0.0
+        """Monotonic seconds until which a step may take long without being stuck."""
 
     @property
     def has_work(self) -> bool:
@@ -215,6 +219,8 @@ class Batch:
                 key = sequence.key(sequence.prompt)
                 sequence.cache, sequence.cached = self._prefixes.fetch(key)
                 sequence.done = sequence.cached
+        if self._look(prefill.Chunk.of(group, budget)):
+            return []
         logits = self._timed_read(group, budget)
         if logits is None:
             return []
@@ -223,12 +229,28 @@ class Batch:
             self._prefixes.insert(sequence.key(sequence.prompt), sequence.held)
         return drawn
 
+    def _look(self, chunk: prefill.Chunk) -> bool:
+        """True when a picture of the chunk was looked at: one a step, as each may take long."""
+        unseen = prefill.unseen(chunk)
+        if unseen is None:
+            return False
+        sequence, picture = unseen
+        self.excused_until = time.monotonic() + LOOK_S
+        try:
+            self._loaded.model.look(picture)
+        except Exception:
+            log.exception("looking at a picture of %s failed", sequence.request)
+            self._prefilling.remove(sequence)
+            self._fail(sequence, Code.INTERNAL, "the engine failed while looking at an image")
+        finally:
+            self.excused_until = 0.0
+        return True
+
     def _timed_read(self, group: list[Sequence], budget: int) -> mx.array | None:
-        chunk, context = prefill.Chunk.of(group, budget), group[0].done
-        prefill.look(self._loaded.model, chunk)
         # The step decoded last may still be running: it is not this chunk's cost.
         mx.synchronize(self._decoder.stream)
         started = time.perf_counter()
+        chunk, context = prefill.Chunk.of(group, budget), group[0].done
         logits = prefill.read(self._loaded.model, chunk)
         if chunk.size >= prefill.SMALLEST:
             self._pace.learn(chunk.size, context, time.perf_counter() - started)

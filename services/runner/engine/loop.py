@@ -109,9 +109,10 @@ class ModelThread:
 
     def snapshot(self) -> Snapshot:
         work, arriving = self._batch, self._inbox.qsize()
+        excused_until = work.excused_until if work else 0.0
         return Snapshot(
             steps=self._steps,
-            last_step_at=self._last_step_at,
+            last_step_at=max(self._last_step_at, min(time.monotonic(), excused_until)),
             has_work=arriving > 0 or (work is not None and work.has_work),
             running=work.running if work else 0,
             queued=arriving + (work.queued if work else 0),

@@ -14,6 +14,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from services.runner.engine.sequence import Cache, Sequence
+from services.runner.engine.vision.picture import Picture
 
 BUSY_S = 0.060
 """What a chunk may cost at least while streams are decoding: a gap that nobody minds."""
@@ -151,12 +152,14 @@ class Chunk:
         return len(self.tokens) * max(map(len, self.tokens))
 
 
-def look(model: Module, chunk: Chunk) -> None:
-    """Run the vision tower for what the chunk shows first, so that reading is all that it costs."""
+def unseen(chunk: Chunk) -> tuple[Sequence, Picture] | None:
+    """The first picture in the chunk that the vision tower has not taken yet, and whose it is."""
     for sequence, tokens in zip(chunk.sequences, chunk.tokens, strict=True):
         if sequence.sight is not None:
             for picture in sequence.sight.between(sequence.done, sequence.done + len(tokens)):
-                model.look(picture)
+                if picture.rows is None:
+                    return sequence, picture
+    return None
 
 
 def read(model: Module, chunk: Chunk) -> mx.array | None:

@@ -42,9 +42,7 @@ class SeeingModel(Module):
         return self._read(tokens, cache, **placed)
 
     def look(self, picture: Picture) -> None:
-        """Compute a picture's rows, if it has none yet."""
-        if picture.rows is not None:
-            return
+        """Compute a picture's rows."""
         tokens = mx.array([picture.tokens])
         pixels = {name: mx.array(value) for name, value in picture.pixels.items()}
         seen = self.inner.get_input_embeddings(tokens, **pixels, mask=mx.ones_like(tokens))
