@@ -43,7 +43,7 @@ class Eyes:
         self._encoder.no_padding()
         self._encoder.no_truncation()
         self._processor = processor
-        self._patch = patch
+        self.patch = patch
         self._merge = int((config.get("vision_config") or {}).get("spatial_merge_size", 2))
 
     def encode(self, text: str) -> Any:
@@ -66,7 +66,7 @@ class Eyes:
             digest=digest,
             tokens=tokens,
             text=text,
-            patches=np.flatnonzero(np.array(tokens) == self._patch).astype(np.int32),
+            patches=np.flatnonzero(np.array(tokens) == self.patch).astype(np.int32),
             grid=grid and (grid[0], grid[1] // self._merge, grid[2] // self._merge),
             pixels={
                 name: _array(value)

@@ -64,12 +64,18 @@ def load(
     if patch is None:
         patch = inner.config.image_token_id
     ends = [config.get("eos_token_id"), *getattr(processor, "additional_eos_token_ids", ())]
-    tokenizer = load_tokenizer(
-        folder, {"trust_remote_code": trusts_code}, eos_token_ids=_flat(ends)
-    )
+    told = {"trust_remote_code": trusts_code} | _template(processor)
+    tokenizer = load_tokenizer(folder, told, eos_token_ids=_flat(ends))
     eyes = Eyes(family, processor, tokenizer, config, patch)
     _try(eyes, folder)
     return SeeingModel(inner, family), config, tokenizer, eyes
+
+
+def _template(processor: Any) -> dict[str, str]:
+    """The processor's, which knows pictures; many folders give the tokenizer none, or another."""
+    own = getattr(processor, "chat_template", None)
+    template = own or getattr(processor.tokenizer, "chat_template", None)
+    return {"chat_template": template} if isinstance(template, str) else {}
 
 
 def _flat(ends: list[Any]) -> list[int] | None:

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec.structs import replace
 
 from proto.errors import Code, MeshError
@@ -31,14 +32,15 @@ def tokens_and_sight(
         places.append((len(text), len(text) + len(picture.text)))
         text += picture.text + after
     encoded = eyes.encode(text)
-    starts = [start for start, _ in encoded.offsets]
-    spans = []
+    ids, starts = encoded.ids, [start for start, _ in encoded.offsets]
+    shown = []
     for picture, (begin, end) in zip(pictures, places, strict=True):
-        first = bisect_left(starts, begin)
-        if encoded.ids[first : bisect_left(starts, end)] != picture.tokens:
-            raise MeshError(Code.INTERNAL, "a picture's tokens are not found again in the prompt")
-        spans.append((first, picture))
-    return encoded.ids, sight(encoded.ids, spans, eyes.has_grid)
+        span = range(bisect_left(starts, begin), bisect_left(starts, end))
+        patches = np.array([at for at in span if ids[at] == eyes.patch], np.int32)
+        if len(patches) != len(picture.patches):
+            raise MeshError(Code.INTERNAL, "a picture's patches are not found in its prompt")
+        shown.append((patches, picture))
+    return ids, sight(ids, shown, eyes.has_grid)
 
 
 def _around(chat: Chat, mark: str, count: int, render: Render) -> list[str]:

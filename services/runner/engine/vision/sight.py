@@ -41,36 +41,37 @@ class Sight:
         return self.keys[: len(tokens)] + tokens[len(self.keys) :]
 
 
-def sight(tokens: list[int], spans: Sequence[tuple[int, Picture]], has_grid: bool) -> Sight:
-    """``spans``: where each picture's tokens begin, in order."""
+Shown = Sequence[tuple[NDArray[np.int32], Picture]]
+"""Each picture with the places of its patches in the prompt, in order."""
+
+
+def sight(tokens: list[int], pictures: Shown, has_grid: bool) -> Sight:
     shown = np.full(len(tokens), -1, np.int32)
     patch = np.zeros(len(tokens), np.int32)
     keys = list(tokens)
-    for number, (start, picture) in enumerate(spans):
-        places = start + picture.patches
+    for number, (places, picture) in enumerate(pictures):
         shown[places] = number
         patch[places] = np.arange(len(places))
         for place in places:
             keys[place] = picture.key
-    pictures = tuple(picture for _, picture in spans)
-    positions = _positions(len(tokens), spans) if has_grid else None
-    return Sight(pictures, shown, patch, keys, positions)
+    positions = _positions(len(tokens), pictures) if has_grid else None
+    return Sight(tuple(picture for _, picture in pictures), shown, patch, keys, positions)
 
 
-def _positions(length: int, spans: Sequence[tuple[int, Picture]]) -> NDArray[np.int32]:
+def _positions(length: int, pictures: Shown) -> NDArray[np.int32]:
     """Text counts on; a patch is at its time, row and column after what stands before it.
 
     What follows a picture goes on behind its longest side. Source: the Qwen2-VL paper, 2.1.
     """
     parts: list[NDArray[np.int32]] = []
     done, at = 0, 0
-    for start, picture in spans:
+    for places, picture in pictures:
         assert picture.grid is not None, "a family with a grid gives every picture one"
-        first = start + int(picture.patches[0])
-        parts.append(_text(at, first - done))
-        at += first - done
+        before = int(places[0]) - done
+        parts.append(_text(at, before))
+        at += before
         parts.append(at + np.indices(picture.grid, np.int32).reshape(3, -1))
-        done, at = first + len(picture.patches), at + max(picture.grid)
+        done, at = int(places[0]) + len(places), at + max(picture.grid)
     parts.append(_text(at, length - done))
     return np.concatenate(parts, axis=1)
 

@@ -1,5 +1,7 @@
 """Every family answers about pictures as mlx-vlm itself does, alone and in a batch."""
 
+import json
+import shutil
 import warnings
 from io import BytesIO
 
@@ -10,11 +12,12 @@ from mlx_vlm.utils import load as load_directly
 from PIL import Image
 
 from services.runner.engine import prefill
+from services.runner.engine.loading import load
 from services.runner.engine.vision.families import FAMILIES
 from tests import tiny_vlm
 from tests.unit.engine.asking import ask, prompt
 from tests.unit.engine.vision.conftest import A, B
-from tests.unit.engine.vision.pictures import chat, png, turn
+from tests.unit.engine.vision.pictures import Shown, chat, png, turn
 
 families = pytest.mark.parametrize("family", sorted(FAMILIES))
 with_two = pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"llava"}))
@@ -65,6 +68,22 @@ def test_two_pictures_of_different_sizes_are_told_apart(family, seeing, folder_o
     driver.run(asked)
     assert asked.prompt == expected_prompt
     assert driver.tokens("two") == expected
+
+
+def test_a_tokenizer_that_puts_something_before_words_does_so_here(folder_of, tmp_path, drive):
+    """As those of older Llamas do, before every piece of text between two special tokens."""
+    folder = shutil.copytree(folder_of("llava"), tmp_path / "llava")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = {"type": "Prepend", "prepend": "e"}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    shown, about = Shown(load(str(folder), tmp_path)), chat("look at ", A, " and say")
+    shown.show(A)
+    expected_prompt, expected = by_mlx_vlm(folder, about, A)
+    asked = shown.ask("a", about)
+    assert asked.prompt == expected_prompt
+    driver = drive(shown.model)
+    driver.run(asked)
+    assert driver.tokens("a") == expected
 
 
 def alone(drive, shown, sequence):

@@ -75,3 +75,18 @@ def test_neither_is_that_of_a_processor(file, folder_of, tmp_path):
     # Either refused, or loaded by a class that is known here.
     with suppress(NotLoadable):
         assert load(str(folder), tmp_path).card.kind == "vlm"
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "smolvlm", "llava", "gemma3", "mistral3"])
+@pytest.mark.parametrize("file", ["chat_template.json", "chat_template.jinja"])
+def test_a_template_in_a_file_of_its_own_is_found(family, file, folder_of, tmp_path):
+    folder = shutil.copytree(folder_of(family), tmp_path / family)
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    template = told.pop("chat_template")
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    is_json = file.endswith(".json")
+    text = json.dumps({"chat_template": template}) if is_json else template
+    (folder / file).write_text(text)
+    model = load(str(folder), tmp_path)
+    assert model.card.has_chat_template
+    assert model.eyes.manner.takes_parts
