@@ -206,7 +206,7 @@ def _models_of(body: bytes) -> dict[str, str]:
         return {}
 
 
-def _example(models: dict[str, str]) -> tuple[str, dict[str, object]]:
+def example(models: dict[str, str]) -> tuple[str, dict[str, object]]:
     """A request that one of them can answer, by chatting if any can."""
     text = "What is the capital of France?"
     chats = [id for id, kind in models.items() if kind in ("llm", "vlm")]
@@ -220,7 +220,7 @@ def _example(models: dict[str, str]) -> tuple[str, dict[str, object]]:
 
 
 def _welcome(plan: Plan, models: dict[str, str], took_s: float) -> str:
-    path, question = _example(models)
+    path, question = example(models)
     return f"""
 odyssai serves, after {took_s:.1f} s
 

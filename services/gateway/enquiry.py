@@ -83,7 +83,7 @@ class Enquiry(Generic[M, A]):
                 if not error.code.is_elsewhere_curable:
                     raise
                 refusals.append(error)
-        raise refusals[0] if len(refusals) == 1 else all_refused(refusals)
+        raise all_refused(refusals)
 
     async def _ask(self, candidate: Candidate) -> A:
         self.engine, self.boot = candidate.engine, candidate.boot

@@ -24,6 +24,11 @@ from ops.screen import Screen
 GONE_S = 2.0
 """However a supervisor ends, this much later nothing of it may be left."""
 
+MODELS = b"""{"object": "list", "data": [
+    {"id": "A-Vector", "x_odyssai": {"kind": "embedder"}},
+    {"id": "Tiny-1B.v2", "x_odyssai": {"kind": "llm"}}
+]}"""
+
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Corpses left out: where nobody buries orphans, they lie about."""
@@ -72,7 +77,7 @@ def gateway(port: str) -> None:
         def do_GET(self) -> None:
             self.send_response(200 if time.monotonic() > ready_s else 503)
             self.end_headers()
-            self.wfile.write(b'{"object": "list", "data": [{"id": "Tiny-1B.v2"}]}')
+            self.wfile.write(MODELS)
 
         def log_message(self, *_: object) -> None:
             pass

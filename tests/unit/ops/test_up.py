@@ -258,3 +258,19 @@ def test_a_node_name_may_stand_in_a_subject(
     monkeypatch.setattr(up.socket, "gethostname", lambda: hostname)
 
     assert up.node_name() == node
+
+
+@pytest.mark.parametrize(
+    ("kinds", "path", "model"),
+    [
+        (["embedder", "llm"], "/v1/chat/completions", "m1"),
+        (["reranker", "vlm"], "/v1/chat/completions", "m1"),
+        (["embedder", "reranker"], "/v1/embeddings", "m0"),
+        (["reranker"], "/v1/rerank", "m0"),
+        ([], "/v1/chat/completions", "MODEL"),
+    ],
+)
+def test_the_line_to_try_is_for_what_is_there(kinds: list[str], path: str, model: str) -> None:
+    shown, question = up.example({f"m{place}": kind for place, kind in enumerate(kinds)})
+
+    assert (shown, question["model"]) == (path, model)

@@ -145,7 +145,9 @@ class ReadingEngine:
         card = self._loaded.card
         if card.kind != kind:
             raise MeshError(
-                Code.INVALID_REQUEST, f"{card.id} is no {kind} but a {card.kind}.", param="model"
+                Code.INVALID_REQUEST,
+                f"{card.id} is no {kind} but of kind {card.kind}.",
+                param="model",
             )
 
     def _cancel(self, cancel: Cancel) -> None:
