@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from proto.inference import Tool
 from services.runner.engine.calls.free_text import texts_until
 from services.runner.engine.calls.lark import KEY, Rules, refusal
-from services.runner.engine.calls.reading import resumed
+from services.runner.engine.calls.reading import Section, resumed
 from services.runner.engine.calls.schema import Parameters, Schema
 from services.runner.engine.calls.syntax import Syntax, Wanted
 from services.runner.engine.calls.tagged import TaggedReader, Tags
@@ -92,7 +92,12 @@ class TaggedGrammar:
 
 def tagged_syntax(tags: Tags) -> Syntax:
     """The syntax of a family that its tags describe wholly."""
+
+    def section(tools: Sequence[Tool]) -> Section:
+        read = TaggedReader(tags, tools).read
+        return resumed(read) if tags.call else read
+
     return Syntax(
-        section=lambda tools: resumed(TaggedReader(tags, tools).read),
+        section=section,
         grammar=lambda rules, wanted: TaggedGrammar(tags, rules, wanted).calls(),
     )

@@ -62,7 +62,7 @@ def calls(name: str) -> st.SearchStrategy[list[tuple[str, dict]]]:
 
 
 @families
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(data=st.data())
 def test_a_reader_says_exactly_what_was_called_however_the_text_is_cut(name, data):
     called = data.draw(calls(name))
@@ -73,10 +73,14 @@ def test_a_reader_says_exactly_what_was_called_however_the_text_is_cut(name, dat
 
 
 @pytest.mark.parametrize("name", sorted({*FAMILIES} - {"function_gemma", "muse_spark"}))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(data=st.data())
 def test_a_reader_agrees_with_the_parser_of_mlx_lm(name, data):
-    for section in FAMILIES[name].sections(data.draw(calls(name))):
+    called = data.draw(calls(name))
+    for _, arguments in called:
+        if "note" in arguments:  # Its parsers read a text that may be null as any JSON.
+            arguments["note"] = None
+    for section in FAMILIES[name].sections(called):
         heard = Heard(name).section(*pieces(section, [7, 11]))
         if not (name == "longcat" and heard.calls == [("now", {})]):  # That parser fails there.
             assert heard.calls == mlx_calls(name, section)
@@ -144,7 +148,7 @@ def test_a_section_cut_off_anywhere_keeps_its_first_call(name):
 
 
 @families
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(data=st.data())
 def test_whatever_a_model_writes_is_reported_and_never_an_error(name, data):
     """A call is heard of, in order, the same however the text is cut."""

@@ -17,6 +17,10 @@ def _completed(raw: str) -> str:
     return f"{raw}]]>" if is_open else raw
 
 
+_AFTER_CDATA = re.compile(r"\]\]>.*$|\s*\]{0,2}$", re.DOTALL)
+"""Whether the value ends with its CDATA is known when it has ended."""
+
+
 def _key(head: str) -> str:
     return unquoted(head.partition("=")[2])
 
@@ -29,7 +33,7 @@ TAGS = Tags(
     key=_key,
     parse=parse_tool_call,
     sample='<function name="f"><param name="k">{}</param></function>',
-    tail=re.compile(r"\s*(?:\](?:\](?:>\s*)?)?)?$"),
+    tail=_AFTER_CDATA,
     completed=_completed,
     call_form='"{}">',
     argument_form='<param name="{}">',
