@@ -21,14 +21,13 @@ from proto.errors import Code, MeshError
 from proto.inference import Format, Grammar, JsonObject, JsonSchema, Regex, Tool, ToolChoice
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.calls.family import Family
+from services.runner.engine.calls.lark import SPACE
 from services.runner.engine.loading import LoadedModel
 
 log = logging.getLogger(__name__)
 
 KEPT = 64
 """Compiled grammars kept; one takes some hundred kilobytes."""
-SPACE = r"[ \t]{0,2}|\n[ \t]{0,32}"
-"""Between the parts of JSON: a model that may write space without end sometimes does."""
 LIMITS = LLParserLimits(verbose_errors=False)
 
 

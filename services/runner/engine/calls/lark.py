@@ -14,8 +14,8 @@ from services.runner.engine.calls.schema import Schema, object_schema
 
 KEY = "/[A-Za-z_][A-Za-z0-9_]{0,63}/"
 """The name of an argument that no schema names."""
-_WHITESPACE = r"[\x20\x0A\x0D\x09]{1,32}"
-"""Between the parts of JSON: enough to indent it, too little to never end."""
+SPACE = r"[ \t]{0,2}|\n[ \t]{0,32}"
+"""Between the parts of JSON: a model that may write space without end sometimes does."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _REASON = "failed to compile JSON schema: "
 _UNSUPPORTED = ("Unimplemented", "Unknown format", "oneOf", "regex parse error")
@@ -98,7 +98,7 @@ def enforceable(tool: Tool, schema: Schema, **guidance: Any) -> str:
     A tool that is not ``strict`` may say more than can be enforced; then the
     rest of its schema is.
     """
-    options = {"whitespace_pattern": _WHITESPACE, "lenient": not tool.strict, **guidance}
+    options = {"whitespace_pattern": SPACE, "lenient": not tool.strict, **guidance}
     source = json.dumps({**schema, "x-guidance": options}, ensure_ascii=False)
     trouble = _trouble(source)
     if trouble and not tool.strict:
