@@ -19,7 +19,7 @@ from mlx_lm.generate import BatchGenerator  # noqa: E402
 
 from proto.inference import Chat, Turn  # noqa: E402
 from services.runner.engine.loading import LoadedModel, load  # noqa: E402
-from services.runner.engine.prompt import tokens_of  # noqa: E402
+from services.runner.engine.prompts.prompt import tokens_of  # noqa: E402
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
 from proto.presence import CacheLoad
 from services.runner.engine import logprobs, prefill, sampling
-from services.runner.engine.channels import Over
+from services.runner.engine.answer.channels import Over
+from services.runner.engine.constraints.masks import masked
 from services.runner.engine.decoding import Decoder
 from services.runner.engine.loading import LoadedModel
-from services.runner.engine.masks import masked
 from services.runner.engine.prefix_cache import prefix_cache
 from services.runner.engine.sequence import Cache, Sequence
 

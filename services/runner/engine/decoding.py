@@ -13,8 +13,8 @@ from mlx.nn.layers.base import Module
 from mlx_lm.generate import BatchGenerator, GenerationBatch, StopSequences
 from mlx_lm.sample_utils import greedy_sampler
 
-from services.runner.engine.guide import Guide
-from services.runner.engine.masks import GuidedModel, Rows
+from services.runner.engine.constraints.guide import Guide
+from services.runner.engine.constraints.masks import GuidedModel, Rows
 from services.runner.engine.prefill import Drawn, merged
 from services.runner.engine.sequence import Cache
 

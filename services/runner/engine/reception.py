@@ -28,16 +28,16 @@ from proto.inference import (
     ToolChoice,
 )
 from services.runner.engine import sampling
+from services.runner.engine.answer.markup import markup_of
+from services.runner.engine.answer.splitting import NORMAL
 from services.runner.engine.calls.family import family_of
-from services.runner.engine.grammars import Grammars
-from services.runner.engine.guide import Rules
+from services.runner.engine.constraints.grammars import Grammars
+from services.runner.engine.constraints.guide import Rules
+from services.runner.engine.constraints.outline import Outline
+from services.runner.engine.constraints.thinking import Resolved, Thinking
 from services.runner.engine.loading import LoadedModel
-from services.runner.engine.markup import markup_of
-from services.runner.engine.outline import Outline
-from services.runner.engine.prompt import room, tokens_and_sight, tokens_of
+from services.runner.engine.prompts.prompt import room, tokens_and_sight, tokens_of
 from services.runner.engine.sequence import Sequence
-from services.runner.engine.splitting import NORMAL
-from services.runner.engine.thinking import Resolved, Thinking
 from services.runner.engine.vision.album import Album
 from services.runner.engine.vision.sight import Sight
 

@@ -8,9 +8,9 @@ from typing import Any
 from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timings, Usage
 from proto.ids import RequestId, SessionId
 from proto.inference import FinishReason, Generate, Sampling
-from services.runner.engine.channels import Channels, Over, Piece, Plain, Said
-from services.runner.engine.guide import Guide
-from services.runner.engine.outline import PLAIN, Outline
+from services.runner.engine.answer.channels import Channels, Over, Piece, Plain, Said
+from services.runner.engine.constraints.guide import Guide
+from services.runner.engine.constraints.outline import PLAIN, Outline
 from services.runner.engine.sampling import Processor, Sampler, greedy
 from services.runner.engine.vision.sight import Sight
 

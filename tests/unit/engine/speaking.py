@@ -5,9 +5,9 @@ from typing import Any
 
 from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, TokenizerWrapper
 
+from services.runner.engine.answer.channels import Channels, Said
+from services.runner.engine.answer.markup import Markup, markup_of
 from services.runner.engine.calls.family import Family, family_of
-from services.runner.engine.channels import Channels, Said
-from services.runner.engine.markup import Markup, markup_of
 
 HERMES = Family("json_tools", "<tool_call>", "</tool_call>")
 

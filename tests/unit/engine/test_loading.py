@@ -7,7 +7,7 @@ import pytest
 from proto.inference import Chat, Turn
 from services.runner.engine import bundled
 from services.runner.engine.loading import NotLoadable, id_of, load
-from services.runner.engine.prompt import tokens_of
+from services.runner.engine.prompts.prompt import tokens_of
 from tests.parrot import make_parrot
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from services.runner.engine.channels import Plain
+from services.runner.engine.answer.channels import Plain
 from services.runner.engine.text import Pieces
 
 

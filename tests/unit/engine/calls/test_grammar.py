@@ -19,7 +19,7 @@ from proto.errors import Code, MeshError
 from proto.inference import Tool, ToolChoice
 from services.runner.engine import bundled
 from services.runner.engine.calls.family import Family, family_of
-from services.runner.engine.grammars import Grammars
+from services.runner.engine.constraints.grammars import Grammars
 from services.runner.engine.loading import load
 from tests.tiny import FIRST_ORDINARY, make_tiny
 from tests.unit.engine.calls.families import FAMILIES, Call, mistral_list

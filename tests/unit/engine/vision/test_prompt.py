@@ -5,7 +5,7 @@ from jinja2 import Environment
 
 from proto.errors import Code, MeshError
 from proto.inference import Chat, Turn
-from services.runner.engine.prompt import tokens_of
+from services.runner.engine.prompts.prompt import tokens_of
 from services.runner.engine.vision.template import manner
 from tests.tiny_vlm import ID
 from tests.unit.engine.vision.conftest import A, B

@@ -19,7 +19,7 @@ from proto.inference import (
     ToolChoice,
     Turn,
 )
-from services.runner.engine.guide import Guide
+from services.runner.engine.constraints.guide import Guide
 from tests.unit.engine.asking import ask, prompt, receive, reception, saying
 
 PERSON = {

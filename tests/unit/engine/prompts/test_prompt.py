@@ -2,7 +2,7 @@ import pytest
 
 from proto.errors import Code, MeshError
 from proto.inference import Chat, Sampling, Text, Tokens, Turn
-from services.runner.engine.prompt import room, tokens_of
+from services.runner.engine.prompts.prompt import room, tokens_of
 from services.runner.engine.sampling import check, sampler
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from llguidance import LLTokenizer
 
+from services.runner.engine.answer.channels import Channels, Plain
+from services.runner.engine.answer.splitting import NORMAL, Machine
 from services.runner.engine.calls.family import Reader
-from services.runner.engine.channels import Channels, Plain
-from services.runner.engine.guide import Guide, Rules
+from services.runner.engine.constraints.guide import Guide, Rules
 from services.runner.engine.loading import LoadedModel
-from services.runner.engine.splitting import NORMAL, Machine
 from services.runner.engine.text import Pieces
 
 

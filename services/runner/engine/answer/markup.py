@@ -7,9 +7,9 @@ from functools import cached_property
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from proto.inference import Effort
+from services.runner.engine.answer.splitting import HEADER, NORMAL, REASONING, TOOL, Edges, Machine
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.calls.family import Family
-from services.runner.engine.splitting import HEADER, NORMAL, REASONING, TOOL, Edges, Machine
 
 OPENED_WITHIN = 16
 """A template that opens the block of thinking does so in its last few tokens."""

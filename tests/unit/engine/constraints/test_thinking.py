@@ -2,9 +2,9 @@ import pytest
 
 from proto.frames import Delta, End
 from proto.inference import Chat, Text, Thinking, Turn
+from services.runner.engine.constraints.thinking import BUDGETS
+from services.runner.engine.constraints.thinking import Thinking as Ways
 from services.runner.engine.loading import load
-from services.runner.engine.thinking import BUDGETS
-from services.runner.engine.thinking import Thinking as Ways
 from tests.parrot import TEMPLATE, make_parrot
 from tests.unit.engine.asking import receive, saying
 from tests.unit.engine.speaking import wrapped

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from proto.frames import Channel
 from proto.inference import FinishReason
+from services.runner.engine.answer.splitting import NORMAL, REASONING, TOOL, Machine, Splitter, Stop
 from services.runner.engine.calls.family import CallText, Reader
-from services.runner.engine.splitting import NORMAL, REASONING, TOOL, Machine, Splitter, Stop
 from services.runner.engine.text import Pieces
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llguidance import LLMatcher, LLTokenizer
 
-from services.runner.engine.splitting import NORMAL, REASONING, TOOL, Machine, Splitter
+from services.runner.engine.answer.splitting import NORMAL, REASONING, TOOL, Machine, Splitter
 from services.runner.engine.text import Pieces
 
 

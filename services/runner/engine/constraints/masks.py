@@ -16,7 +16,7 @@ from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_pa
 from mlx.nn.layers.base import Module
 from numpy.typing import NDArray
 
-from services.runner.engine.guide import Demand, Guide
+from services.runner.engine.constraints.guide import Demand, Guide
 
 log = logging.getLogger(__name__)
 

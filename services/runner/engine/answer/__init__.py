@@ -1,0 +1,1 @@
+"""An answer as it arrives: what is said, thought and called, told apart."""
