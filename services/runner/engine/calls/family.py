@@ -1,6 +1,8 @@
 """Which syntax of calls a model was trained on."""
 
+import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
@@ -22,7 +24,7 @@ from services.runner.engine.calls.families import (
     qwen3_coder,
 )
 from services.runner.engine.calls.json_calls import json_call
-from services.runner.engine.calls.lark import Rules, enforceable
+from services.runner.engine.calls.lark import Rules, enforceable, refusal
 from services.runner.engine.calls.reading import Reader, SectionReader
 from services.runner.engine.calls.schema import object_schema
 from services.runner.engine.calls.syntax import Syntax, Wanted
@@ -48,6 +50,10 @@ _SYNTAXES: dict[str, Syntax] = {
     "pythonic": pythonic.SYNTAX,
     "qwen3_coder": qwen3_coder.SYNTAX,
 }
+
+
+NESTED = 100
+"""Levels of objects and lists in a tool's schema. Others refuse more than ten of them."""
 
 
 class Family:
@@ -86,10 +92,28 @@ class Family:
         number. MeshError for a tool whose schema cannot be enforced.
         """
         for tool in tools:
-            enforceable(tool, object_schema(tool))
+            _check(tool)
         rules = Rules(literal)
         wanted = Wanted(tools, self.start, self.end, parallel)
         return rules.source(_SYNTAXES[self.name].grammar(rules, wanted))
+
+
+def _check(tool: Tool) -> None:
+    try:
+        depth = _depth(tool.parameters)
+        json.dumps(tool.parameters, ensure_ascii=False).encode()
+    except (RecursionError, UnicodeError):
+        depth = NESTED + 1
+    if depth > NESTED:
+        raise refusal(tool, f"its schema is nested more than {NESTED} deep, or is no valid text")
+    enforceable(tool, object_schema(tool))
+
+
+def _depth(schema: Any) -> int:
+    parts = schema.values() if isinstance(schema, dict) else schema
+    if not isinstance(schema, dict | list):
+        return 0
+    return 1 + max(map(_depth, parts), default=0)
 
 
 def family_of(tokenizer: TokenizerWrapper) -> Family:

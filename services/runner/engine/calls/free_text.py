@@ -7,7 +7,7 @@ from functools import lru_cache
 from llguidance import LLMatcher
 
 from proto.inference import Tool
-from services.runner.engine.calls.lark import Rules, quoted, refusal
+from services.runner.engine.calls.lark import Rules, check_range, quoted, refusal
 from services.runner.engine.calls.schema import Schema
 
 _ANYTHING = "/(?s:.*)/"
@@ -77,6 +77,7 @@ def _wanted(tool: Tool, schema: Schema) -> list[str]:
     """What the schema wants of the string. A ``format`` is not enforced here."""
     least, most = schema.get("minLength"), schema.get("maxLength")
     wanted = []
+    check_range(tool, least, most)
     if isinstance(least, int) or isinstance(most, int):
         wanted.append(f"/(?s:.{{{least or 0},{'' if most is None else most}}})/")
     pattern = schema.get("pattern")

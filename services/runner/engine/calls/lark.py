@@ -55,7 +55,7 @@ class Rules:
         if most == 0:
             return '""'
         times = f"{{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
-        some = self.rule(item, f"({between} {item}){times}")
+        some = item if most == 1 else self.rule(item, f"({between} {item}){times}")
         return some if least else f"({some})?"
 
     def listed(self, items: Sequence[tuple[str, bool]], between: str) -> str:
@@ -139,6 +139,11 @@ def _without_odd_patterns(schema: Any) -> Any:
 
 def _of_pattern(pattern: str) -> str:
     return json.dumps({"type": "string", "pattern": pattern}, ensure_ascii=False)
+
+
+def check_range(tool: Tool, least: int | None, most: int | None) -> None:
+    if least is not None and most is not None and least > most:
+        raise refusal(tool, f"at least {least} and at most {most} is impossible")
 
 
 @lru_cache(maxsize=1024)

@@ -310,6 +310,44 @@ def test_a_tool_that_is_not_strict_may_say_more_than_can_be_enforced(name):
     assert grammar(name, tool({"type": "string", "pattern": "(?=lookahead)x"}))
 
 
+def nested(depth: int) -> dict[str, Any]:
+    return {"properties": {"a": nested(depth - 1)}} if depth else {"type": "integer"}
+
+
+ODD_SCHEMAS: list[Any] = [
+    3, True, {"type": {"x": 1}}, {"type": []}, {"enum": []}, {"enum": [{"x": 1}, [1], None, 2.5]},
+    {"anyOf": [3, None]}, {"type": "string", "minLength": "x"}, {"$ref": "#/properties/a"},
+    {"type": "string", "minLength": 5, "maxLength": 2}, {"type": "array", "items": []},
+    {"type": "array", "minItems": 3, "maxItems": 1}, {"type": "array", "maxItems": 1},
+    {"type": "string", "pattern": "("}, {"type": "string", "pattern": '\n/"\\/'},
+    {"type": "string", "enum": ["x</parameter>y", "\x00"]}, {"const": "\ud800"},
+    {"type": "string", "maxLength": 100_000}, nested(40), nested(300), nested(900),
+]  # fmt: skip
+
+
+@families
+@pytest.mark.parametrize("schema", ODD_SCHEMAS, ids=range(len(ODD_SCHEMAS)))
+def test_odd_schemas_are_compiled_or_refused(name, schema):
+    for strict in (True, False):
+        try:
+            rules = grammar(name, tool(schema, strict=strict))
+        except MeshError as refused:
+            assert refused.param == "tools"
+        else:
+            source = LLMatcher.grammar_from_lark(f"start: calls\n{rules}")
+            assert LLMatcher.validate_grammar(source) == ""
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"properties": []}, {"required": "a"}, {"$ref": "#"}, {"type": "string"}]
+)
+def test_odd_parameters_are_no_trouble_to_a_reader(parameters):
+    for name in FAMILIES:
+        (section,) = FAMILIES[name].sections([("f", {"a": "some text here"})])
+        odd = Heard(name, [Tool(name="f", parameters=parameters)]).section(section)
+        assert odd.calls == [("f", {"a": "some text here"})]
+
+
 @families
 def test_a_schema_that_is_none_is_refused(name):
     refused = refusal(name, tool({"$ref": "#/nowhere"}))

@@ -7,7 +7,7 @@ from typing import Any
 
 from proto.inference import Tool
 from services.runner.engine.calls.free_text import texts_until
-from services.runner.engine.calls.lark import KEY, Rules, refusal
+from services.runner.engine.calls.lark import KEY, Rules, check_range, refusal
 from services.runner.engine.calls.schema import Parameters, Schema
 from services.runner.engine.calls.syntax import Wanted
 
@@ -79,6 +79,7 @@ class ToolGrammar:
 
     def _array(self, schema: Schema) -> str:
         rules, least, most = self._rules, schema.get("minItems", 0), schema.get("maxItems")
+        check_range(self._tool, least, most)
         items = rules.many(
             self._value(schema.get("items", {})), rules.text(","), least=least, most=most
         )
