@@ -6,6 +6,8 @@ BIN = .venv/bin
 # uv where there is one, for speed; pip installs the same files, checked by the same hashes.
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python --no-config,\
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check) --no-deps
+# Tests of a whole mesh have the cores for themselves.
+WHOLE = tests/clients/. tests/mesh/.
 LOCK = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock" \
 	--group build --group model pyproject.toml
@@ -18,8 +20,13 @@ setup: .venv/run.stamp ## create .venv and install what runs
 run: setup ## start everything: make run ARGS="--port 8123 --home DIR"
 	@exec $(BIN)/odyssai up $(ARGS)
 
-test: .venv/dev.stamp ## all tests: make test ARGS="-k supervisor"
+test: .venv/dev.stamp ## all tests: make test, or some: make test ARGS="-k supervisor"
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(filter-out $(WHOLE),$(wildcard tests/*/.))
+	$(BIN)/python -m pytest $(WHOLE)
+endif
 
 check: .venv/dev.stamp ## format, lint, who imports whom, types
 	$(BIN)/ruff format --check

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tests.mesh.house import ROOT, Mesh, environment
 
@@ -31,6 +32,8 @@ FILES: dict[str, tuple[str, ...]] = {
 of the folder ``plugins`` that prepare the mesh for its tests."""
 EXCEPTIONS = Path(__file__).with_name("openai_sdk_exceptions.json")
 PLUGINS = Path(__file__).with_name("plugins")
+_SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""The first releases of Python 3.11 know no filters."""
 FETCH_S = 180
 RUN_S = 280
 
@@ -63,7 +66,7 @@ def fetched(cache: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             _download(Path(scratch))
             with tarfile.open(Path(scratch) / f"{name}.tar.gz") as archive:
-                archive.extractall(scratch, filter="data")
+                archive.extractall(scratch, **_SAFELY)
             (Path(scratch) / name).rename(folder)
     return folder
 
