@@ -9,6 +9,9 @@ EngineId = NewType("EngineId", str)
 GatewayId = NewType("GatewayId", str)
 RequestId = NewType("RequestId", str)
 SessionId = NewType("SessionId", str)
+JobId = NewType("JobId", str)
+KeyId = NewType("KeyId", str)
+"""Who asks, as far as fairness goes: an API key's name or a hash of it, never the key itself."""
 ModelId = NewType("ModelId", str)
 """What clients call a model. It may hold dots and slashes: never a subject token."""
 

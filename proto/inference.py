@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from proto.ids import EngineId, GatewayId, ModelId, RequestId, SessionId
+from proto.ids import EngineId, GatewayId, KeyId, ModelId, RequestId, SessionId
 from proto.message import Message
 
 Limit = Annotated[int, Meta(ge=0)]
@@ -12,6 +12,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "stop_sequence", "tool_calls"]
 """``stop``: the model ended its turn; ``stop_sequence``: a stop string of the request was met;
 ``tool_calls``: it ended its turn with at least one call."""
+Priority = Literal["interactive", "batch"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
@@ -231,6 +232,12 @@ class Generate(Message, frozen=True, kw_only=True):
     """Which attempt of the request this is; frames of an older attempt are dropped."""
     expires_s: float | None = None
     """Unix time in seconds. Later than this nobody waits for the answer."""
+    key: KeyId = KeyId("")
+    """Whose share of the engine it takes; empty: everybody's who shows no key."""
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    """How large that share is beside others'."""
+    priority: Priority = "interactive"
+    """``batch`` waits as long as anything interactive does."""
 
 
 class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
@@ -250,6 +257,10 @@ class Schedule(Message, frozen=True, kw_only=True):
     prefix: tuple[bytes, ...] = ()
     """Hashes of ever longer prefixes of the conversation, shortest first."""
     session: SessionId | None = None
+    request: RequestId = RequestId("")
+    """Whose question it is."""
+    since_s: float = 0.0
+    """Unix time at which the request first asked; 0: it does so now."""
     avoid: tuple[EngineId, ...] = ()
     """Engines that failed this request already; named again only if nothing else lives."""
 
@@ -261,9 +272,26 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
 
 class Scheduled(Message, frozen=True, kw_only=True, tag="scheduled"):
-    """Engines to try, best first; never empty."""
+    """Engines to try, best first. None while the model is being loaded: ask again."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...] = ()
+    waits_for: str = ""
+    """What a client may be told while it waits, such as ``loading 40 %``; empty where there are
+    candidates.
+    """
+
+
+class Want(Message, frozen=True, kw_only=True):
+    """A request waits for a model that no engine serves. A scheduler says it to the leader, again
+    and again as long as somebody waits: a wish that is not repeated is gone.
+    """
+
+    model: ModelId
+    """Its id, whatever name the client used."""
+    request: str
+    """Whose wish it is, so that one that is repeated counts once."""
+    since_s: float
+    """Unix time at which it began to wait."""
 
 
 class Cancel(Message, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from proto.ids import EngineId, GatewayId, ModelId, NodeId
+from proto.ids import EngineId, GatewayId, JobId, ModelId, NodeId
 from proto.message import Message
 
 HEARTBEAT_S = 1.0
@@ -70,6 +70,12 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     queue_limit: int = 0
     queued_tokens: int = 0
     """Prompt tokens not yet prefilled, of running and waiting requests."""
+    idle_s: float = 0.0
+    """Since its last request ended, or since it could first be asked; 0 while it has any."""
+    kv_tokens: int = 0
+    """Most tokens of all running requests together; 0: not bounded."""
+    kv_used_tokens: int = 0
+    """Of those, what running requests hold or are about to."""
     steps: int = 0
     """The step clock: grows with every prefill chunk and decode step."""
     stalled_s: float = 0.0
@@ -91,8 +97,49 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     """The base URL behind it, when it is an engine that is not ours."""
 
 
+EnginePhase = Literal[
+    "waiting", "fetching", "starting", "loading", "ready", "draining", "stopping", "crashed",
+    "quarantined", "refused",
+]  # fmt: skip
+"""``waiting``: to be started; ``crashed``: to be started again after a pause; ``refused``: it does
+not fit, or its files are not what was placed."""
+
+
+class EngineStatus(Struct, frozen=True, kw_only=True):
+    """How far an agent is with one engine of its node's plan."""
+
+    engine: EngineId
+    model: ModelId
+    phase: EnginePhase
+    detail: str = ""
+    """In words: what it waits for, or why it failed."""
+    crashes: int = 0
+    """Of late; too many, and the model is quarantined."""
+    life: int = 0
+    """The placement's, of which this process is."""
+
+
+TaskPhase = Literal["waiting", "running", "paused", "done", "failed", "cancelled"]
+
+
+class TaskStatus(Struct, frozen=True, kw_only=True):
+    """How far a node is with a task. Said in its heartbeat until the task leaves its plan."""
+
+    job: JobId
+    phase: TaskPhase
+    step: str = ""
+    """In words, such as ``model-00002-of-00004.safetensors`` or ``verifying``."""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    """0: not known yet."""
+    code: str = ""
+    """The word of an ``errors.Code``, for one that failed."""
+    error: str = ""
+    """For people: what is wrong and what to do."""
+
+
 class NodeBeat(Message, frozen=True, kw_only=True):
-    """A machine with a runner agent. Said by the agent every second."""
+    """A machine with a runner agent. Said by the agent every second and on a change of a phase."""
 
     node: NodeId
     boot: str
@@ -104,7 +151,16 @@ class NodeBeat(Message, frozen=True, kw_only=True):
     free_bytes: int = 0
     load: float = 0.0
     """Processes wanting a core, one-minute average."""
-    engines: tuple[EngineId, ...] = ()
+    wirable_bytes: int = 0
+    """What models may take of the memory, by the operating system or by the operator's word."""
+    engines: tuple[EngineStatus, ...] = ()
+    """One for each placement of the node's plan."""
+    tasks: tuple[TaskStatus, ...] = ()
+    """One for each task of the plan, and of those that were in it a moment ago."""
+    is_draining: bool = False
+    """Its engines take nothing new."""
+    version: str = ""
+    """Of the software it runs."""
 
 
 class GatewayBeat(Message, frozen=True, kw_only=True):
@@ -124,6 +180,8 @@ class ServiceBeat(Message, frozen=True, kw_only=True):
     id: str
     boot: str
     pid: int
+    epoch: int = 0
+    """Of the lease, for the scheduler that holds it."""
 
 
 class Gone(Message, frozen=True, kw_only=True):

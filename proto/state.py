@@ -10,6 +10,21 @@ RESPONSES = "responses"
 RESPONSE_EVENTS = "response_events"
 """The bucket of ToldEvents: what background responses tell, in pieces below their ids."""
 
+LEASES = "leases"
+"""The bucket of LeaseRecord, by what is led. Records are gone LEASE_S after they were renewed."""
+LEASE_S = 2.0
+
+
+class LeaseRecord(Message, frozen=True, kw_only=True):
+    """Who leads now. The record's revision is the epoch: it grows with every renewal, so that
+    what an older leader decided is told from what a newer one did.
+    """
+
+    holder: str
+    boot: str
+    epoch: int
+    """Of this reign: the revision at which it began."""
+
 
 class EngineRecord(Message, frozen=True, kw_only=True):
     """An engine process as its agent started it, so that a later agent can adopt or end it."""

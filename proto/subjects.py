@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from proto import embedding, frames, inference, presence, telemetry
+from proto import embedding, frames, inference, jobs, overview, presence, store, telemetry
 from proto.dialects.responses import stored
 from proto.errors import Refused
 
@@ -80,6 +80,26 @@ class Question(Subject[M], Generic[M, A]):
 SCHEDULE: Question[inference.Schedule, inference.Scheduled] = Question(
     "mesh.v1.schedule", inference.Schedule, answer=inference.Scheduled
 )
+WANT: Subject[inference.Want] = Subject("mesh.v1.want", inference.Want)
+SUBMIT: Question[jobs.Submit, jobs.Submitted] = Question(
+    "mesh.v1.leader.submit", jobs.Submit, answer=jobs.Submitted
+)
+STEER_JOB: Question[jobs.SteerJob, jobs.Submitted] = Question(
+    "mesh.v1.leader.steer_job", jobs.SteerJob, answer=jobs.Submitted
+)
+LOOK_AROUND: Question[overview.LookAround, overview.Overview] = Question(
+    "mesh.v1.look_around", overview.LookAround, answer=overview.Overview
+)
+RESTART_AGENT: Question[jobs.RestartAgent, jobs.AgentRestarts] = Question(
+    "mesh.v1.node.*.restart", jobs.RestartAgent, answer=jobs.AgentRestarts
+)
+LEND_FILES: Question[store.LendFiles, store.FilesLent] = Question(
+    "mesh.v1.node.*.lend_files", store.LendFiles, answer=store.FilesLent
+)
+ENTRUST: Question[store.Entrust, store.Entrusted] = Question(
+    "mesh.v1.node.*.entrust", store.Entrust, answer=store.Entrusted
+)
+
 GENERATE: Question[inference.Generate, inference.Accepted] = Question(
     "mesh.v1.engine.*.generate", inference.Generate, answer=inference.Accepted
 )
@@ -137,4 +157,7 @@ ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
 )
 EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
     "telemetry.v1.event.*", telemetry.EngineEvent, is_json=True
+)
+JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
+    "telemetry.v1.job.*", telemetry.JobEvent, is_json=True
 )

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from proto.jobs import NodeProgress
 from proto.message import Message
 
 Dialect = Literal["openai", "anthropic", "ollama"]
@@ -39,11 +40,20 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     duration_s: float = 0.0
     tokens_per_s: float = 0.0
     session: str | None = None
+    key: str | None = None
+    """Who asked, by the name of the API key or a hash of it."""
     trace: str | None = None
     """W3C trace id."""
 
 
-AlertKind = Literal["engine_gone", "engine_wedged", "node_gone", "gateway_gone", "service_gone"]
+AlertKind = Literal[
+    "engine_gone",
+    "engine_wedged",
+    "node_gone",
+    "gateway_gone",
+    "service_gone",
+    "model_quarantined",
+]
 
 
 class Alert(Message, frozen=True, kw_only=True, omit_defaults=False):
@@ -59,7 +69,7 @@ class Alert(Message, frozen=True, kw_only=True, omit_defaults=False):
     """Unix time in seconds."""
 
 
-Phase = Literal["starting", "ready", "adopted", "restarting", "stopped"]
+Phase = Literal["starting", "ready", "adopted", "restarting", "stopped", "quarantined", "refused"]
 
 
 class EngineEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
@@ -70,5 +80,19 @@ class EngineEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     node: str
     model: str
     phase: Phase
+    detail: str = ""
+    at_s: float
+
+
+class JobEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """A job began, went on or ended; while bytes are moved, once a second."""
+
+    v: int = VERSION
+    job: str
+    kind: str
+    model: str = ""
+    state: str
+    phase: str
+    nodes: tuple[NodeProgress, ...] = ()
     detail: str = ""
     at_s: float

@@ -16,7 +16,14 @@ from bus.errors import BusError, Conflict
 from bus.presence import beat, farewell
 from bus.state import Bucket
 from proto.ids import EngineId, ModelId, NodeId, fresh
-from proto.presence import STALL_S, EngineBeat, Gone, NodeBeat
+from proto.presence import (
+    STALL_S,
+    EngineBeat,
+    EnginePhase,
+    EngineStatus,
+    Gone,
+    NodeBeat,
+)
 from proto.state import ENGINES, EngineRecord
 from proto.subjects import ENGINE_BEAT, EVENT_TELEMETRY, NODE_BEAT, NODE_TELEMETRY
 from proto.telemetry import EngineEvent, Phase
@@ -62,8 +69,6 @@ async def serve(host: Host) -> None:
 
 
 async def _present(host: Host, settings: Settings, keepers: "list[Keeper]") -> None:
-    engines = tuple(keeper.engine for keeper in keepers)
-
     def describe() -> NodeBeat:
         memory = psutil.virtual_memory()
         return NodeBeat(
@@ -76,7 +81,7 @@ async def _present(host: Host, settings: Settings, keepers: "list[Keeper]") -> N
             memory_bytes=memory.total,
             free_bytes=memory.available,
             load=os.getloadavg()[0],
-            engines=engines,
+            engines=tuple(keeper.status() for keeper in keepers),
         )
 
     await beat(host.bus, settings.node, (NODE_BEAT, NODE_TELEMETRY), describe)
@@ -115,6 +120,11 @@ class Keeper:
             self._well_at = self._now()
         if beat.state == "ready" and not was_ready:
             self._ready.put_nowait(beat)
+
+    def status(self) -> EngineStatus:
+        is_ready = self._heard is not None and self._heard.state == "ready"
+        phase: EnginePhase = "ready" if is_ready else "loading"
+        return EngineStatus(engine=self.engine, model=ModelId(self._source), phase=phase)
 
     def is_wedged(self) -> bool:
         """It was heard once, and has been silent or without a step for ``WEDGED_S``."""

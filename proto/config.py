@@ -1,0 +1,110 @@
+"""What an operator decides for the whole mesh: names, defaults, limits, policies.
+
+Two layers, each a partial ``Config``: the file ``odyssai.yaml`` and what the
+admin API was told, which wins. Both are kept in shared state; what is in effect
+is computed from them alike by everyone who needs it.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from proto.ids import ModelId
+from proto.inference import Effort, Priority
+from proto.message import Message
+
+CONFIG = "config"
+"""The bucket of ConfigLayer, by the layer's name: ``file`` and ``admin``."""
+Layer = Literal["file", "admin"]
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(gt=0)]
+
+
+class Setting(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A part of the configuration. What is not set is UNSET, so that a lower layer shows through;
+    null sets it back to how things are without any configuration.
+    """
+
+
+class ModelConfig(Setting, frozen=True, kw_only=True):
+    """Defaults of one model, or of all whose names a pattern matches. What a request says wins."""
+
+    temperature: Annotated[float, Meta(ge=0)] | UnsetType | None = UNSET
+    top_p: Annotated[float, Meta(gt=0, le=1)] | UnsetType | None = UNSET
+    top_k: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
+    min_p: Annotated[float, Meta(ge=0, le=1)] | UnsetType | None = UNSET
+    repetition_penalty: Share | UnsetType | None = UNSET
+    presence_penalty: float | UnsetType | None = UNSET
+    frequency_penalty: float | UnsetType | None = UNSET
+    max_tokens: Positive | UnsetType | None = UNSET
+    system_prefix: str | UnsetType | None = UNSET
+    """Stands in front of every conversation's system prompt."""
+    thinking: bool | UnsetType | None = UNSET
+    effort: Effort | UnsetType | None = UNSET
+    context: Positive | UnsetType | None = UNSET
+    """Tokens of one request that its engines are loaded with."""
+    batch: Positive | UnsetType | None = UNSET
+    """Requests of full length side by side that its engines are loaded with."""
+    slots: Positive | UnsetType | None = UNSET
+    replicas: Positive | UnsetType | None = UNSET
+    """On so many nodes it is loaded when a request asks for it."""
+    pinned: bool | UnsetType | None = UNSET
+    idle_ttl_s: Seconds | UnsetType | None = UNSET
+    """Unused for so long, it is unloaded."""
+    on_demand: bool | UnsetType | None = UNSET
+    """A request for it loads it."""
+
+
+class LoadingConfig(Setting, frozen=True, kw_only=True):
+    """When models come and go by themselves."""
+
+    on_demand: bool | UnsetType | None = UNSET
+    """A request for a model that is stored somewhere loads it; without any word: yes."""
+    min_residence_s: Seconds | UnsetType | None = UNSET
+    """A model that was loaded stays at least so long before it makes room; 30 without any word."""
+    idle_ttl_s: Seconds | UnsetType | None = UNSET
+    """For models that say nothing of their own; without any word they stay."""
+
+
+class KeyConfig(Setting, frozen=True, kw_only=True):
+    """An API key: how it is known, and what it may take."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | UnsetType | None = UNSET
+    """Of the key, in hex. The key itself is written nowhere."""
+    weight: Share | UnsetType | None = UNSET
+    """Its share beside other keys' when there is not enough for all; 1 without any word."""
+    priority: Priority | UnsetType | None = UNSET
+    """The best that its requests may ask for."""
+    requests_per_minute: Positive | UnsetType | None = UNSET
+    tokens_per_minute: Positive | UnsetType | None = UNSET
+    """Of prompts and answers together."""
+
+
+class Config(Setting, frozen=True, kw_only=True):
+    """A whole layer, or what is in effect."""
+
+    default_model: ModelId | UnsetType | None = UNSET
+    """For requests that name none."""
+    aliases: dict[str, ModelId | None] | UnsetType = UNSET
+    """What clients may say for a model. ``*`` stands for anything: ``claude-sonnet*``."""
+    models: dict[str, ModelConfig | None] | UnsetType = UNSET
+    """By id, alias or a pattern with ``*``; the most exact name wins, setting by setting."""
+    loading: LoadingConfig | UnsetType = UNSET
+    keys: dict[str, KeyConfig | None] | UnsetType = UNSET
+    """By a name of the operator's choice."""
+    others: KeyConfig | UnsetType = UNSET
+    """For everybody whose key is not among ``keys``, and for those without one."""
+
+
+class ConfigLayer(Message, frozen=True, kw_only=True):
+    """One layer as it was last given, and where it came from."""
+
+    config: Config = Config()
+    origin: str = ""
+    """Such as ``studio-1:/Users/me/.odyssai/odyssai.yaml``."""
+    at_s: float = 0.0
+    """Unix time."""
+    problem: str = ""
+    """Why its newest version is not in effect: ``config`` is the last that made sense."""
