@@ -45,6 +45,8 @@ class Placement(Struct, frozen=True, kw_only=True):
     """Unix time."""
     job: JobId = JobId("")
     """What placed it; empty for a flag."""
+    is_draining: bool = False
+    """Takes nothing new; it leaves the plan when nothing runs there any more."""
     life: int = 0
     """Grows when its process is to be started anew."""
 

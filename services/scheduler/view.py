@@ -1,0 +1,81 @@
+"""All that a decision about nodes and models may weigh, as of one moment. No bus, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from proto.config import Config
+from proto.ids import EngineId, ModelId, NodeId
+from proto.memory import Holding, free_bytes
+from proto.plan import NodePlan, Placement
+from proto.presence import EngineBeat, EngineStatus, NodeBeat
+from proto.store import Store, StoredModel
+
+
+@dataclass(frozen=True)
+class View:
+    """``nodes`` and ``engines`` hold whoever is alive; plans and stores outlive their node."""
+
+    now_s: float
+    """Unix time."""
+    nodes: Mapping[NodeId, NodeBeat] = field(default_factory=dict)
+    engines: Mapping[EngineId, EngineBeat] = field(default_factory=dict)
+    plans: Mapping[NodeId, NodePlan] = field(default_factory=dict)
+    stores: Mapping[NodeId, Store] = field(default_factory=dict)
+    config: Config = field(default_factory=Config)
+
+    def plan(self, node: NodeId) -> NodePlan:
+        return self.plans.get(node) or NodePlan(node=node)
+
+    def placements(self, model: ModelId) -> list[tuple[NodeId, Placement]]:
+        """Where a model is or should be, in the order of the nodes."""
+        return [
+            (node, placement)
+            for node in sorted(self.plans)
+            for placement in self.plans[node].placements
+            if placement.model == model
+        ]
+
+    def status(self, node: NodeId, engine: EngineId) -> EngineStatus | None:
+        """What the node's agent says of an engine; None while it says nothing."""
+        beat = self.nodes.get(node)
+        return next((s for s in beat.engines if s.engine == engine), None) if beat else None
+
+    def free_bytes(self, node: NodeId) -> int:
+        """What a further engine may take there; nothing on a node that is not heard."""
+        beat = self.nodes.get(node)
+        if beat is None:
+            return 0
+        return free_bytes(beat.wirable_bytes, beat.free_bytes, self._holdings(node))
+
+    def _holdings(self, node: NodeId) -> list[Holding]:
+        return [
+            Holding(
+                reserved_bytes=placement.grant.total_bytes,
+                measured_bytes=beat.memory_bytes if beat else 0,
+            )
+            for placement in self.plan(node).placements
+            for beat in (self.engines.get(placement.engine),)
+        ]
+
+    def stored(self, model: ModelId) -> list[tuple[NodeId, StoredModel]]:
+        """Living nodes that have a model on disk, in the order of their ids."""
+        return [
+            (node, known)
+            for node in sorted(self.stores)
+            if node in self.nodes
+            for known in self.stores[node].models
+            if known.id == model
+        ]
+
+    def model_of(self, name: str) -> ModelId | None:
+        """The id of a model that is stored or placed somewhere, by its id or another name."""
+        return self._names.get(name)
+
+    @cached_property
+    def _names(self) -> dict[str, ModelId]:
+        known = [m for store in self.stores.values() for m in store.models]
+        placed = [p for plan in self.plans.values() for p in plan.placements]
+        names = {alias: m.id for m in known for alias in m.aliases}
+        names |= {alias: p.model for p in placed for alias in p.aliases}
+        return names | {m.id: m.id for m in known} | {p.model: p.model for p in placed}
