@@ -76,6 +76,8 @@ class View:
     def _names(self) -> dict[str, ModelId]:
         known = [m for store in self.stores.values() for m in store.models]
         placed = [p for plan in self.plans.values() for p in plan.placements]
-        names = {alias: m.id for m in known for alias in m.aliases}
-        names |= {alias: p.model for p in placed for alias in p.aliases}
-        return names | {m.id: m.id for m in known} | {p.model: p.model for p in placed}
+        names: dict[str, ModelId] = {alias: m.id for m in known for alias in m.aliases}
+        names.update((alias, p.model) for p in placed for alias in p.aliases)
+        names.update((m.id, m.id) for m in known)
+        names.update((p.model, p.model) for p in placed)
+        return names
