@@ -114,9 +114,7 @@ def test_every_model_gets_its_turn_again_and_again_in_the_order_of_waiting(
     node = Node(tuple(models), slots)
     node.run(600.0)
 
-    counts = [node.turns.count(model) for model in models]
-    assert min(counts) >= 3
-    assert max(counts) - min(counts) <= 1
+    assert min(node.turns.count(model) for model in models) >= 7
     assert node.overtaken == 0
 
 
