@@ -83,6 +83,7 @@ class Presence:
             loads=id_of(settings.source) if self.state == "loading" else None,
             slots=settings.slots,
             queue_limit=settings.queue_limit,
+            request_s=round(self._request_s, 3),
             memory_bytes=self._process.memory_info().rss,
         )
         return self.describe(plain)
