@@ -66,9 +66,7 @@ async def test_claudes_tiers_are_what_the_operator_says(
 ) -> None:
     await decide(Config(aliases={"claude-sonnet*": MODEL}))
 
-    answer = await anthropic.messages.create(
-        model="claude-sonnet-next", max_tokens=5, messages=HI
-    )
+    answer = await anthropic.messages.create(model="claude-sonnet-next", max_tokens=5, messages=HI)
 
     assert scripted.asked[-1].model == MODEL
     assert answer.model == "claude-sonnet-next"
