@@ -129,7 +129,7 @@ async def refuse_to_make(gateway: Gateway, exchange: Exchange) -> None:
 
 
 def entry_of(gateway: Gateway, name: str) -> ModelEntry:
-    known = resolve(gateway.fleet, name)
+    known = resolve(gateway, name)
     for entry in entries(gateway.fleet):
         if entry.id == known:
             return entry

@@ -54,8 +54,9 @@ async def show_models(gateway: Gateway, exchange: Exchange) -> None:
 async def show_model(name: str, gateway: Gateway, exchange: Exchange) -> None:
     """GET /admin/models/{name}: by its id or another name. Raises MeshError."""
     seen = await jobs.look_around(gateway.mesh.bus)
-    for model in sorted(seen.models, key=lambda model: model.model != name):
-        if name in (model.model, *model.aliases):
+    meant = gateway.target(name)
+    for model in sorted(seen.models, key=lambda model: model.model != meant):
+        if meant in (model.model, *model.aliases):
             return await exchange.reply(200, msgspec.json.encode(model))
     raise MeshError(
         Code.MODEL_NOT_FOUND,
