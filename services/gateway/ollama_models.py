@@ -149,7 +149,7 @@ def managed(why: str = "") -> MeshError:
 
 
 def _entry(gateway: Gateway, name: str) -> ModelEntry:
-    known = resolve(gateway.fleet, name)
+    known = resolve(gateway, name)
     for entry in entries(gateway.fleet):
         if entry.id == known:
             return entry
