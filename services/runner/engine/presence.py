@@ -15,8 +15,8 @@ from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EngineState, Gone, 
 from proto.subjects import ENGINE_BEAT, ENGINE_TELEMETRY, NODE_BEAT
 from services.host import Host
 from services.runner.engine.aliases import with_aliases
-from services.runner.engine.loading import id_of
 from services.runner.engine.settings import Settings
+from services.runner.names import id_of
 
 log = logging.getLogger(__name__)
 
