@@ -1,6 +1,8 @@
 """The scheduler's loop: hear who is there, answer who should serve."""
 
 import asyncio
+import time
+from collections.abc import Callable
 
 from bus.config import ConfigFollower
 from bus.fleet import Fleet
@@ -38,12 +40,15 @@ async def serve(host: Host) -> None:
 
 
 class Scheduler:
-    """Knows the fleet; sends each request to the engine best placed to answer it."""
+    """Knows the fleet; sends each request to the engine best placed to answer it.
 
-    def __init__(self) -> None:
-        self.fleet = Fleet()
+    The clock is handed in.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.fleet = Fleet(now)
         self._records: dict[str, EngineRecord] = {}
-        self._router = Router(self.fleet)
+        self._router = Router(self.fleet, now)
 
     def hear_record(self, key: str, record: EngineRecord | None) -> None:
         if record is None:

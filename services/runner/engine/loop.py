@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from proto.errors import Code
 from proto.ids import RequestId
-from proto.presence import CachedPrefix, CacheLoad
+from proto.presence import CacheLoad
 from services.runner.engine import batch, loading
 from services.runner.engine.batch import Batch, Frames
 from services.runner.engine.loading import LoadedModel
@@ -58,7 +58,7 @@ class Snapshot:
     prefill_tokens_per_s: float
     generated_tokens: int
     cache: CacheLoad
-    prefixes: tuple[CachedPrefix, ...]
+    prefixes: dict[bytes, int]
     memory_bytes: int
 
 
@@ -125,7 +125,7 @@ class ModelThread:
             prefill_tokens_per_s=work.prefill_tokens_per_s if work else 0.0,
             generated_tokens=work.generated_tokens if work else 0,
             cache=work.cache_load if work else CacheLoad(),
-            prefixes=work.cached_prefixes if work else (),
+            prefixes=work.cached_prefixes if work else {},
             memory_bytes=mx.get_active_memory() + mx.get_cache_memory(),
         )
 

@@ -13,7 +13,7 @@ from mlx_lm.models.cache import KVCache, LRUPromptCache, make_prompt_cache
 
 from proto.ids import SessionId
 from proto.prefix import LONGEST
-from proto.presence import CachedPrefix, CacheLoad
+from proto.presence import CacheLoad
 from services.runner.engine.marks import Mark, Marks, told
 from services.runner.engine.sequence import Cache
 
@@ -47,7 +47,7 @@ class PrefixCache(Protocol):
         """Keep what ``cache`` holds for ``tokens``; the cache is not changed, nor may it be."""
         ...
 
-    def told(self) -> tuple[CachedPrefix, ...]:
+    def told(self) -> dict[bytes, int]:
         """By the marks that are left, what the mesh may be told."""
         ...
 
@@ -143,7 +143,7 @@ class RadixCache:
             self._pin(session, end)
         self._evict()
 
-    def told(self) -> tuple[CachedPrefix, ...]:
+    def told(self) -> dict[bytes, int]:
         """What lies on the way to one other mark only goes without saying, so it comes last."""
         nodes = _below(self._root)
         branches: Counter[_Node] = Counter()
@@ -335,7 +335,7 @@ class SnapshotCache:
             self._entries.insert_cache("", _Marked(tokens, marks), cache)
             self.version += 1
 
-    def told(self) -> tuple[CachedPrefix, ...]:
+    def told(self) -> dict[bytes, int]:
         """Of each snapshot its last mark: it serves whoever goes on from there, and nobody else."""
         kept = [tokens for order in self._entries._lru._lrus.values() for _, tokens in order]
         return told(tokens.marks for tokens in reversed(kept))
