@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from bus import tracing
+from bus.address import Address
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from proto.errors import Code, MeshError, Refused
 from proto.subjects import Question, Subject
@@ -40,7 +41,11 @@ DEADLINE = "deadline"
 
 
 async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options: Any) -> Client:
-    """One NATS connection that reconnects for ever. Raises NotConnected after FIRST_CONNECT_S."""
+    """One NATS connection that reconnects for ever. Raises NotConnected after FIRST_CONNECT_S.
+
+    ``url`` is a ``bus.address``.
+    """
+    address = Address.parse(url)
     last: list[Exception] = []
 
     async def failed(error: Exception) -> None:
@@ -59,7 +64,7 @@ async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options:
     try:
         async with asyncio.timeout(FIRST_CONNECT_S):
             await client.connect(
-                url.split(","),
+                **address.dialled(name),
                 name=name,
                 reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # it only sleeps
                 max_reconnect_attempts=-1,
@@ -69,20 +74,15 @@ async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options:
                 error_cb=failed,
                 disconnected_cb=disconnected,
                 reconnected_cb=reconnected,
-                inbox_prefix=f"_INBOX.{name.replace(':', '.')}",
                 **options,
             )
     except (nats.errors.Error, OSError, TimeoutError) as error:
         why = last[0] if last else error
         raise NotConnected(
-            f"no bus at {_without_secret(url)}: {why or type(why).__name__}; "
+            f"no bus at {address.shown}: {why or type(why).__name__}; "
             "is nats-server running there, and are the credentials in the URL right?"
         ) from error
     return client
-
-
-def _without_secret(url: str) -> str:
-    return ",".join(part.rpartition("@")[2] for part in url.split(","))
 
 
 async def _uncaught(reply: Awaitable[T]) -> T:

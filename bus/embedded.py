@@ -30,38 +30,6 @@ READY_S = 10.0
 _PROBE_S = 0.005
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}
 
-_CONFIG = """\
-server_name: {name}
-host: {host}
-port: {port}
-max_payload: 8MB
-max_pending: 64MB
-# One stuck reader is cut off; nobody else waits for it.
-write_deadline: "2s"
-no_fast_producer_stall: true
-# A hung client is noticed within 6 seconds.
-ping_interval: "2s"
-ping_max: 2
-# Every request has a subject of its own: the cache would only churn.
-disable_sublist_cache: true
-jetstream {{ store_dir: {store}, max_mem: 128MB, max_file: 2GB }}
-system_account: SYS
-accounts {{
-  SYS {{ users: [{{ user: sys, password: {sys} }}] }}
-  MESH {{
-    jetstream: enabled
-    users: [
-      {{ user: mesh, password: {mesh} }}
-      {{ user: ops, password: {ops}, permissions: {{
-        publish: {{ deny: [">"] }}
-        subscribe: {{ allow: ["telemetry.>", "_INBOX.ops.>"] }}
-      }} }}
-    ]
-  }}
-}}
-"""
-
-
 class EmbeddedError(Exception):
     """The bus server of a home cannot be prepared."""
 
