@@ -1,6 +1,8 @@
 """Names of things. A class of its own for each, so that a node is never taken for an engine."""
 
 import base64
+import hashlib
+import re
 import secrets
 from typing import NewType
 
@@ -19,3 +21,14 @@ ModelId = NewType("ModelId", str)
 def fresh() -> str:
     """A random id of 80 bits: 16 characters of base32, lower case, fit for a subject token."""
     return base64.b32encode(secrets.token_bytes(10)).decode().lower()
+
+
+def slug(name: str) -> str:
+    """A name as one token of a subject."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def engine_id(node: NodeId, source: str) -> EngineId:
+    """The same for the same source on the same node, whoever places it and however often."""
+    mark = hashlib.blake2b(source.encode(), digest_size=3).hexdigest()
+    return EngineId(f"{node}-{slug(source.rstrip('/').rpartition('/')[2])[:32]}-{mark}")

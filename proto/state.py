@@ -38,3 +38,5 @@ class EngineRecord(Message, frozen=True, kw_only=True):
     """The model folder or Hugging Face id it was told to load."""
     models: tuple[ModelId, ...] = ()
     """What it serves, once it has loaded."""
+    life: int = 0
+    """Of its placement, when it was started."""

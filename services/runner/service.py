@@ -15,7 +15,7 @@ import psutil
 from bus.errors import BusError, Conflict
 from bus.presence import beat, farewell
 from bus.state import Bucket
-from proto.ids import EngineId, ModelId, NodeId, fresh
+from proto.ids import EngineId, ModelId, NodeId, engine_id, fresh
 from proto.presence import (
     STALL_S,
     EngineBeat,
@@ -29,7 +29,7 @@ from proto.subjects import ENGINE_BEAT, EVENT_TELEMETRY, NODE_BEAT, NODE_TELEMET
 from proto.telemetry import EngineEvent, Phase
 from services.host import Host
 from services.runner.process import EngineProcess, last_words
-from services.runner.settings import Settings, engine_id, read
+from services.runner.settings import Settings, read
 
 log = logging.getLogger(__name__)
 

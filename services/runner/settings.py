@@ -1,12 +1,10 @@
 """What an agent is told: which node it is, which models to hold."""
 
-import hashlib
-import re
 import socket
 
 from msgspec import Struct
 
-from proto.ids import EngineId, NodeId
+from proto.ids import NodeId, slug
 from services.host import SettingError, setting
 
 
@@ -36,14 +34,3 @@ def read_aliases() -> dict[str, str]:
             raise SettingError(f"ODYSSAI_ALIASES: {part!r} is not NAME=MODEL")
         aliases[name] = model
     return aliases
-
-
-def slug(name: str) -> str:
-    """A name as one token of a subject."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def engine_id(node: NodeId, source: str) -> EngineId:
-    """The same for the same model on the same node, however often it is restarted."""
-    mark = hashlib.blake2b(source.encode(), digest_size=3).hexdigest()
-    return EngineId(f"{node}-{slug(source.rstrip('/').rpartition('/')[2])[:32]}-{mark}")

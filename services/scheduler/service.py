@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 
+from bus.config import ConfigFollower
 from bus.fleet import Fleet
 from bus.state import Bucket
 from proto.errors import Code, MeshError
@@ -12,11 +13,15 @@ from proto.presence import HEARTBEAT_S, EngineBeat
 from proto.state import ENGINES, EngineRecord
 from proto.subjects import ENGINE_BEAT, SCHEDULE
 from services.host import Host, present
+from services.scheduler.config_file import ConfigFile
 from services.scheduler.routing import rank
+from services.scheduler.settings import Settings
 
 
 async def serve(host: Host) -> None:
     """Answer until asked to stop. Every scheduler of the mesh gives the same answers."""
+    settings = Settings.read(host.home)
+    config = ConfigFollower()
     scheduler = Scheduler()
     await scheduler.fleet.follow(host.bus)
     await host.bus.listen(ENGINE_BEAT, scheduler.hear_beat)
@@ -24,6 +29,8 @@ async def serve(host: Host) -> None:
     async with asyncio.TaskGroup() as tasks:
         living = [
             tasks.create_task(records.watch(scheduler.hear_record)),
+            tasks.create_task(config.run(host.bus)),
+            tasks.create_task(ConfigFile(settings.config).follow(host.bus)),
             tasks.create_task(present(host)),
         ]
         await asyncio.sleep(HEARTBEAT_S)  # One round of heartbeats: before it, nobody is known.

@@ -9,6 +9,7 @@ import pytest
 
 from bus import embedded
 from ops import alone, command, up
+from ops.arguments import services
 
 
 def test_help_imports_nothing_that_takes_time() -> None:
@@ -39,7 +40,7 @@ def test_the_supervisor_stays_light() -> None:
 
 
 def test_all_services_can_be_asked_for() -> None:
-    assert tuple(command._SERVICES) == up.SERVICES
+    assert tuple(services.SERVICES) == up.SERVICES
 
 
 @pytest.mark.parametrize("alias", ["gpt", "=a", "a=", "a=b,c=d"])

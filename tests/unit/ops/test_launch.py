@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ops import command, up
+from ops.arguments.tools import CODING_TOOLS
 from ops.coding_client import CLIENTS
 
 FAKE = """#!{python}
@@ -238,7 +239,7 @@ def test_a_model_of_unknown_size_is_not_given_one(
 
 
 def test_the_command_knows_every_tool() -> None:
-    assert tuple(CLIENTS) == command.CODING_TOOLS
+    assert tuple(CLIENTS) == CODING_TOOLS
 
 
 def test_only_what_stands_behind_two_dashes_is_for_the_tool() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from services.host import SettingError
-from services.runner.settings import engine_id, read
+from services.runner.settings import read
 
 
 def test_sources_are_split_and_the_node_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,11 +34,3 @@ def test_an_alias_for_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, told: 
 
     with pytest.raises(SettingError, match="NAME=MODEL"):
         read()
-
-
-def test_an_engine_keeps_its_id_and_no_two_share_one() -> None:
-    ids = {engine_id("n", s) for s in ("org/Model-1.5", "other/Model-1.5", "/models/Model-1.5/")}
-
-    assert len(ids) == 3
-    assert engine_id("n", "org/Model-1.5") in ids
-    assert all("." not in id and "/" not in id for id in ids)

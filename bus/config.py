@@ -1,0 +1,66 @@
+"""The mesh's configuration, as every service sees it: the layers in shared state, merged."""
+
+from collections.abc import Callable
+from typing import get_args
+
+from bus.connection import Bus
+from bus.errors import Conflict
+from bus.state import Bucket
+from proto.config import CONFIG, Config, ConfigLayer, Layer
+from proto.effective import effective
+
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+"""The lowest first."""
+TRIES = 5
+"""A layer that was changed at the same moment is read and changed again."""
+
+
+class ConfigFollower:
+    """Knows what is in effect at every moment; nothing is until ``run`` has read it."""
+
+    def __init__(self, changed: Callable[[Config], None] = lambda _: None) -> None:
+        """``changed`` is called with every configuration that comes into effect."""
+        self.effective = Config()
+        self.layers: dict[Layer, ConfigLayer] = {}
+        self._changed = changed
+
+    async def run(self, bus: Bus) -> None:
+        """Follow it for ever."""
+        await (await open_layers(bus)).watch(self._hear)
+
+    def _hear(self, key: str, layer: ConfigLayer | None) -> None:
+        self.layers = {
+            name: found
+            for name in LAYERS
+            if (found := layer if name == key else self.layers.get(name)) is not None
+        }
+        before = self.effective
+        self.effective = Config()
+        for name in LAYERS:
+            if name in self.layers:
+                self.effective = effective(self.effective, self.layers[name].config)
+        if self.effective != before:
+            self._changed(self.effective)
+
+
+async def open_layers(bus: Bus) -> Bucket[ConfigLayer]:
+    """Raises NotConnected."""
+    return await Bucket.open(bus, CONFIG, ConfigLayer)
+
+
+async def change_layer(
+    layers: Bucket[ConfigLayer], name: Layer, change: Callable[[ConfigLayer], ConfigLayer]
+) -> ConfigLayer:
+    """Write what ``change`` makes of a layer. Raises NotConnected and, after TRIES, Conflict."""
+    for attempt in range(TRIES):
+        found = await layers.get(name)
+        before, revision = found or (ConfigLayer(), 0)
+        after = change(before)
+        try:
+            await layers.swap(name, after, revision)
+        except Conflict:
+            if attempt == TRIES - 1:
+                raise
+        else:
+            return after
+    raise AssertionError("the last try returns or raises")

@@ -1,0 +1,93 @@
+"""`odyssai up`, and each of the services alone."""
+
+import argparse
+import os
+from typing import Any
+
+from ops.arguments import values
+from ops.arguments.reach import add_bus
+
+DEFAULT_PORT = 8000
+"""Where clients of such servers look first."""
+
+SERVICES = {
+    "gateway": "answer OpenAI and Anthropic clients over HTTP",
+    "scheduler": "choose the engine of every request",
+    "runner": "hold models on this machine and run them",
+    "cloud": "serve models through other providers",
+    "health": "watch who is alive",
+}
+
+
+def add(commands: Any) -> None:
+    _add_up(commands.add_parser("up", help="run everything on this machine"))
+    for service, purpose in SERVICES.items():
+        _add_service(commands.add_parser(service, help=purpose), service)
+
+
+def _add_up(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="ops.up")
+    add_bus(parser)
+    _add_gateway(parser)
+    _add_runner(parser)
+    parser.add_argument(
+        "--only", metavar="A,B", default=",".join(SERVICES), help="run these services only"
+    )
+    parser.add_argument(
+        "--bus-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="where the bus that is brought along listens (default: %(default)s); "
+        "a second machine needs one it can reach",
+    )
+    parser.add_argument("--verbose", action="store_true", help="print what every service prints")
+
+
+def _add_service(parser: argparse.ArgumentParser, service: str) -> None:
+    parser.set_defaults(module="ops.alone", service=service)
+    add_bus(parser)
+    if service == "gateway":
+        _add_gateway(parser)
+    if service == "runner":
+        _add_runner(parser)
+
+
+def _add_gateway(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("ODYSSAI_HOST", "127.0.0.1"),
+        help="where the gateway listens (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=values.port,
+        default=os.environ.get("ODYSSAI_PORT", str(DEFAULT_PORT)),
+        help="(default: %(default)s)",
+    )
+
+
+def _add_runner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="MODEL",
+        help="smollm2 (the default), a folder or a Hugging Face id; more than once for more "
+        "(also: ODYSSAI_MODELS, with commas)",
+    )
+    parser.add_argument(
+        "--alias",
+        action="append",
+        type=values.alias,
+        metavar="NAME=MODEL",
+        help="another name for a model of this machine; more than once for more "
+        "(also: ODYSSAI_ALIASES, with commas)",
+    )
+    parser.add_argument(
+        "--node", default=os.environ.get("ODYSSAI_NODE"), help="this machine (default: its name)"
+    )
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python code that a model's folder may bring "
+        "(also: ODYSSAI_TRUST_REMOTE_CODE=1)",
+    )

@@ -1,0 +1,128 @@
+"""What is in effect: layers of configuration merged, names resolved, a model's defaults."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from msgspec import UNSET
+from msgspec.structs import fields, replace
+
+from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig, Setting
+from proto.ids import ModelId
+
+S = TypeVar("S", bound=Setting)
+V = TypeVar("V")
+
+MOST_HOPS = 8
+"""An alias may stand for another; a circle of them ends here."""
+ON_DEMAND = True
+MIN_RESIDENCE_S = 30.0
+
+
+def effective(lower: Config, upper: Config) -> Config:
+    """One layer over another: the upper one's word counts, its null takes the lower one's back."""
+    return _without_nulls(_over(lower, upper))
+
+
+def _over(lower: S, upper: S) -> S:
+    told = {field.name: getattr(upper, field.name) for field in fields(upper)}
+    merged = {
+        name: _merged(getattr(lower, name), value)
+        for name, value in told.items()
+        if value is not UNSET
+    }
+    return replace(lower, **merged)
+
+
+def _merged(lower: Any, upper: Any) -> Any:
+    if isinstance(upper, dict) and isinstance(lower, dict):
+        return lower | {name: _merged(lower.get(name), value) for name, value in upper.items()}
+    if isinstance(upper, Setting) and isinstance(lower, type(upper)):
+        return _over(lower, upper)
+    return upper
+
+
+def _without_nulls(setting: S) -> S:
+    kept = {field.name: _clean(getattr(setting, field.name)) for field in fields(setting)}
+    return replace(setting, **kept)
+
+
+def _clean(value: Any) -> Any:
+    if value is None:
+        return UNSET
+    if isinstance(value, dict):
+        return {name: _clean(entry) for name, entry in value.items() if entry is not None}
+    return _without_nulls(value) if isinstance(value, Setting) else value
+
+
+def target(config: Config, name: str) -> ModelId:
+    """What a client's name for a model stands for; the name itself where it is no alias."""
+    aliases = config.aliases or {}
+    for _ in range(MOST_HOPS):
+        found = _best(aliases, name)
+        if found is None or found == name:
+            break
+        name = found
+    return ModelId(name)
+
+
+def _best(named: Mapping[str, V | None], name: str) -> V | None:
+    """The entry of a name, else that of the longest pattern which matches it."""
+    matching = sorted(_matching(named, name), key=len)
+    return named[name] if name in named else named[matching[-1]] if matching else None
+
+
+def _matching(named: Iterable[str], name: str) -> list[str]:
+    return [pattern for pattern in named if "*" in pattern and fnmatchcase(name, _glob(pattern))]
+
+
+def _glob(pattern: str) -> str:
+    """Only ``*`` means something: brackets and question marks stand for themselves."""
+    return pattern.replace("[", "[[]").replace("?", "[?]")
+
+
+def model_config(config: Config, names: Iterable[str]) -> ModelConfig:
+    """The defaults of a model that goes by all of ``names``, the most exact entry first.
+
+    An entry of one of its names comes before every pattern, a longer pattern
+    before a shorter one, and each says what the ones before it left open.
+    """
+    entries = {name: entry for name, entry in (config.models or {}).items() if entry}
+    own = [name for name in dict.fromkeys(names) if name in entries]
+    patterns = {pattern for name in names for pattern in _matching(entries, name)}
+    exactest_last = [*sorted(patterns, key=lambda p: (len(p), p)), *reversed(own)]
+    known = ModelConfig()
+    for name in exactest_last:
+        known = _over(known, entries[name])
+    return known
+
+
+def loads_on_demand(config: Config, model: ModelConfig) -> bool:
+    return value(model.on_demand, value(_loading(config).on_demand, ON_DEMAND))
+
+
+def min_residence_s(config: Config) -> float:
+    return value(_loading(config).min_residence_s, MIN_RESIDENCE_S)
+
+
+def idle_ttl_s(config: Config, model: ModelConfig) -> float | None:
+    """None: it may stay unused for ever."""
+    own = value(model.idle_ttl_s, None)
+    return value(_loading(config).idle_ttl_s, None) if own is None else own
+
+
+def _loading(config: Config) -> LoadingConfig:
+    return config.loading or LoadingConfig()
+
+
+def key_config(config: Config, sha256: str | None) -> tuple[str | None, KeyConfig]:
+    """The name and the configuration of a key by its hash; of everybody else's where it is none."""
+    for name, entry in (config.keys or {}).items():
+        if entry and sha256 and entry.sha256 == sha256:
+            return name, entry
+    return None, config.others or KeyConfig()
+
+
+def value(setting: Any, default: V) -> V:
+    """A setting's value, or the default where nothing or null was said."""
+    return default if setting is UNSET or setting is None else setting
