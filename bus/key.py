@@ -26,8 +26,13 @@ class Key:
     @classmethod
     def of(cls, seed: str) -> "Key":
         """Raises BadSeed; a seed carries a checksum."""
+        seed = seed.strip()
         try:
-            pair = nkeys.from_seed(bytearray(seed.strip().encode()))
+            prefix, raw = nkeys.decode_seed(bytearray(seed.encode()))
+            pair = nkeys.from_seed(bytearray(seed.encode()))
+            is_whole = nkeys.encode_seed(raw, prefix).decode() == seed
         except (nkeys.NkeysError, ValueError) as error:
-            raise BadSeed("this is no whole key") from error
-        return cls(pair.public_key.decode(), seed.strip())
+            raise BadSeed("this is no key's seed") from error
+        if not is_whole:
+            raise BadSeed("this seed was mistyped")
+        return cls(pair.public_key.decode(), seed)

@@ -51,7 +51,8 @@ def admitted(members: Members, join: Join, now_s: float, taken: frozenset[NodeId
         raise MeshError(Code.FORBIDDEN, "This invitation was used already. Ask for another.")
     if found.node not in (None, join.node):
         raise MeshError(
-            Code.FORBIDDEN, f"This invitation is for node {found.node}; join with --node {found.node}."
+            Code.FORBIDDEN,
+            f"This invitation is for node {found.node} only: --node {found.node}.",
         )
     if join.node in taken or members.nodes.get(join.node, join.key) != join.key:
         raise MeshError(

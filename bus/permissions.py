@@ -23,7 +23,7 @@ from proto.subjects import (
 Permissions = dict[str, Any]
 
 ANSWER_WITHIN = "1h"
-"""A question that a member heard may be answered for so long; nothing else goes to others' inboxes."""
+"""So long may a question be answered that a node heard; otherwise it says nothing to inboxes."""
 
 OPS: Permissions = {
     "publish": {"deny": [">"]},

@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bus import permissions
 from bus.members import Members
+
+User = Literal["mesh", "ops", "sys"]
+"""``mesh`` may all, ``ops`` hears telemetry only, ``sys`` hears the server's own events."""
 
 _CONFIG = """\
 server_name: {name}
@@ -52,7 +55,7 @@ class Config:
     name: str
     host: str
     port: int
-    passwords: Mapping[str, str]
+    passwords: Mapping[User, str]
     """Of the users mesh, ops and sys."""
     members: Members
     store: Path
@@ -88,5 +91,5 @@ class Config:
 
 
 def _quoted(value: Any) -> str:
-    """As JSON, which the server reads, except for its \\u escapes."""
+    """As JSON. The server reads no escapes of letters."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,6 +1,7 @@
 """Shared state that outlives a process: typed JetStream KV with watch and compare-and-set."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
-from bus.connection import Bus
+from bus.connection import Bus, uncaught
 from bus.errors import Conflict, NotConnected
 
 log = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ class Bucket(Generic[M]):
         try:
             while not wake.is_set() and asyncio.get_running_loop().time() < end:
                 try:
-                    entry = await watcher.updates(timeout=1.0)
+                    entry = await uncaught(watcher.updates(timeout=1.0))
                 except (TimeoutError, NatsError):
                     continue
                 if entry is None:
@@ -211,7 +212,9 @@ class Bucket(Generic[M]):
                 record = None if is_gone else self._open(entry.key, entry.value or b"")
                 self._tell(known, entry.key, record, changed)
         finally:
-            await watcher.stop()
+            # Of a connection that is closed there is nothing to stop.
+            with contextlib.suppress(NatsError):
+                await watcher.stop()
 
     def _compare(
         self, known: dict[str, M], there: dict[str, M], changed: Callable[[str, M | None], None]
