@@ -35,7 +35,7 @@ async def wirable_bytes() -> int:
     declared = read(setting("ODYSSAI_MEMORY", "auto"), total)
     if declared is not None:
         return declared
-    return await measured(platform.system(), total, _printed)
+    return await measured(platform.system(), total, printed)
 
 
 def read(text: str, total: int) -> int | None:
@@ -74,7 +74,7 @@ async def measured(system: str, total: int, run: Run) -> int:
         return int(SHARE * total)
 
 
-async def _printed(*command: str) -> str:
+async def printed(*command: str) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -42,11 +42,11 @@ def with_flag(
 ) -> NodePlan:
     """The plan with a model that the agent was started with, pinned.
 
-    What an operator placed stays as the operator wanted it. What is placed
-    already keeps its grant as long as that fits: engines outlive agents.
-    Raises MeshError when there is no room.
+    What an operator placed stays as the operator wanted it, and what is in
+    quarantine stays there. What is placed already keeps its grant as long as
+    that fits: engines outlive agents. Raises MeshError when there is no room.
     """
-    if _is_placed_by_others(plan, engine, stored.id):
+    if quarantine_of(plan, stored.id) is not None or _is_placed_by_others(plan, engine, stored.id):
         return plan
     before = next((p for p in plan.placements if p.engine == engine), None)
     rest = without(plan, engine)
