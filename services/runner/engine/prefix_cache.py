@@ -39,6 +39,10 @@ class PrefixCache(Protocol):
         """Keep what ``cache`` holds for ``tokens``; the cache is not changed, nor may it be."""
         ...
 
+    def resize(self, limit_bytes: int) -> None:
+        """Keep no more than so much from now on."""
+        ...
+
     def stats(self) -> CacheLoad: ...
 
 
@@ -114,6 +118,10 @@ class RadixCache:
         self._touch(path)
         if session is not None and path:
             self._pin(session, end)
+        self._evict()
+
+    def resize(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
         self._evict()
 
     def stats(self) -> CacheLoad:
@@ -253,6 +261,10 @@ class SnapshotCache:
         if sum(layer.nbytes for layer in cache) <= self._limit:
             self._entries.insert_cache("", list(tokens), cache)
             self.version += 1
+
+    def resize(self, limit_bytes: int) -> None:
+        self._limit = self._entries.max_bytes = limit_bytes
+        self._entries.trim_to(n_bytes=limit_bytes)
 
     def stats(self) -> CacheLoad:
         return CacheLoad(
