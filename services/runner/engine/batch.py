@@ -14,7 +14,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
-from proto.presence import CacheLoad
+from proto.presence import CachedPrefix, CacheLoad
 from services.runner.engine import logprobs, preemption, prefill, sampling
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.constraints.masks import masked
@@ -34,6 +34,8 @@ LOOK_S = 60.0
 """A vision tower takes a picture in one piece, however large: seconds on a small machine."""
 HASTE = 0.5
 """Part of a prompt's measured cost that must fit before its deadline: the measure is rough."""
+TELL_S = 0.5
+"""How often heartbeats may learn of a change in the prefix cache while there is work."""
 LEARNING = 0.2
 """Weight of the latest decode step in the measured step time."""
 
@@ -77,6 +79,11 @@ class Batch:
         self._decode_s = 0.0
         self._read_tokens = 0
         self._next_expiry = float("inf")
+        self._has_news = False
+        """The prefix cache changed since it was told of."""
+        self._told_at = 0.0
+        self.cached_prefixes: tuple[CachedPrefix, ...] = ()
+        """What the prefix cache held a moment ago. Safe to read from any thread."""
         self.generated_tokens = 0
         self.excused_until = 0.0
         """Monotonic seconds until which a step may take long without being stuck."""
@@ -102,6 +109,15 @@ class Batch:
     def kv_used_tokens(self) -> int:
         """What running requests hold or are about to. Safe to ask from any thread."""
         return sum(s.claim for s in [*list(self._prefilling), *list(self._decoding.values())])
+
+    @property
+    def unread(self) -> int:
+        """Requests that have prompt tokens to be read."""
+        return len(self.queue) + len(self._prefilling)
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        return self._pace.tokens_per_s
 
     @property
     def patience_s(self) -> float:
@@ -152,8 +168,17 @@ class Batch:
                 self._prefill()
             if has_streams:
                 self._decode()
+        self._tell()
         frames, self._frames = self._frames, []
         return frames
+
+    def _tell(self) -> None:
+        """Not at every step while there are steps: it looks at the whole cache."""
+        now = time.monotonic()
+        is_idle = not (self._decoding or self._prefilling)
+        if self._has_news and (is_idle or now - self._told_at >= TELL_S):
+            self.cached_prefixes = self._prefixes.told()
+            self._told_at, self._has_news = now, False
 
     # Admission
 
@@ -264,7 +289,9 @@ class Batch:
             return []
         drawn = self._draw(group, logits)
         for sequence, _, _ in drawn:
-            self._prefixes.insert(sequence.prefix_key(sequence.prompt), sequence.held)
+            key = sequence.prefix_key(sequence.prompt)
+            self._prefixes.insert(key, sequence.held, marks=sequence.marks)
+            self._has_news = True
         return drawn
 
     def _look(self, chunk: prefill.Chunk) -> bool:
@@ -397,7 +424,9 @@ class Batch:
             self._keep(self._decoding.pop(uid), tokens, cache)
 
     def _keep(self, sequence: Sequence, tokens: list[int], cache: Cache) -> None:
-        self._prefixes.insert(sequence.prefix_key(tokens), cache, sequence.session)
+        key = sequence.prefix_key(tokens)
+        self._prefixes.insert(key, cache, sequence.session, sequence.marks)
+        self._has_news = True
 
     def _collapse(self) -> None:
         lost, self._decoding = list(self._decoding.values()), {}
@@ -433,7 +462,9 @@ class Batch:
                 break
             log.info("%s has to wait: the KV memory is used up", last.request)
             self._pause(last)
+        kept = self._prefixes.stats().used_bytes
         self._prefixes.resize(self._kv.left_bytes(self._held_bytes(), self._cache_bytes))
+        self._has_news |= self._prefixes.stats().used_bytes != kept
 
     def _is_overfull(self) -> bool:
         return self._kv.is_exceeded(self._running_sequences(), self._held_bytes())

@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from proto.errors import Code
 from proto.ids import RequestId
-from proto.presence import CacheLoad
+from proto.presence import CachedPrefix, CacheLoad
 from services.runner.engine import batch, loading
 from services.runner.engine.batch import Batch, Frames
 from services.runner.engine.kv_room import KvRoom
@@ -60,10 +60,14 @@ class Snapshot:
     queued: int
     """Waiting for a slot."""
     queued_tokens: int
+    unread: int
+    """Requests that these are of."""
+    prefill_tokens_per_s: float
     generated_tokens: int
     kv_used_tokens: int
     """Those that running requests hold or are about to."""
     cache: CacheLoad
+    prefixes: tuple[CachedPrefix, ...]
     memory_bytes: int
 
 
@@ -135,9 +139,12 @@ class ModelThread:
             running=work.running if work else 0,
             queued=work.queued if work else 0,
             queued_tokens=work.queued_tokens if work else 0,
+            unread=arriving + (work.unread if work else 0),
+            prefill_tokens_per_s=work.prefill_tokens_per_s if work else 0.0,
             generated_tokens=work.generated_tokens if work else 0,
             kv_used_tokens=work.kv_used_tokens if work else 0,
             cache=work.cache_load if work else CacheLoad(),
+            prefixes=work.cached_prefixes if work else (),
             memory_bytes=mx.get_active_memory() + mx.get_cache_memory(),
         )
 

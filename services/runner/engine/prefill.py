@@ -35,6 +35,8 @@ OWED_TIMES = 4
 """A key with so many times fewer requests than the average one is owed a large part of a step,"""
 OWED_S, OWED_STEPS = 0.120, 6
 """which is so long, or so many times as long as the decode step after it."""
+TELLING = 128
+"""Tokens of a chunk that tell how fast prompts are read; fewer are mostly overhead."""
 OLDEST_EVERY = 4
 """One chunk in so many goes to the prompt that arrived first, whatever its length."""
 WASTE = 0.25
@@ -79,6 +81,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._rates: dict[int, float] = {}
+        self.tokens_per_s = 0.0
+        """Of late, whatever the context; zero before a chunk that was more than overhead."""
 
     def tokens(self, seconds: float, context: int) -> int:
         """``context``: the tokens in front of the chunk."""
@@ -91,7 +95,11 @@ class Pace:
     def learn(self, tokens: int, context: int, seconds: float) -> None:
         doublings = _doublings(context)
         before = self._rate(doublings)
-        self._rates[doublings] = before + LEARNING * (tokens / max(seconds, 1e-6) - before)
+        rate = tokens / max(seconds, 1e-6)
+        self._rates[doublings] = before + LEARNING * (rate - before)
+        if tokens >= TELLING:
+            known = self.tokens_per_s or rate
+            self.tokens_per_s = known + LEARNING * (rate - known)
 
     def _rate(self, doublings: int) -> float:
         """Where it was never measured: half of the next shorter context's for each doubling."""

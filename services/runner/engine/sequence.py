@@ -14,6 +14,7 @@ from services.runner.engine.answer.channels import Channels, Over, Piece, Plain,
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.outline import PLAIN, Outline
 from services.runner.engine.fairness import NOBODY, Share
+from services.runner.engine.marks import Mark, marks_of
 from services.runner.engine.sampling import Processor, Sampler, greedy
 from services.runner.engine.vision.sight import Sight
 
@@ -45,6 +46,8 @@ class Sequence:
     outline: Outline = PLAIN
     sight: Sight | None = None
     """The pictures of its prompt."""
+    marks: tuple[Mark, ...] = ()
+    """How the mesh knows beginnings of its prompt."""
     arrived_at: float = field(default_factory=time.monotonic)
 
     share: Share = field(default_factory=Share)
@@ -108,6 +111,7 @@ class Sequence:
             priority=asked.priority,
             outline=outline,
             sight=sight,
+            marks=marks_of(asked.prompt, len(prompt)),
         )
 
     @property

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -19,8 +18,7 @@ from bus.stream import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
-from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Prompt
-from proto.prefix import prefix_hashes
+from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Priority
 from proto.presence import SILENCE_S, EngineBeat, GatewayBeat, Gone
 from proto.subjects import (
     CANCEL,
@@ -39,7 +37,6 @@ from services.runner.engine.vision.album import Album
 
 log = logging.getLogger(__name__)
 
-SERVED_PREFIXES = 256
 GATEWAY_SILENCE_S = SILENCE_S + 1.0
 """Cancelling costs a client its answer, so a gateway is given one heartbeat more."""
 TELLING = 8
@@ -51,6 +48,7 @@ class _Open(NamedTuple):
 
     gateway: GatewayId
     accepted: Accepted
+    priority: Priority
     trace: tracing.TraceContext | None
 
 
@@ -91,7 +89,6 @@ class Engine:
         )
         self._open: dict[RequestId, _Open] = {}
         self._heard: dict[GatewayId, float] = {}
-        self._served: OrderedDict[bytes, None] = OrderedDict()
         self._answer_tokens_per_s = 0.0
 
     async def load(self) -> bool:
@@ -148,8 +145,9 @@ class Engine:
         self.thread.submit(sequence)
         place = self.thread.queue.place_of(asked.request) if is_full else None
         accepted = Accepted(prompt_tokens=len(sequence.prompt), place=place or 0)
-        self._open[asked.request] = _Open(asked.gateway, accepted, tracing.current.get())
-        self._remember(asked.prompt)
+        self._open[asked.request] = _Open(
+            asked.gateway, accepted, asked.priority, tracing.current.get()
+        )
         return accepted
 
     def _refuse_unless_reachable(self, asked: Generate) -> None:
@@ -171,13 +169,6 @@ class Engine:
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
             self.thread.cancel(cancel.request)
-
-    def _remember(self, prompt: Prompt) -> None:
-        for digest in prefix_hashes(prompt):
-            self._served[digest] = None
-            self._served.move_to_end(digest)
-        while len(self._served) > SERVED_PREFIXES:
-            self._served.popitem(last=False)
 
     # Frames
 
@@ -229,7 +220,10 @@ class Engine:
             plain,
             running=len(self._open) - queued,
             queued=queued,
+            batch_requests=sum(known.priority == "batch" for known in self._open.values()),
             queued_tokens=now.queued_tokens,
+            unread=now.unread,
+            prefill_tokens_per_s=round(now.prefill_tokens_per_s, 1),
             steps=now.steps,
             stalled_s=self._presence.stalled_s(now.has_work, now.last_step_at),
             tokens_per_s=self._presence.rate(now.generated_tokens),
@@ -238,7 +232,7 @@ class Engine:
             memory_bytes=max(plain.memory_bytes, now.memory_bytes),
             cache=now.cache,
             kv_used_tokens=now.kv_used_tokens,
-            served_prefixes=tuple(self._served),
+            prefixes=now.prefixes,
         )
 
     # Who we work for
