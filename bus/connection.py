@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
@@ -100,6 +101,18 @@ async def _uncaught(reply: Awaitable[T]) -> T:
     return value
 
 
+class Hearing:
+    """One subscription, for whoever wants to end it before the process ends."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    async def stop(self) -> None:
+        """Hear nothing more; what was heard already is still answered."""
+        with suppress(nats.errors.Error):
+            await self._subscription.unsubscribe()
+
+
 class Bus:
     """What one process says and hears, tokens apart.
 
@@ -158,7 +171,9 @@ class Bus:
         except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
             log.debug("bus: not connected, dropped a message for %s", subject.pattern)
 
-    async def listen(self, subject: Subject[M], heard: Callable[[M], None], *tokens: str) -> None:
+    async def listen(
+        self, subject: Subject[M], heard: Callable[[M], None], *tokens: str
+    ) -> Hearing:
         """Call ``heard`` with every message; with no tokens given, from everybody."""
 
         async def receive(mail: Msg) -> None:
@@ -167,7 +182,7 @@ class Bus:
                 heard(message)
 
         address = subject.at(*tokens) if tokens else subject.pattern
-        await self._client.subscribe(address, cb=receive)
+        return Hearing(await self._client.subscribe(address, cb=receive))
 
     async def ask(
         self, question: Question[M, A], message: M, *tokens: str, timeout_s: float = ANSWER_S
@@ -209,7 +224,7 @@ class Bus:
         reply: Callable[[M], Awaitable[A]],
         *tokens: str,
         group: str = "",
-    ) -> None:
+    ) -> Hearing:
         """Answer a question with what ``reply`` returns, or with the MeshError it raises.
 
         Questions are answered side by side. Within a ``group`` each is answered
@@ -222,7 +237,7 @@ class Bus:
             task.add_done_callback(self._tasks.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
-        await self._client.subscribe(address, queue=group, cb=receive)
+        return Hearing(await self._client.subscribe(address, queue=group, cb=receive))
 
     async def _reply(
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg
