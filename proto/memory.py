@@ -111,6 +111,11 @@ class Holding(Struct, frozen=True, kw_only=True):
     measured_bytes: int = 0
     """What its process takes now; 0 while it does not run."""
 
+    @property
+    def counted_bytes(self) -> int:
+        """What it counts with, which is what is free again when it is gone."""
+        return max(self.reserved_bytes, self.measured_bytes)
+
 
 def free_bytes(wirable_bytes: int, available_bytes: int, held: Iterable[Holding]) -> int:
     """What a further engine may take on a node; negative when it is overdrawn.
@@ -121,6 +126,6 @@ def free_bytes(wirable_bytes: int, available_bytes: int, held: Iterable[Holding]
     taken yet of its reservation will still come out of what is available.
     """
     holdings = list(held)
-    budget = wirable_bytes - sum(max(h.reserved_bytes, h.measured_bytes) for h in holdings)
+    budget = wirable_bytes - sum(h.counted_bytes for h in holdings)
     promised = sum(max(0, h.reserved_bytes - h.measured_bytes) for h in holdings)
     return min(budget, available_bytes - promised)

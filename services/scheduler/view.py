@@ -23,6 +23,8 @@ class View:
     plans: Mapping[NodeId, NodePlan] = field(default_factory=dict)
     stores: Mapping[NodeId, Store] = field(default_factory=dict)
     config: Config = field(default_factory=Config)
+    ready_since: Mapping[EngineId, float] = field(default_factory=dict)
+    """Unix time at which an engine was first heard to be ready in this life."""
 
     def plan(self, node: NodeId) -> NodePlan:
         return self.plans.get(node) or NodePlan(node=node)
@@ -49,14 +51,14 @@ class View:
         return free_bytes(beat.wirable_bytes, beat.free_bytes, self._holdings(node))
 
     def _holdings(self, node: NodeId) -> list[Holding]:
-        return [
-            Holding(
-                reserved_bytes=placement.grant.total_bytes,
-                measured_bytes=beat.memory_bytes if beat else 0,
-            )
-            for placement in self.plan(node).placements
-            for beat in (self.engines.get(placement.engine),)
-        ]
+        return [self.holding(placement) for placement in self.plan(node).placements]
+
+    def holding(self, placement: Placement) -> Holding:
+        beat = self.engines.get(placement.engine)
+        return Holding(
+            reserved_bytes=placement.grant.total_bytes,
+            measured_bytes=beat.memory_bytes if beat else 0,
+        )
 
     def stored(self, model: ModelId) -> list[tuple[NodeId, StoredModel]]:
         """Living nodes that have a model on disk, in the order of their ids."""
