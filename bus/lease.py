@@ -22,6 +22,8 @@ RENEW_S = 0.5
 """Between two renewals, and between two looks of those who wait."""
 MARGIN_S = 0.3
 """So long before the record could be gone the holder steps down."""
+TRY_S = 0.4
+"""What was said into a connection that just broke is never answered: it is said again."""
 AGAIN_S = 0.05
 LIMITS = Limits(ttl_s=LEASE_S, max_bytes=1 << 20)
 
@@ -81,7 +83,7 @@ class Lease:
         """Hold it longer; tries until it works. False: it is lost."""
         while self.is_held:
             try:
-                async with asyncio.timeout(self._until - self._now()):
+                async with asyncio.timeout(min(TRY_S, self._until - self._now())):
                     if await self._renewed():
                         return True
             except (BusError, TimeoutError):
@@ -92,16 +94,20 @@ class Lease:
     async def _renewed(self) -> bool:
         asked = self._now()
         try:
-            self._extend(
-                asked, await self._records.swap(self._name, self._record, self._revision)
-            )
+            revision = await self._records.swap(self._name, self._record, self._revision)
         except Conflict:
-            found = await self._records.get(self._name)
-            if found is not None and self._is_this_reign(*found):
-                self._revision = found[1]  # A renewal whose answer was lost has worked.
-            else:
+            if not await self._found_again():
                 self._until = 0.0
             return False
+        self._extend(asked, revision)
+        return True
+
+    async def _found_again(self) -> bool:
+        """A renewal whose answer was lost has worked all the same: then the record is ours."""
+        found = await self._records.get(self._name)
+        if found is None or not self._is_this_reign(*found):
+            return False
+        self._revision = found[1]
         return True
 
     async def release(self) -> None:
@@ -111,7 +117,8 @@ class Lease:
         self._until, self.leader = 0.0, ""
         try:
             async with asyncio.timeout(RENEW_S):
-                await self._records.delete(self._name, self._revision)
+                if await self._found_again():
+                    await self._records.delete(self._name, self._revision)
         except (BusError, TimeoutError) as error:
             log.info("the lease %r runs out by itself: %s", self._name, error)
 

@@ -1,4 +1,4 @@
-"""A bucket as one process knows it: followed, and never older than what the process wrote itself."""
+"""A bucket as one process knows it: followed, and never older than what it wrote itself."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -36,11 +36,9 @@ def choose(view: View, wish: Wish, replicas: int) -> tuple[NodeId, ...]:
     the first id. Raises MeshError when it fits on none.
     """
     serving = _serving(view, wish.model)
-    others = sorted(
-        (rated for node in _usable(view) if node not in serving
-         for rated in (_rate(view, node, wish),) if rated is not None)
-    )  # fmt: skip
-    chosen = [*serving, *(rated.node for rated in others)][:replicas]
+    rated = [_rate(view, node, wish) for node in _usable(view) if node not in serving]
+    others = sorted(filter(None, rated))
+    chosen = [*serving, *(one.node for one in others)][:replicas]
     if not chosen:
         raise _nowhere(view, wish)
     if len(chosen) < replicas:
@@ -52,14 +50,20 @@ def choose(view: View, wish: Wish, replicas: int) -> tuple[NodeId, ...]:
     return tuple(chosen)
 
 
-def check_named(view: View, nodes: Iterable[NodeId]) -> None:
-    """Raises MeshError for a node that is not there, or takes nothing new."""
+def check_present(view: View, nodes: Iterable[NodeId]) -> None:
+    """Raises MeshError for a node that is not heard."""
     for node in nodes:
         if node not in view.nodes:
             there = ", ".join(sorted(view.nodes)) or "none"
             raise MeshError(
                 Code.NOT_FOUND, f"No node {node!r} is heard. There are: {there}.", param="node"
             )
+
+
+def check_named(view: View, nodes: Iterable[NodeId]) -> None:
+    """Raises MeshError for a node that is not heard, or takes nothing new."""
+    check_present(view, nodes)
+    for node in nodes:
         if view.plan(node).is_drained:
             raise MeshError(
                 Code.CONFLICT,
@@ -149,9 +153,7 @@ def _least_bytes(footprint: Footprint, wish: Wish) -> int:
 
 def _removable(view: View, node: NodeId) -> int:
     """Bytes of all engines of a node that may make room at some time."""
-    return sum(
-        view.holding(p).counted_bytes for p in view.plan(node).placements if not p.is_pinned
-    )
+    return sum(view.holding(p).counted_bytes for p in view.plan(node).placements if not p.is_pinned)
 
 
 def _nowhere(view: View, wish: Wish) -> MeshError:

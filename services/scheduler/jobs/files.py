@@ -59,6 +59,20 @@ def settle(job: Job, moves: Iterable[Move], view: View, phase: str, detail: str)
     return Step(failed(step.job, view.now_s, error), step.changes)
 
 
+def roomiest(view: View) -> NodeId:
+    """The living node with the most free disk; ties go to the first id. Raises MeshError."""
+    if not view.nodes:
+        raise MeshError(
+            Code.NO_ENGINE,
+            "No node is heard: start an agent with `odyssai up` or `odyssai join`.",
+        )
+
+    def free(node: NodeId) -> int:
+        return view.stores[node].free_disk_bytes if node in view.stores else 0
+
+    return max(sorted(view.nodes), key=free)
+
+
 def status_of(view: View, node: NodeId, job: JobId) -> TaskStatus | None:
     beat = view.nodes.get(node)
     return next((t for t in beat.tasks if t.job == job), None) if beat else None

@@ -82,9 +82,7 @@ def ended(job: Job, view_s: float, state: JobState, detail: str = "") -> Job:
 
 
 def failed(job: Job, view_s: float, error: MeshError) -> Job:
-    return structs.replace(
-        ended(job, view_s, "failed", error.message), error=error.refusal()
-    )
+    return structs.replace(ended(job, view_s, "failed", error.message), error=error.refusal())
 
 
 def progress(node: NodeId, phase: str, detail: str = "") -> NodeProgress:
