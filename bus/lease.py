@@ -117,10 +117,17 @@ class Lease:
         self._until, self.leader = 0.0, ""
         try:
             async with asyncio.timeout(RENEW_S):
-                if await self._found_again():
-                    await self._records.delete(self._name, self._revision)
+                while await self._found_again() and not await self._deleted():
+                    await asyncio.sleep(0)  # A renewal that was under way has come in between.
         except (BusError, TimeoutError) as error:
             log.info("the lease %r runs out by itself: %s", self._name, error)
+
+    async def _deleted(self) -> bool:
+        try:
+            await self._records.delete(self._name, self._revision)
+        except Conflict:
+            return False
+        return True
 
     def _extend(self, asked: float, revision: int) -> None:
         """Reckoned from the question: the server wrote it later than that."""

@@ -19,7 +19,7 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
-from bus.connection import Bus
+from bus.connection import Bus, uncaught
 from bus.errors import Conflict, NotConnected
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Bucket(Generic[M]):
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""
         try:
-            entry = await self._kv.get(key)
+            entry = await uncaught(self._kv.get(key))
         except (KeyNotFoundError, KeyDeletedError):
             return None
         except (NatsError, OSError) as error:
@@ -117,7 +117,7 @@ class Bucket(Generic[M]):
     async def put(self, key: str, record: M) -> int:
         """Write whatever was there before; the new revision."""
         try:
-            return await self._kv.put(key, self._encode(record))
+            return await uncaught(self._kv.put(key, self._encode(record)))
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
 
@@ -125,8 +125,8 @@ class Bucket(Generic[M]):
         """Write only if the record is still at ``revision`` (0: absent). Raises Conflict."""
         try:
             if revision == 0:
-                return await self._kv.create(key, self._encode(record))
-            return await self._kv.update(key, self._encode(record), last=revision)
+                return await uncaught(self._kv.create(key, self._encode(record)))
+            return await uncaught(self._kv.update(key, self._encode(record), last=revision))
         except KeyWrongLastSequenceError as error:
             raise Conflict(key) from error
         except (NatsError, OSError) as error:
@@ -135,7 +135,7 @@ class Bucket(Generic[M]):
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Whatever it says; with a ``revision``, only if it is still at that. Raises Conflict."""
         try:
-            await self._kv.delete(key, last=revision)
+            await uncaught(self._kv.delete(key, last=revision))
         except (NatsError, OSError) as error:
             if isinstance(error, APIError) and error.err_code in _WRONG_REVISION:
                 raise Conflict(key) from error
@@ -146,7 +146,7 @@ class Bucket(Generic[M]):
 
     async def all_revisions(self) -> dict[str, tuple[M, int]]:
         try:
-            keys = await self._kv.keys()
+            keys = await uncaught(self._kv.keys())
         except NoKeysError:
             return {}
         except (NatsError, OSError) as error:

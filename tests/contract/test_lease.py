@@ -143,6 +143,8 @@ async def test_a_reign_ends_before_its_lease_could_be_another_s(
     assert time.monotonic() - died <= LEASE_S
     leading.cancel()
     await asyncio.wait({leading})
+    nats_server.start()
+    await own_bus.settled()
 
 
 async def test_who_stops_leading_lets_the_next_one_begin_at_once(bus: Bus) -> None:
