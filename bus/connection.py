@@ -176,7 +176,23 @@ class Bus:
         self, subject: Subject[M], heard: Callable[[M], None], *tokens: str
     ) -> Hearing:
         """Call ``heard`` with every message; with no tokens given, from everybody."""
+        return await self._subscribe(subject, heard, tokens)
 
+    @asynccontextmanager
+    async def listening(
+        self, subject: Subject[M], heard: Callable[[M], None], *tokens: str
+    ) -> AsyncIterator[None]:
+        """``listen`` for as long as the block lasts. Nothing said after it began is missed."""
+        hearing = await self._subscribe(subject, heard, tokens)
+        await self.settled()
+        try:
+            yield
+        finally:
+            await hearing.stop()
+
+    async def _subscribe(
+        self, subject: Subject[M], heard: Callable[[M], None], tokens: tuple[str, ...]
+    ) -> Hearing:
         async def receive(mail: Msg) -> None:
             message = self._open(subject, mail)
             if message is not None:

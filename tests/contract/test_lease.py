@@ -125,7 +125,8 @@ async def test_a_reign_ends_before_its_lease_could_be_another_s(
     nats_server: NatsServer, own_bus: Bus
 ) -> None:
     lease = await candidate(own_bus, "l", "a")
-    began, over = asyncio.Event(), asyncio.Event()
+    began, over, back = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    own_bus.on_reconnect.append(back.set)
 
     async def reign(_: int) -> None:
         began.set()
@@ -144,7 +145,7 @@ async def test_a_reign_ends_before_its_lease_could_be_another_s(
     leading.cancel()
     await asyncio.wait({leading})
     nats_server.start()
-    await own_bus.settled()
+    await back.wait()
 
 
 async def test_who_stops_leading_lets_the_next_one_begin_at_once(bus: Bus) -> None:
