@@ -1,13 +1,16 @@
 """The mesh's configuration, as every service sees it: the layers in shared state, merged."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 from bus.connection import Bus
-from bus.errors import Conflict
+from bus.errors import Conflict, NotConnected
 from bus.state import Bucket
-from proto.config import CONFIG, Config, ConfigLayer, Layer
+from proto.config import CONFIG, Config, ConfigLayer, ConfigView, Layer
 from proto.effective import effective
+
+log = logging.getLogger(__name__)
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 """The lowest first."""
@@ -24,6 +27,14 @@ class ConfigFollower:
         self.layers: dict[Layer, ConfigLayer] = {}
         self._changed = changed
 
+    async def read(self, bus: Bus) -> None:
+        """Know what there is now, before ``run``. While the bus is away that is nothing."""
+        try:
+            for key, layer in (await (await open_layers(bus)).all()).items():
+                self._hear(key, layer)
+        except NotConnected as error:
+            log.warning("no configuration yet: %s", error)
+
     async def run(self, bus: Bus) -> None:
         """Follow it for ever."""
         await (await open_layers(bus)).watch(self._hear)
@@ -35,10 +46,7 @@ class ConfigFollower:
             if (found := layer if name == key else self.layers.get(name)) is not None
         }
         before = self.effective
-        self.effective = Config()
-        for name in LAYERS:
-            if name in self.layers:
-                self.effective = effective(self.effective, self.layers[name].config)
+        self.effective = merge(self.layers)
         if self.effective != before:
             self._changed(self.effective)
 
@@ -64,3 +72,19 @@ async def change_layer(
         else:
             return after
     raise AssertionError("the last try returns or raises")
+
+
+def merge(layers: Mapping[Layer, ConfigLayer]) -> Config:
+    """What is in effect."""
+    config = Config()
+    for name in LAYERS:
+        if name in layers:
+            config = effective(config, layers[name].config)
+    return config
+
+
+async def look_at(layers: Bucket[ConfigLayer]) -> ConfigView:
+    """As it is in shared state now. Raises NotConnected."""
+    there = await layers.all()
+    known: dict[Layer, ConfigLayer] = {name: there[name] for name in LAYERS if name in there}
+    return ConfigView(effective=merge(known), file=known.get("file"), admin=known.get("admin"))

@@ -1,7 +1,8 @@
 """Who is alive: each listener's own view of the mesh, made of heartbeats and farewells."""
 
 import time
-from collections.abc import Callable
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bus.connection import Bus
@@ -9,12 +10,18 @@ from proto.ids import EngineId, ModelId, NodeId
 from proto.presence import SILENCE_S, STALL_S, EngineBeat, Gone, ModelCard, NodeBeat
 from proto.subjects import ENGINE_BEAT, GONE, NODE_BEAT
 
+LEAVING = ("draining", "stopping")
+"""Phases in which an agent wants nothing new for an engine, whatever the engine says itself."""
+_NONE: frozenset[EngineId] = frozenset()
+
 
 class Fleet:
     """Engines and nodes by their latest heartbeat.
 
     Alive means heard of late and making progress: an engine whose step clock
-    stands while it has work is not. The clock is handed in.
+    stands while it has work is not. Hearing costs the same however large the
+    mesh is, and asking for a model costs what its holders do. The clock is
+    handed in.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -22,6 +29,10 @@ class Fleet:
         self._engines: dict[EngineId, tuple[float, EngineBeat]] = {}
         self._nodes: dict[NodeId, tuple[float, NodeBeat]] = {}
         self._ended: dict[str, None] = {}
+        self._held: dict[str, list[EngineId]] = {}
+        """Engines by every name of the models they have, in the order of their ids."""
+        self._leaving: dict[NodeId, frozenset[EngineId] | None] = {}
+        """What takes nothing new on a node, by its agent's last word; None: nothing there does."""
 
     async def follow(self, bus: Bus) -> None:
         await bus.listen(ENGINE_BEAT, self.hear_engine)
@@ -29,21 +40,37 @@ class Fleet:
         await bus.listen(GONE, self.hear_gone)
 
     def hear_engine(self, beat: EngineBeat) -> None:
-        if beat.boot not in self._ended:
-            self._engines[beat.engine] = (self._now(), beat)
+        if beat.boot in self._ended:
+            return
+        known = self._engines.get(beat.engine)
+        self._index(beat.engine, known[1].models if known else (), beat.models)
+        self._engines[beat.engine] = (self._now(), beat)
 
     def hear_node(self, beat: NodeBeat) -> None:
-        if beat.boot not in self._ended:
-            self._nodes[beat.node] = (self._now(), beat)
+        if beat.boot in self._ended:
+            return
+        self._nodes[beat.node] = (self._now(), beat)
+        leaving = frozenset(status.engine for status in beat.engines if status.phase in LEAVING)
+        if beat.is_draining:
+            self._leaving[beat.node] = None
+        elif leaving:
+            self._leaving[beat.node] = leaving
+        else:
+            self._leaving.pop(beat.node, None)
 
     def hear_gone(self, gone: Gone) -> None:
-        """Forget it at once, and whatever that life of it still seems to say."""
+        """Forget it at once, and whatever that life of it still seems to say.
+
+        What a node was leaving, it still is: its agent's next life will say otherwise.
+        """
         if gone.boot:
             self._ended[gone.boot] = None
             if len(self._ended) > 1000:
                 del self._ended[next(iter(self._ended))]
         if gone.kind == "engine":
-            _drop(self._engines, EngineId(gone.id), gone.boot)
+            ended = _drop(self._engines, EngineId(gone.id), gone.boot)
+            if ended is not None:
+                self._index(ended.engine, ended.models, ())
         elif gone.kind == "node":
             _drop(self._nodes, NodeId(gone.id), gone.boot)
 
@@ -59,20 +86,50 @@ class Fleet:
         return sorted(beats, key=lambda beat: beat.node)
 
     def serving(self) -> list[EngineBeat]:
-        """Engines that take requests and make progress."""
-        return [e for e in self.engines() if e.state == "ready" and e.stalled_s < STALL_S]
+        """Engines that take requests and make progress, in the order of their ids."""
+        return self._serving(sorted(self._engines))
 
     def holders(self, model: str) -> list[EngineBeat]:
         """Serving engines that have a model, by its id or one of its aliases."""
-        return [e for e in self.serving() if card_of(e, model) is not None]
+        return self._serving(self._held.get(model, ()))
 
     def is_serving(self, engine: EngineId) -> bool:
-        return any(e.engine == engine for e in self.serving())
+        return bool(self._serving((engine,)))
 
     def models(self) -> list[ModelCard]:
         """Every model that can be asked for now, once, in the order of their ids."""
         cards = {card.id: card for engine in self.serving() for card in engine.models}
         return [cards[id] for id in sorted(cards)]
+
+    def _serving(self, engines: Iterable[EngineId]) -> list[EngineBeat]:
+        oldest = self._now() - SILENCE_S
+        heard = [self._engines[engine] for engine in engines if engine in self._engines]
+        return [
+            beat
+            for at, beat in heard
+            if at >= oldest
+            and beat.state == "ready"
+            and beat.stalled_s < STALL_S
+            and not self._is_leaving(beat)
+        ]
+
+    def _is_leaving(self, beat: EngineBeat) -> bool:
+        leaving = self._leaving.get(beat.node, _NONE)
+        return leaving is None or beat.engine in leaving
+
+    def _index(
+        self, engine: EngineId, before: tuple[ModelCard, ...], now: tuple[ModelCard, ...]
+    ) -> None:
+        if before == now:
+            return
+        old, new = _names(before), _names(now)
+        for name in old - new:
+            held = self._held[name]
+            del held[bisect_left(held, engine)]
+            if not held:
+                del self._held[name]
+        for name in new - old:
+            insort(self._held.setdefault(name, []), engine)
 
 
 def card_of(engine: EngineBeat, model: str) -> ModelCard | None:
@@ -83,7 +140,14 @@ def card_of(engine: EngineBeat, model: str) -> ModelCard | None:
     return None
 
 
-def _drop(beats: dict[Any, tuple[float, Any]], key: str, boot: str) -> None:
+def _names(cards: tuple[ModelCard, ...]) -> set[str]:
+    return {name for card in cards for name in (card.id, *card.aliases)}
+
+
+def _drop(beats: dict[Any, tuple[float, Any]], key: str, boot: str) -> Any:
+    """The beat that was dropped; None when it is of another life, or nobody's."""
     heard = beats.get(key)
-    if heard is not None and boot in ("", heard[1].boot):
-        del beats[key]
+    if heard is None or boot not in ("", heard[1].boot):
+        return None
+    del beats[key]
+    return heard[1]

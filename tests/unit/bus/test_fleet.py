@@ -3,7 +3,15 @@
 import pytest
 
 from bus.fleet import Fleet, card_of
-from proto.presence import SILENCE_S, STALL_S, EngineBeat, Gone, ModelCard
+from proto.presence import (
+    SILENCE_S,
+    STALL_S,
+    EngineBeat,
+    EngineStatus,
+    Gone,
+    ModelCard,
+    NodeBeat,
+)
 
 
 class Clock:
@@ -27,6 +35,15 @@ def beat(engine: str = "e", boot: str = "b1", **fields: object) -> EngineBeat:
     card = ModelCard(id="Org/Model", aliases=("model",), context_length=8)
     plain = {"node": "n", "pid": 1, "state": "ready", "models": (card,)}
     return EngineBeat(engine=engine, boot=boot, **(plain | fields))
+
+
+def node(boot: str = "n1", **fields: object) -> NodeBeat:
+    plain = {"node": "n", "pid": 1, "host": "h", "platform": "p"}
+    return NodeBeat(boot=boot, **(plain | fields))
+
+
+def status(engine: str, phase: str) -> EngineStatus:
+    return EngineStatus(engine=engine, model="Org/Model", phase=phase)
 
 
 def test_an_engine_is_found_by_id_and_by_alias(fleet: Fleet) -> None:
@@ -75,3 +92,62 @@ def test_models_are_listed_once(fleet: Fleet) -> None:
     fleet.hear_engine(beat("e2", boot="b2"))
 
     assert [card.id for card in fleet.models()] == ["Org/Model"]
+
+
+def test_holders_come_in_the_order_of_their_ids_whoever_was_heard_first(fleet: Fleet) -> None:
+    for engine in ("c", "a", "b"):
+        fleet.hear_engine(beat(engine, boot=engine))
+
+    assert [e.engine for e in fleet.holders("model")] == ["a", "b", "c"]
+
+
+def test_an_engine_that_changes_its_models_is_found_by_the_new_ones_alone(fleet: Fleet) -> None:
+    fleet.hear_engine(beat())
+    fleet.hear_engine(beat(models=(ModelCard(id="Other", context_length=8),)))
+
+    assert fleet.holders("model") == fleet.holders("Org/Model") == []
+    assert [e.engine for e in fleet.holders("Other")] == ["e"]
+
+
+def test_engines_of_a_node_that_drains_are_there_but_take_nothing_new(fleet: Fleet) -> None:
+    fleet.hear_engine(beat())
+    fleet.hear_engine(beat("away", boot="b2", node="m"))
+    fleet.hear_node(node(is_draining=True))
+
+    assert [e.engine for e in fleet.holders("model")] == ["away"]
+    assert not fleet.is_serving("e")
+    assert len(fleet.engines()) == 2
+
+    fleet.hear_node(node(is_draining=False))
+    assert fleet.is_serving("e")
+
+
+@pytest.mark.parametrize("phase", ["draining", "stopping"])
+def test_an_engine_that_its_agent_empties_takes_nothing_new(fleet: Fleet, phase: str) -> None:
+    fleet.hear_engine(beat("e1"))
+    fleet.hear_engine(beat("e2", boot="b2"))
+    fleet.hear_node(node(engines=(status("e1", phase), status("e2", "ready"))))
+
+    assert [e.engine for e in fleet.holders("model")] == ["e2"]
+
+    fleet.hear_node(node(engines=(status("e1", "ready"), status("e2", "ready"))))
+    assert len(fleet.holders("model")) == 2
+
+
+def test_the_only_engine_of_a_model_takes_nothing_new_either_while_it_drains(fleet: Fleet) -> None:
+    fleet.hear_engine(beat())
+    fleet.hear_node(node(engines=(status("e", "draining"),)))
+
+    assert fleet.holders("model") == []
+    assert fleet.models() == []
+
+
+def test_a_node_drains_on_while_its_agent_is_started_anew(fleet: Fleet) -> None:
+    fleet.hear_engine(beat())
+    fleet.hear_node(node(is_draining=True))
+    fleet.hear_gone(Gone(kind="node", id="n", boot="n1"))
+
+    assert fleet.holders("model") == []
+
+    fleet.hear_node(node(boot="n2"))
+    assert len(fleet.holders("model")) == 1
