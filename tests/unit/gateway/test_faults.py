@@ -10,7 +10,7 @@ import pytest
 from bus import stream as streams
 from proto.errors import Code, MeshError
 from proto.frames import Failed, Progress
-from services.gateway import dispatch, generate, watch
+from services.gateway import dispatch, generate, wait, watch
 from tests.unit.gateway.scripted import ALIAS, MODEL, deltas, end, full, hello, silence
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -198,7 +198,7 @@ async def test_a_model_that_recovers_is_waited_for(http, scripted):
 
 
 async def test_a_model_that_does_not_recover_is_a_503(http, scripted, monkeypatch):
-    monkeypatch.setattr(dispatch, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(wait, "PATIENCE_S", 0.0)
     monkeypatch.setattr(scripted, "beat", lambda beat=scripted.beat: beat(state="loading"))
     await scripted.say()
 
