@@ -1,13 +1,16 @@
 """The mesh's configuration, as every service sees it: the layers in shared state, merged."""
 
+import logging
 from collections.abc import Callable
 from typing import get_args
 
 from bus.connection import Bus
-from bus.errors import Conflict
+from bus.errors import Conflict, NotConnected
 from bus.state import Bucket
 from proto.config import CONFIG, Config, ConfigLayer, Layer
 from proto.effective import effective
+
+log = logging.getLogger(__name__)
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 """The lowest first."""
@@ -23,6 +26,14 @@ class ConfigFollower:
         self.effective = Config()
         self.layers: dict[Layer, ConfigLayer] = {}
         self._changed = changed
+
+    async def read(self, bus: Bus) -> None:
+        """Know what there is now, before ``run``. While the bus is away that is nothing."""
+        try:
+            for key, layer in (await (await open_layers(bus)).all()).items():
+                self._hear(key, layer)
+        except NotConnected as error:
+            log.warning("no configuration yet: %s", error)
 
     async def run(self, bus: Bus) -> None:
         """Follow it for ever."""

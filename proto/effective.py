@@ -1,6 +1,6 @@
 """What is in effect: layers of configuration merged, names resolved, a model's defaults."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -81,7 +81,7 @@ def _glob(pattern: str) -> str:
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
-def model_config(config: Config, names: Iterable[str]) -> ModelConfig:
+def model_config(config: Config, names: Collection[str]) -> ModelConfig:
     """The defaults of a model that goes by all of ``names``, the most exact entry first.
 
     An entry of one of its names comes before every pattern, a longer pattern

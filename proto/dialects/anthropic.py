@@ -8,7 +8,16 @@ from msgspec import Meta, Struct
 from proto.dialects.anthropic_content import BLOCKS, SOURCES, Tagged, Text, words_of
 from proto.dialects.anthropic_tools import RawTool, deferred, tools_of
 from proto.dialects.anthropic_turns import Message, SystemMessage, turns_of
-from proto.dialects.asked import Asked, Count, Empty, Ignored, NonEmpty, decode, invalid
+from proto.dialects.asked import (
+    Asked,
+    Count,
+    Empty,
+    Ignored,
+    NonEmpty,
+    decode,
+    given,
+    invalid,
+)
 from proto.errors import Code, MeshError
 from proto.ids import ModelId, SessionId
 from proto.inference import Chat, CountTokens, Effort, JsonSchema, Sampling, Thinking, Tool
@@ -100,7 +109,8 @@ class ContextManagement(Struct, forbid_unknown_fields=True):
 class Conversation(Struct, forbid_unknown_fields=True, kw_only=True):
     """What both endpoints understand. ``null`` is the same as leaving a field out."""
 
-    model: NonEmpty
+    model: NonEmpty | None = None
+    """Left out: the one that the operator chose for that."""
     messages: Annotated[list[Message], Meta(min_length=1)]
     """When the last one is the assistant's, the answer goes on from its end."""
     system: str | list[Text] | None = None
@@ -241,13 +251,14 @@ class MessagesRequest(Conversation, forbid_unknown_fields=True, kw_only=True):
         self._expect_room_beside_thinking()
         session = self.session_id or self._named_by_metadata()
         return Asked(
-            model=ModelId(self.model),
+            model=ModelId(self.model or ""),
             prompts=(self.prompt(),),
             sampling=Sampling(
                 temperature=1.0 if self.temperature is None else self.temperature,
                 top_p=1.0 if self.top_p is None else max(self.top_p, 1e-6),
                 top_k=self.top_k or 0,
             ),
+            given=given(self),
             max_tokens=self.max_tokens,
             stop=tuple(self.stop_sequences or ()),
             session=SessionId(session) if session else None,
@@ -292,7 +303,7 @@ def asked_messages(body: bytes) -> Asked:
 def asked_count(body: bytes) -> CountTokens:
     """Raises MeshError."""
     request = decode(_COUNT, body, NOT_YET)
-    return CountTokens(model=ModelId(request.model), prompt=request.prompt())
+    return CountTokens(model=ModelId(request.model or ""), prompt=request.prompt())
 
 
 class TokenCount(Struct, frozen=True):

@@ -32,9 +32,14 @@ class Asked(Struct, frozen=True, kw_only=True):
     """One HTTP request in canonical words: every prompt answered ``n`` times."""
 
     model: ModelId
+    """What serves it; empty where the client names none."""
+    called: str = ""
+    """What the client calls the model, where the operator gave it that name."""
     prompts: tuple[Prompt, ...]
     n: int = 1
     sampling: Sampling = Sampling()
+    given: frozenset[str] = frozenset()
+    """The fields of ``sampling`` that are the client's own word."""
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
@@ -51,6 +56,11 @@ class Asked(Struct, frozen=True, kw_only=True):
     """The answer has OpenAI's older form of a call, of which there is one at most."""
     echo: bool = False
     """Every choice begins with the text of its prompt."""
+
+    @property
+    def name(self) -> str:
+        """Of the model, as the answer says it: as the client did."""
+        return self.called or self.model
 
     @property
     def choices(self) -> int:
@@ -77,6 +87,13 @@ class Asked(Struct, frozen=True, kw_only=True):
             format=self.format,
             expires_s=expires_s,
         )
+
+
+def given(request: Any) -> frozenset[str]:
+    """Which fields of sampling a request sets, null being the same as leaving it out."""
+    return frozenset(
+        name for name in Sampling.__struct_fields__ if getattr(request, name, None) is not None
+    )
 
 
 class Answered(Struct, frozen=True, kw_only=True):

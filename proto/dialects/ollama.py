@@ -76,6 +76,7 @@ class Generation(Struct, kw_only=True):
             model=ModelId(self.model),
             prompts=(prompt,),
             sampling=options.sampling(),
+            given=options.given(),
             max_tokens=options.most_tokens(),
             stop=tuple(filter(None, options.stop or ())),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,

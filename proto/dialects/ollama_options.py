@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from proto.dialects.asked import LARGEST
+from proto.dialects.asked import LARGEST, given
 from proto.inference import Sampling
 
 MOST_STOPS = 64
@@ -46,6 +46,11 @@ class Options(Struct, kw_only=True):
             presence_penalty=_or(self.presence_penalty, 0.0),
             frequency_penalty=_or(self.frequency_penalty, 0.0),
         )
+
+    def given(self) -> frozenset[str]:
+        """Which of the canonical fields are the client's own word."""
+        own = given(self)
+        return own if self.repeat_penalty is None else own | {"repetition_penalty"}
 
     def most_tokens(self) -> int | None:
         most = int(self.num_predict or 0)

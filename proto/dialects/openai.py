@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from proto.dialects import openai_format, openai_messages, openai_tools
-from proto.dialects.asked import Asked, Ignored, decode, invalid, unsupported
+from proto.dialects.asked import Asked, Ignored, decode, given, invalid, unsupported
 from proto.dialects.openai_format import wanted
 from proto.dialects.openai_messages import Messages, continues, turns
 from proto.dialects.openai_reasoning import ReasoningRequest
@@ -91,10 +91,11 @@ class ChatRequest(ReasoningRequest, forbid_unknown_fields=True, kw_only=True):
         session = self.session_id or self.prompt_cache_key
         newest = self.max_completion_tokens
         return Asked(
-            model=ModelId(self.model),
+            model=ModelId(self.model or ""),
             prompts=(self._prompt(),),
             n=self.n or 1,
             sampling=self.sampling(),
+            given=given(self),
             max_tokens=self.max_tokens if newest is None else newest,
             stop=self.stops(),
             logprobs=self._alternatives(),
@@ -187,10 +188,11 @@ class CompletionRequest(Request, forbid_unknown_fields=True, kw_only=True):
                 "prompt",
             )
         return Asked(
-            model=ModelId(self.model),
+            model=ModelId(self.model or ""),
             prompts=prompts,
             n=n,
             sampling=self.sampling(),
+            given=given(self),
             max_tokens=self.max_tokens,
             stop=self.stops(),
             logprobs=self.logprobs,

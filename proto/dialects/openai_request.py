@@ -29,7 +29,8 @@ class StreamOptions(Struct, forbid_unknown_fields=True):
 class Request(Struct, forbid_unknown_fields=True, kw_only=True):
     """What both endpoints understand. ``null`` is the same as leaving a field out."""
 
-    model: NonEmpty
+    model: NonEmpty | None = None
+    """Left out: the one that the operator chose for that."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Fraction | None = None
     max_tokens: Limit | None = None

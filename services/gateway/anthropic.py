@@ -29,8 +29,8 @@ class Messages(Anthropic):
 
     def events(self, asked: Asked, about: About) -> Events:
         id = f"msg_{about.request}"
-        return Events(id, asked.model, about.request, asked.shows_reasoning)
+        return Events(id, asked.name, about.request, asked.shows_reasoning)
 
     def whole(self, asked: Asked, about: About, answers: list[Answered]) -> bytes:
         id = f"msg_{about.request}"
-        return message(id, asked.model, answers[0], asked.shows_reasoning)
+        return message(id, asked.name, answers[0], asked.shows_reasoning)

@@ -5,9 +5,10 @@ from msgspec.structs import replace
 
 from bus import tracing
 from proto.dialects import anthropic
+from services.gateway.defaults import with_prompt_defaults
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.generate import expect_fitting, expect_json
+from services.gateway.generate import default_model, expect_fitting, expect_json
 from services.gateway.volatile import steady
 
 
@@ -15,7 +16,10 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     """Raises MeshError, ClientLeft."""
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
-    question = anthropic.asked_count(body)
+    asked = anthropic.asked_count(body)
+    model = gateway.target(asked.model or default_model(gateway))
+    prompt = with_prompt_defaults(asked.prompt, gateway.model_config(model, asked.model))
+    question = replace(asked, model=model, prompt=prompt)
     if not gateway.settings.keeps_volatile_lines:
         question = replace(question, prompt=steady(question.prompt))
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)

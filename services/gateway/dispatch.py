@@ -12,7 +12,7 @@ from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed
 from proto.ids import EngineId
 from proto.inference import Candidate, Generate, Schedule
-from proto.prefix import prefix_hashes
+from proto.prefix import prefixes_of
 from proto.subjects import GENERATE
 from services.gateway.mesh import Mesh, accept_s, all_refused, size, too_large
 from services.gateway.wait import LOST, Tell
@@ -65,7 +65,8 @@ class Generation:
         schedule = Schedule(
             model=self.question.model,
             prompt_bytes=size(self.question.prompt),
-            prefix=prefix_hashes(self.question.prompt),
+            prefix=prefixes_of(self.question.prompt),
+            priority=self.question.priority,
             session=self.question.session,
         )
         wait = self._mesh.wait(self.question.request, self._tell)

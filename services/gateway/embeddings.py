@@ -62,7 +62,7 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
         record.operation = "embeddings"
         asked = asked_embeddings(await posted(gateway, exchange, record))
         wanted = Wanted(
-            model=ModelId(asked.model),
+            model=gateway.target(asked.model),
             inputs=asked.inputs(),
             dimensions=asked.dimensions,
             side=asked.input_type,

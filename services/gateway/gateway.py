@@ -5,8 +5,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from msgspec.structs import replace
 
-from bus.fleet import Fleet
-from proto.ids import GatewayId
+from bus.config import ConfigFollower
+from bus.fleet import Fleet, card_of
+from proto.config import ModelConfig
+from proto.effective import model_config, target
+from proto.ids import GatewayId, ModelId
 from proto.inference import Counted, CountTokens
 from services.gateway.exchange import Exchange
 from services.gateway.images.images import Images
@@ -24,6 +27,7 @@ class Gateway:
         self.settings = settings
         self.mesh = mesh
         self.watch = watch
+        self.config = ConfigFollower()
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)
@@ -36,6 +40,16 @@ class Gateway:
     @property
     def fleet(self) -> Fleet:
         return self.mesh.fleet
+
+    def target(self, called: str) -> ModelId:
+        """What a client's name for a model stands for; the name itself where it is no alias."""
+        return target(self.config.effective, called)
+
+    def model_config(self, model: ModelId, called: str = "") -> ModelConfig:
+        """The operator's defaults for a model, under whatever name they are written."""
+        cards = (card_of(beat, model) for beat in self.fleet.holders(model))
+        names = next(((card.id, *card.aliases) for card in cards if card), ())
+        return model_config(self.config.effective, (model, called, *names))
 
     async def count(self, question: CountTokens, pictures_in: str = "messages") -> Counted:
         """``pictures_in`` names the field that may hold pictures. Raises MeshError."""

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager, contextmanager
 from msgspec.structs import replace
 
 from bus import tracing
-from proto.dialects.asked import Asked
+from proto.dialects.asked import Asked, invalid
+from proto.effective import value
 from proto.errors import Code, MeshError
 from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
 from services.gateway import relay
+from services.gateway.defaults import with_defaults
 from services.gateway.dispatch import Generation
 from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
@@ -98,13 +100,32 @@ async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
 
 def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Asked) -> Asked:
     """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
-    asked = in_session(asked, exchange.headers)
+    asked = with_model(gateway, in_session(asked, exchange.headers))
     if not gateway.settings.keeps_volatile_lines:
         asked = steadied(asked)
     record.understood(asked)
     for prompt in asked.prompts:
         expect_fitting(prompt, gateway.settings.prompt_limit_chars)
     return asked
+
+
+def with_model(gateway: Gateway, asked: Asked) -> Asked:
+    """By the name that the mesh has for what the client calls it, with the operator's defaults.
+
+    Raises MeshError when the client names none and the operator chose none for that.
+    """
+    model = gateway.target(asked.model or default_model(gateway))
+    called = asked.called or ("" if model == asked.model else asked.model)
+    named = replace(asked, model=model, called=called)
+    return with_defaults(named, gateway.model_config(model, called))
+
+
+def default_model(gateway: Gateway) -> str:
+    """Raises MeshError."""
+    chosen = value(gateway.config.effective.default_model, "")
+    if not chosen:
+        raise invalid("`model` is required; add it.", "model")
+    return chosen
 
 
 @asynccontextmanager

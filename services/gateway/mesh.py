@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from bus.connection import Bus
 from bus.errors import BusError, NoAnswer, NobodyThere, TooLarge
 from bus.fleet import Fleet
+from bus.router import Router
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.ids import ModelId, RequestId, fresh
@@ -30,8 +31,10 @@ log = logging.getLogger(__name__)
 M = TypeVar("M")
 A = TypeVar("A")
 
-SCHEDULE_S = 1.0
+SCHEDULE_S = 0.4
 """How long a scheduler may think before another one is asked."""
+SCHEDULERS = 2
+"""So many are asked before the gateway decides by itself: within a second, whatever happened."""
 ACCEPT_S = 10.0
 """An engine tokenises the prompt before it answers, which takes seconds for a very long one."""
 IMAGE_S = 2.0
@@ -46,6 +49,7 @@ class Mesh:
         self.bus = bus
         self.source = source
         self.fleet = fleet
+        self._router = Router(fleet)
         self._load_s = load_s
 
     def wait(self, request: RequestId, tell: Tell | None = None) -> Wait:
@@ -98,8 +102,10 @@ class Mesh:
     async def candidates(self, question: Schedule, wait: Wait) -> tuple[Candidate, ...]:
         """Engines to try, best first; while the model is being loaded, it waits for them.
 
-        Raises MeshError when there is none. One engine alone is no choice: asking
-        a scheduler would cost a millisecond or two of the first token.
+        One engine alone is no choice: asking a scheduler would cost a millisecond or
+        two of the first token. Where no scheduler answers, or one refuses that has not
+        heard yet of an engine that serves, the gateway decides as a scheduler would.
+        Raises MeshError when there is none.
         """
         question = replace(question, request=wait.request, since_s=wait.since_s)
         while True:
@@ -116,7 +122,7 @@ class Mesh:
             )
 
     async def _scheduled(self, question: Schedule, wait: Wait) -> Scheduled:
-        for _ in range(2):
+        for _ in range(SCHEDULERS):
             try:
                 return await self.bus.ask(SCHEDULE, question, timeout_s=SCHEDULE_S)
             except NoAnswer:
@@ -125,10 +131,14 @@ class Mesh:
                 break
             except BusError as error:
                 raise _unreachable(error) from error
+            except MeshError:
+                if not self.fleet.holders(question.model):
+                    raise
+                break
         if wait.loads_for and not self.fleet.holders(question.model):
             # The scheduler that loads it is being replaced; its successor will go on.
             return Scheduled(waits_for=wait.loads_for)
-        return Scheduled(candidates=pick(question, self.fleet))
+        return Scheduled(candidates=pick(question, self._router, self.fleet))
 
 
 def size(prompt: Prompt) -> int:

@@ -38,18 +38,18 @@ class Ollama:
     endpoint: str
     stream_headers = LINES
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         self._name = ""
 
     def _resolved(self, asked: Asked) -> Asked:
         """Raises MeshError when the model cannot do what it is asked for."""
         self._name = asked.model
-        model = resolve(self._fleet, asked.model)
-        card = _own_card(self._fleet, model)
+        model = resolve(self._gateway, asked.model)
+        card = _own_card(self._gateway.fleet, model)
         if card is not None:
             _expect_able(card, asked, self.endpoint.rpartition("/")[2])
-        return replace(asked, model=model)
+        return replace(asked, model=model, called=asked.model)
 
     def refusal(self, error: MeshError, request: RequestId) -> bytes:
         return ollama.envelope(error)
@@ -84,13 +84,13 @@ class GenerateLines(Ollama):
 async def chat(gateway: Gateway, exchange: Exchange) -> None:
     """POST /api/chat. Raises MeshError, ClientLeft."""
     if not await _answered_empty(gateway, exchange, is_chat=True):
-        await generate(ChatLines(gateway.fleet), gateway, exchange)
+        await generate(ChatLines(gateway), gateway, exchange)
 
 
 async def complete(gateway: Gateway, exchange: Exchange) -> None:
     """POST /api/generate. Raises MeshError, ClientLeft."""
     if not await _answered_empty(gateway, exchange, is_chat=False):
-        await generate(GenerateLines(gateway.fleet), gateway, exchange)
+        await generate(GenerateLines(gateway), gateway, exchange)
 
 
 async def _answered_empty(gateway: Gateway, exchange: Exchange, is_chat: bool) -> bool:
@@ -102,22 +102,22 @@ async def _answered_empty(gateway: Gateway, exchange: Exchange, is_chat: bool) -
     if empty is None:
         return False
     expect_json(exchange)
-    resolve(gateway.fleet, empty.model)
+    resolve(gateway, empty.model)
     reason: Literal["load", "unload"] = "unload" if empty.unloads else "load"
     await exchange.reply(200, loaded_answer(empty.model, reason, is_chat))
     return True
 
 
-def resolve(fleet: Fleet, name: str) -> ModelId:
+def resolve(gateway: Gateway, name: str) -> ModelId:
     """The model's name without the tag that clients of this dialect add. Raises MeshError."""
     short = name.removesuffix(":latest")
-    engines = fleet.engines()
-    for known in (name, short):
+    engines = gateway.fleet.engines()
+    for known in (gateway.target(name), gateway.target(short)):
         if any(card_of(engine, known) for engine in engines):
             return ModelId(known)
     if not engines:
         # It may be on its way; whoever asks for it will wait a while, or say that there is none.
-        return ModelId(short)
+        return gateway.target(short)
     raise MeshError(
         Code.MODEL_NOT_FOUND,
         f"model '{name}' not found; GET /api/tags lists what there is",

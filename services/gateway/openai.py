@@ -50,4 +50,4 @@ class Completions(OpenAi):
 
 
 def _heading(prefix: str, kind: str, asked: Asked, about: About) -> Heading:
-    return Heading(prefix + about.request, kind, about.created, asked.model, about.fingerprint)
+    return Heading(prefix + about.request, kind, about.created, asked.name, about.fingerprint)

@@ -41,7 +41,7 @@ class Record:
         self._read = time.monotonic()
 
     def understood(self, asked: Asked) -> None:
-        self.model = asked.model
+        self.model = asked.name
         self.session = asked.session
         self.stream = asked.stream
         self._choices_per_prompt = asked.n

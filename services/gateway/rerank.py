@@ -14,7 +14,7 @@ from proto.dialects.rerank import (
 )
 from proto.embedding import Rerank, Reranked
 from proto.errors import Code, MeshError
-from proto.ids import EngineId, ModelId, RequestId
+from proto.ids import EngineId, RequestId
 from proto.inference import Text
 from proto.subjects import RERANK
 from proto.telemetry import Dialect
@@ -61,11 +61,12 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
 async def _replies(
     gateway: Gateway, request: RequestId, asked: RerankRequest, expires_s: float | None
 ) -> list[Reply[Reranked]]:
-    expect_kind(asked.model, "reranker", gateway.fleet)
+    model = gateway.target(asked.model)
+    expect_kind(model, "reranker", gateway.fleet)
     for text in (asked.query, *asked.texts):
         expect_fitting(Text(text=text), gateway.settings.prompt_limit_chars)
     sizes = [len(text) for text in asked.texts]
-    holders = len(gateway.fleet.holders(asked.model))
+    holders = len(gateway.fleet.holders(model))
     return await relay.side_by_side(
         _ask(gateway, RequestId(f"{request}-{number}"), asked, part, expires_s)
         for number, part in enumerate(shares(sizes, holders, len(sizes)))
@@ -81,7 +82,7 @@ async def _ask(
 ) -> Reply[Reranked]:
     question = Rerank(
         request=request,
-        model=ModelId(asked.model),
+        model=gateway.target(asked.model),
         query=asked.query,
         documents=tuple(asked.texts[part]),
         first=part.start,

@@ -39,6 +39,7 @@ async def serve(host: Host) -> None:
         await gateway.background.follow()
         await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
         await host.bus.settled()
+        await gateway.config.read(host.bus)
         server = HttpServer(application(gateway), settings.drain_s)
         # Nothing built so far is ever garbage; looking through it took 4 % of a token's time.
         gc.collect()
@@ -47,6 +48,7 @@ async def serve(host: Host) -> None:
         async with asyncio.TaskGroup() as tasks:
             living = [
                 tasks.create_task(watch.run()),
+                tasks.create_task(gateway.config.run(host.bus)),
                 tasks.create_task(_present(host, gateway, _url(settings.host, listener))),
             ]
             serving = tasks.create_task(server.serve([listener]))

@@ -20,6 +20,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     cors: Cors
     load_wait_s: float
     """How long a request waits at most for its model to be loaded."""
+    admin_token: str
+    """Who shows it may administer the mesh; empty: who is on this machine may."""
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
@@ -40,6 +42,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
             cors=Cors(_origins(setting("ODYSSAI_CORS_ORIGINS", "*"))),
             load_wait_s=number("ODYSSAI_LOAD_WAIT_S", 600.0, 0),
+            admin_token=setting("ODYSSAI_ADMIN_TOKEN", ""),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
             responses=Limits(
                 ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),

@@ -12,6 +12,7 @@ from proto.dialects.asked import (
     Ignored,
     NonEmpty,
     decode,
+    given,
     invalid,
 )
 from proto.dialects.openai_format import FormatName, schema
@@ -117,7 +118,7 @@ class Question(Struct, forbid_unknown_fields=True, kw_only=True):
     """What a prompt is made of. ``null`` is the same as leaving a field out."""
 
     model: NonEmpty | None = None
-    """Left out: the first model that can chat."""
+    """Left out: the one that the operator chose for that, else the first that can chat."""
     input: Input | None = None
     instructions: str | None = None
     """Stands above the conversation; not carried over from an earlier response."""
@@ -154,7 +155,7 @@ class CountRequest(Question, forbid_unknown_fields=True, kw_only=True):
 class CompactRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/responses/compact."""
 
-    model: NonEmpty
+    model: NonEmpty | None = None
     input: Input | None = None
     instructions: str | None = None
     previous_response_id: NonEmpty | None = None
@@ -222,6 +223,7 @@ class CreateRequest(Question, forbid_unknown_fields=True, kw_only=True):
                 temperature=1.0 if self.temperature is None else self.temperature,
                 top_p=1.0 if self.top_p is None else max(self.top_p, 1e-6),
             ),
+            given=given(self),
             max_tokens=self.max_output_tokens,
             logprobs=self._alternatives(),
             session=SessionId(session) if session else None,

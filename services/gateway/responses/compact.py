@@ -71,7 +71,7 @@ def _asked(request: CompactRequest, items: tuple[Item, ...], ignored: tuple[str,
     said = turns(request.instructions, items)
     session = request.prompt_cache_key
     return Asked(
-        model=ModelId(request.model),
+        model=ModelId(request.model or ""),
         prompts=(Chat(turns=(*said, Turn(role="user", content=WISH))),),
         max_tokens=LONGEST,
         session=SessionId(session) if session else None,

@@ -5,8 +5,9 @@ import msgspec
 from bus import tracing
 from proto.dialects.responses.request import count_request
 from proto.dialects.responses.response import TokenCount
-from proto.ids import ModelId
+from proto.effective import value
 from proto.inference import CountTokens
+from services.gateway.defaults import with_prompt_defaults
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
@@ -22,9 +23,12 @@ async def count_input(gateway: Gateway, exchange: Exchange) -> None:
     said = await conversation(
         gateway.background, request.input, request.previous_response_id, exchange.id
     )
+    named = request.model or value(gateway.config.effective.default_model, "")
+    model = gateway.target(named or first_that_chats(gateway.fleet))
+    prompt = request.chat(said.items, request.offered())
     question = CountTokens(
-        model=ModelId(request.model or first_that_chats(gateway.fleet)),
-        prompt=request.chat(said.items, request.offered()),
+        model=model,
+        prompt=with_prompt_defaults(prompt, gateway.model_config(model, named)),
     )
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
     tracing.begin(exchange.header(b"traceparent"))

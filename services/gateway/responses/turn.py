@@ -11,6 +11,7 @@ from proto.dialects.responses.item import Item
 from proto.dialects.responses.request import CreateRequest, create_request
 from proto.dialects.responses.response import opened
 from proto.dialects.responses.stored import StoredResponse
+from proto.effective import value
 from proto.ids import ModelId
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
@@ -43,7 +44,8 @@ class Turn(Struct):
 async def read(gateway: Gateway, exchange: Exchange, record: Record) -> Turn:
     """Raises MeshError, ClientLeft."""
     request = create_request(await posted(gateway, exchange, record))
-    model = ModelId(request.model or first_that_chats(gateway.fleet))
+    named = request.model or value(gateway.config.effective.default_model, "")
+    model = ModelId(named or first_that_chats(gateway.fleet))
     said = await conversation(
         gateway.background, request.input, request.previous_response_id, exchange.id
     )

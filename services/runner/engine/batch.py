@@ -15,7 +15,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
-from proto.presence import CacheLoad
+from proto.presence import CachedPrefix, CacheLoad
 from services.runner.engine import logprobs, prefill, sampling
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.constraints.masks import masked
@@ -31,6 +31,8 @@ PATIENCE, PATIENCE_S = 0.1, 0.010
 """Part of its prompt's time that a lone request may wait for others, and the most."""
 LOOK_S = 60.0
 """A vision tower takes a picture in one piece, however large: seconds on a small machine."""
+TELL_S = 0.5
+"""How often heartbeats may learn of a change in the prefix cache while there is work."""
 LEARNING = 0.2
 """Weight of the latest decode step in the measured step time."""
 
@@ -67,6 +69,11 @@ class Batch:
         self._decode_s = 0.0
         self._read_tokens = 0
         self._next_expiry = float("inf")
+        self._has_news = False
+        """The prefix cache changed since it was told of."""
+        self._told_at = 0.0
+        self.cached_prefixes: tuple[CachedPrefix, ...] = ()
+        """What the prefix cache held a moment ago. Safe to read from any thread."""
         self.generated_tokens = 0
         self.excused_until = 0.0
         """Monotonic seconds until which a step may take long without being stuck."""
@@ -87,6 +94,15 @@ class Batch:
     def queued_tokens(self) -> int:
         """Prompt tokens not yet read. Safe to ask from any thread: it sums over copies."""
         return sum(s.remaining for s in [*list(self._waiting), *list(self._prefilling)])
+
+    @property
+    def unread(self) -> int:
+        """Requests that have prompt tokens to be read."""
+        return len(self._waiting) + len(self._prefilling)
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        return self._pace.tokens_per_s
 
     @property
     def patience_s(self) -> float:
@@ -141,8 +157,17 @@ class Batch:
                 self._prefill()
             if has_streams:
                 self._decode()
+        self._tell()
         frames, self._frames = self._frames, []
         return frames
+
+    def _tell(self) -> None:
+        """Not at every step while there are steps: it looks at the whole cache."""
+        now = time.monotonic()
+        is_idle = not (self._decoding or self._prefilling)
+        if self._has_news and (is_idle or now - self._told_at >= TELL_S):
+            self.cached_prefixes = self._prefixes.told()
+            self._told_at, self._has_news = now, False
 
     # Admission
 
@@ -226,7 +251,9 @@ class Batch:
             return []
         drawn = self._draw(group, logits)
         for sequence, _, _ in drawn:
-            self._prefixes.insert(sequence.key(sequence.prompt), sequence.held)
+            key = sequence.key(sequence.prompt)
+            self._prefixes.insert(key, sequence.held, marks=sequence.marks)
+            self._has_news = True
         return drawn
 
     def _look(self, chunk: prefill.Chunk) -> bool:
@@ -345,7 +372,8 @@ class Batch:
             self._keep(self._decoding.pop(uid), tokens, cache)
 
     def _keep(self, sequence: Sequence, tokens: list[int], cache: Cache) -> None:
-        self._prefixes.insert(sequence.key(tokens), cache, sequence.session)
+        self._prefixes.insert(sequence.key(tokens), cache, sequence.session, sequence.marks)
+        self._has_news = True
 
     def _collapse(self) -> None:
         lost, self._decoding = list(self._decoding.values()), {}

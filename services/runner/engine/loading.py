@@ -4,7 +4,6 @@ Loading runs on the thread that will run the model: mlx keeps a default stream p
 """
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,22 +14,25 @@ from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import _download as download
-from mlx_lm.utils import dequantize_model, hf_repo_to_path, load_model, load_tokenizer
+from mlx_lm.utils import dequantize_model, load_model, load_tokenizer
 from msgspec.structs import replace
 from transformers import PreTrainedTokenizerFast
 
 from proto.ids import ModelId
 from proto.presence import ModelCard
+from services.runner import hub_cache
+from services.runner.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
 from services.runner.engine import bundled
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.text import Pieces
 from services.runner.engine.vision import loading as vision
+from services.runner.engine.vision.families import can_see
+from services.runner.folder import context_length, nested
+from services.runner.names import aliases_of, id_of, is_path
 
 if TYPE_CHECKING:  # It needs the extra.
     from services.runner.engine.vision.eyes import Eyes
 
-DEFAULT_CONTEXT = 4096
-"""For a config that says nothing of positions."""
 _HALF = (mx.bfloat16, mx.float16)
 
 
@@ -63,7 +65,7 @@ class Source(NamedTuple):
 
     folder: Path
     id: str
-    aliases: tuple[str, ...]
+    aliases: tuple[ModelId, ...]
 
 
 def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
@@ -74,7 +76,7 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
     located = locate(source, home)
     folder, eyes = located.folder, None
     try:
-        if vision.can_see(folder):
+        if can_see(folder):
             model, config, tokenizer, eyes = vision.load(folder, trusts_code=trusts_code)
         else:
             model, config = load_model(folder, trust_remote_code=trusts_code)
@@ -114,39 +116,31 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
             keeps_formats=isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast),
             kind="vlm" if eyes else "llm",
         ),
-        vocab_size=int(_nested(config, "vocab_size") or len(tokenizer)),
+        vocab_size=int(nested(config, "vocab_size") or len(tokenizer)),
         eyes=eyes,
     )
 
 
-def id_of(source: str) -> ModelId:
-    """What the model of a source is called, known before it is loaded. Never a path."""
-    if source == bundled.ID or source.lower() in bundled.ALIASES:
-        return ModelId(bundled.ID)
-    path = Path(source).expanduser()
-    is_folder = path.is_dir() or path.is_absolute() or source.startswith((".", "~"))
-    return ModelId(path.resolve().name if is_folder else source)
-
-
 def locate(source: str, home: Path) -> Source:
     """Raises NotLoadable. Fetches from the hub what is not on this machine."""
-    if source == bundled.ID or source.lower() in bundled.ALIASES:
+    if is_bundled(source):
         try:
-            return Source(bundled.unpack(home), bundled.ID, bundled.ALIASES)
+            return Source(bundled.unpack(home), BUNDLED, BUNDLED_ALIASES)
         except bundled.NotBundled as absent:
             raise NotLoadable(str(absent)) from absent
     path = Path(source).expanduser()
     if path.is_dir():
-        return Source(path, id_of(source), _aliases(id_of(source)))
-    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
+        return Source(path, id_of(source), aliases_of(id_of(source)))
+    if is_path(source):
         raise NotLoadable(f"there is no model folder {source}: check the path")
-    return Source(_from_hub(source), source, _aliases(source))
+    return Source(_from_hub(source), source, aliases_of(ModelId(source)))
 
 
 def _from_hub(id: str) -> Path:
     """What the local cache holds is not asked for again, so that a restart needs no network."""
-    with suppress(Exception):  # Whatever is wrong with the cache, the hub may cure it.
-        return Path(hf_repo_to_path(id))
+    found = hub_cache.snapshot(id)
+    if found is not None:
+        return found.folder
     try:
         return download(id)
     except Exception as refused:
@@ -155,11 +149,6 @@ def _from_hub(id: str) -> Path:
             f"the Hugging Face hub ({type(refused).__name__}: {refused}); check the name and "
             "the network, or copy the model here and name its folder"
         ) from refused
-
-
-def _aliases(id: str) -> tuple[str, ...]:
-    short = id.rpartition("/")[2]
-    return tuple(name for name in dict.fromkeys((short, short.lower(), id.lower())) if name != id)
 
 
 def for_cpu(model: Module) -> Module:
@@ -180,19 +169,14 @@ def card(source: Source, config: dict[str, Any], model: Module) -> ModelCard:
     written = max((f.stat().st_mtime for f in folder.glob("*.safetensors")), default=time.time())
     return ModelCard(
         id=ModelId(id),
-        aliases=tuple(map(ModelId, aliases)),
-        context_length=int(_nested(config, "max_position_embeddings") or DEFAULT_CONTEXT),
+        aliases=aliases,
+        context_length=context_length(config),
         family=str(config.get("model_type", "")),
         quantization=_form(config, weights),
         size_bytes=sum(value.nbytes for value in weights.values()),
         has_chat_template=False,
         created_s=int(written),
     )
-
-
-def _nested(config: dict[str, Any], key: str) -> Any:
-    """Models that also see or hear keep the language model's sizes in ``text_config``."""
-    return (config.get("text_config") or {}).get(key) or config.get(key)
 
 
 def _form(config: dict[str, Any], weights: dict[str, mx.array]) -> str:

@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from proto.errors import Code
 from proto.ids import RequestId
-from proto.presence import CacheLoad
+from proto.presence import CachedPrefix, CacheLoad
 from services.runner.engine import batch, loading
 from services.runner.engine.batch import Batch, Frames
 from services.runner.engine.loading import LoadedModel
@@ -53,8 +53,12 @@ class Snapshot:
     queued: int
     """Waiting for a slot, those included that the thread has not seen yet."""
     queued_tokens: int
+    unread: int
+    """Requests that these are of."""
+    prefill_tokens_per_s: float
     generated_tokens: int
     cache: CacheLoad
+    prefixes: tuple[CachedPrefix, ...]
     memory_bytes: int
 
 
@@ -117,8 +121,11 @@ class ModelThread:
             running=work.running if work else 0,
             queued=arriving + (work.queued if work else 0),
             queued_tokens=work.queued_tokens if work else 0,
+            unread=arriving + (work.unread if work else 0),
+            prefill_tokens_per_s=work.prefill_tokens_per_s if work else 0.0,
             generated_tokens=work.generated_tokens if work else 0,
             cache=work.cache_load if work else CacheLoad(),
+            prefixes=work.cached_prefixes if work else (),
             memory_bytes=mx.get_active_memory() + mx.get_cache_memory(),
         )
 

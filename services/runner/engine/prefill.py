@@ -29,6 +29,8 @@ NEAR = 512
 """Up to this context, attention costs next to nothing beside the rest of the model."""
 LEARNING = 0.5
 """Weight of the latest chunk in the measured rate."""
+TELLING = 128
+"""Tokens of a chunk that tell how fast prompts are read; fewer are mostly overhead."""
 OLDEST_EVERY = 4
 """One chunk in so many goes to the prompt that arrived first, whatever its length."""
 WASTE = 0.25
@@ -62,6 +64,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._rates: dict[int, float] = {}
+        self.tokens_per_s = 0.0
+        """Of late, whatever the context; zero before a chunk that was more than overhead."""
 
     def tokens(self, seconds: float, context: int) -> int:
         """``context``: the tokens in front of the chunk."""
@@ -74,7 +78,11 @@ class Pace:
     def learn(self, tokens: int, context: int, seconds: float) -> None:
         doublings = _doublings(context)
         before = self._rate(doublings)
-        self._rates[doublings] = before + LEARNING * (tokens / max(seconds, 1e-6) - before)
+        rate = tokens / max(seconds, 1e-6)
+        self._rates[doublings] = before + LEARNING * (rate - before)
+        if tokens >= TELLING:
+            known = self.tokens_per_s or rate
+            self.tokens_per_s = known + LEARNING * (rate - known)
 
     def _rate(self, doublings: int) -> float:
         """Where it was never measured: half of the next shorter context's for each doubling."""

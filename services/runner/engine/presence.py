@@ -15,8 +15,8 @@ from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EngineState, Gone, 
 from proto.subjects import ENGINE_BEAT, ENGINE_TELEMETRY, NODE_BEAT
 from services.host import Host
 from services.runner.engine.aliases import with_aliases
-from services.runner.engine.loading import id_of
 from services.runner.engine.settings import Settings
+from services.runner.names import id_of
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class Presence:
             loads=id_of(settings.source) if self.state == "loading" else None,
             slots=settings.slots,
             queue_limit=settings.queue_limit,
+            request_s=round(self._request_s, 3),
             memory_bytes=self._process.memory_info().rss,
         )
         return self.describe(plain)

@@ -11,6 +11,7 @@ from proto.inference import FinishReason, Generate, Sampling
 from services.runner.engine.answer.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.outline import PLAIN, Outline
+from services.runner.engine.marks import Mark, marks_of
 from services.runner.engine.sampling import Processor, Sampler, greedy
 from services.runner.engine.vision.sight import Sight
 
@@ -36,6 +37,8 @@ class Sequence:
     outline: Outline = PLAIN
     sight: Sight | None = None
     """The pictures of its prompt."""
+    marks: tuple[Mark, ...] = ()
+    """How the mesh knows beginnings of its prompt."""
     arrived_at: float = field(default_factory=time.monotonic)
 
     seq: int = 0
@@ -81,6 +84,7 @@ class Sequence:
             expires_s=asked.expires_s,
             outline=outline,
             sight=sight,
+            marks=marks_of(asked.prompt, len(prompt)),
         )
 
     @property

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -18,8 +17,7 @@ from bus import tracing
 from bus.stream import TokenSink, answer_replays
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
-from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Prompt
-from proto.prefix import prefix_hashes
+from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Priority
 from proto.presence import SILENCE_S, EngineBeat, GatewayBeat, Gone
 from proto.subjects import (
     CANCEL,
@@ -37,7 +35,6 @@ from services.runner.engine.vision.album import Album
 
 log = logging.getLogger(__name__)
 
-SERVED_PREFIXES = 256
 GATEWAY_SILENCE_S = SILENCE_S + 1.0
 """Cancelling costs a client its answer, so a gateway is given one heartbeat more."""
 TELLING = 8
@@ -49,6 +46,7 @@ class _Open(NamedTuple):
 
     gateway: GatewayId
     accepted: Accepted
+    priority: Priority
     trace: tracing.TraceContext | None
 
 
@@ -88,7 +86,6 @@ class Engine:
         )
         self._open: dict[RequestId, _Open] = {}
         self._heard: dict[GatewayId, float] = {}
-        self._served: OrderedDict[bytes, None] = OrderedDict()
         self._answer_tokens_per_s = 0.0
 
     async def load(self) -> bool:
@@ -140,11 +137,12 @@ class Engine:
         accepted = Accepted(
             prompt_tokens=len(sequence.prompt), place=max(0, len(self._open) - self._settings.slots)
         )
-        self._open[asked.request] = _Open(asked.gateway, accepted, tracing.current.get())
+        self._open[asked.request] = _Open(
+            asked.gateway, accepted, asked.priority, tracing.current.get()
+        )
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
         self.thread.submit(sequence)
-        self._remember(asked.prompt)
         return accepted
 
     def _again(self, asked: Generate, accepted: Accepted | None) -> Accepted:
@@ -158,13 +156,6 @@ class Engine:
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
             self.thread.cancel(cancel.request)
-
-    def _remember(self, prompt: Prompt) -> None:
-        for digest in prefix_hashes(prompt):
-            self._served[digest] = None
-            self._served.move_to_end(digest)
-        while len(self._served) > SERVED_PREFIXES:
-            self._served.popitem(last=False)
 
     # Frames
 
@@ -213,7 +204,10 @@ class Engine:
             plain,
             running=min(len(self._open), settings.slots),
             queued=max(0, len(self._open) - settings.slots),
+            batch_requests=sum(known.priority == "batch" for known in self._open.values()),
             queued_tokens=now.queued_tokens,
+            unread=now.unread,
+            prefill_tokens_per_s=round(now.prefill_tokens_per_s, 1),
             steps=now.steps,
             stalled_s=self._presence.stalled_s(now.has_work, now.last_step_at),
             tokens_per_s=self._presence.rate(now.generated_tokens),
@@ -221,7 +215,7 @@ class Engine:
             generated_tokens=now.generated_tokens,
             memory_bytes=max(plain.memory_bytes, now.memory_bytes),
             cache=now.cache,
-            served_prefixes=tuple(self._served),
+            prefixes=now.prefixes,
         )
 
     # Who we work for

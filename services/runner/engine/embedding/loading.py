@@ -15,13 +15,6 @@ from tokenizers import Tokenizer
 
 from proto.presence import ModelCard
 from services.runner.engine.embedding import bert, modernbert, score
-from services.runner.engine.embedding.kind import (
-    ENCODERS,
-    Kind,
-    architecture_of,
-    is_encoder,
-    transformer_of,
-)
 from services.runner.engine.embedding.page import Page
 from services.runner.engine.embedding.reader import (
     CausalReader,
@@ -39,6 +32,13 @@ from services.runner.engine.embedding.rows import (
 )
 from services.runner.engine.embedding.vector import Vector
 from services.runner.engine.loading import NotLoadable, Source, card, for_cpu
+from services.runner.kind import (
+    ENCODERS,
+    Kind,
+    architecture_of,
+    is_encoder,
+    transformer_of,
+)
 
 Weights = dict[str, mx.array]
 

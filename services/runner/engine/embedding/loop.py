@@ -17,7 +17,6 @@ import numpy as np
 from proto.errors import Code, MeshError
 from proto.ids import RequestId
 from services.runner.engine.embedding import loading
-from services.runner.engine.embedding.kind import Kind
 from services.runner.engine.embedding.loading import LoadedReader
 from services.runner.engine.embedding.page import Page
 from services.runner.engine.embedding.passes import (
@@ -30,6 +29,7 @@ from services.runner.engine.embedding.passes import (
 )
 from services.runner.engine.embedding.row import Row
 from services.runner.engine.loading import Source
+from services.runner.kind import Kind
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from services.runner.engine.embedding.kind import read_json, transformer_of
 from services.runner.engine.loading import NotLoadable
+from services.runner.kind import read_json, transformer_of
 
 log = logging.getLogger(__name__)
 

@@ -34,12 +34,12 @@ from services.runner.engine.embedding.asking import (
     tokens_of,
     vectors,
 )
-from services.runner.engine.embedding.kind import Kind
 from services.runner.engine.embedding.loop import ReaderThread
 from services.runner.engine.embedding.passes import Job, Numbers
 from services.runner.engine.embedding.row import Row
 from services.runner.engine.loading import Source
 from services.runner.engine.presence import DRAIN_S, Presence
+from services.runner.kind import Kind
 
 INLINE_CHARS = 20_000
 """More text is tokenised beside the event loop."""

@@ -5,6 +5,9 @@ may need what a batch cannot give it, such as attention in both directions withi
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from services.runner.kind import read_json
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,10 @@ FAMILIES = {
     "smolvlm": Family(),
 }
 """By the ``model_type`` of a config."""
+
+
+def can_see(folder: Path) -> bool:
+    """True for a folder of a family that is shown pictures here, with all that this takes."""
+    is_known = read_json(folder / "config.json").get("model_type") in FAMILIES
+    processors = ("preprocessor_config.json", "processor_config.json")
+    return is_known and any((folder / name).exists() for name in processors)

@@ -1,8 +1,6 @@
 """Loading a model folder by mlx-vlm, where it holds one that sees."""
 
 import importlib.util
-import json
-from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -18,17 +16,6 @@ EXTRA = "odyssai-mesh[vision]"
 
 class NoVision(Exception):
     """The message says why this model cannot see here, and what to do."""
-
-
-def can_see(folder: Path) -> bool:
-    """True for a folder of a family that is shown pictures here, with all that this takes."""
-    with suppress(OSError, ValueError):
-        config = json.loads((folder / "config.json").read_text())
-        return config.get("model_type") in FAMILIES and any(
-            (folder / name).exists()
-            for name in ("preprocessor_config.json", "processor_config.json")
-        )
-    return False
 
 
 def load(

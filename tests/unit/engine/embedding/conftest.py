@@ -8,9 +8,9 @@ from services.runner.engine import blas
 blas.preload()
 
 from services.runner.engine.embedding import loading  # noqa: E402
-from services.runner.engine.embedding.kind import kind_of  # noqa: E402
 from services.runner.engine.embedding.loading import LoadedReader  # noqa: E402
 from services.runner.engine.loading import locate  # noqa: E402
+from services.runner.kind import kind_of  # noqa: E402
 from tests import minilm as package  # noqa: E402
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from services.runner.engine.loading import NotLoadable, load
-from services.runner.engine.vision.loading import can_see
+from services.runner.engine.vision.families import can_see
 from tests.tiny import make_tiny
 
 

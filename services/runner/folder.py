@@ -1,0 +1,45 @@
+"""What a model folder says before anything is loaded, and whether it is whole."""
+
+from pathlib import Path
+from typing import Any
+
+from services.runner.kind import read_json, transformer_of
+
+TOKENIZERS = (
+    "tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt",
+    "tiktoken.model", "tekken.json", "*.tiktoken",
+)  # fmt: skip
+"""One of these makes a tokenizer."""
+DEFAULT_CONTEXT = 4096
+"""For a config that says nothing of positions."""
+
+
+def is_whole(folder: Path) -> bool:
+    """Config, a tokenizer and every shard of the weights are there, each with its content."""
+    inner = transformer_of(folder)
+    is_configured = (inner / "config.json").is_file()
+    return is_configured and _has_tokenizer(inner) and bool(shards_of(inner))
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The files that hold the weights; empty when one of them is missing."""
+    index = read_json(folder / "model.safetensors.index.json")
+    named = sorted(set((index.get("weight_map") or {}).values()))
+    globs = ("model*.safetensors", "*.safetensors")
+    there = next(filter(None, (sorted(folder.glob(glob)) for glob in globs)), [])
+    shards = [folder / name for name in named] or there
+    return shards if all(shard.is_file() for shard in shards) else []
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(file.is_file() for name in TOKENIZERS for file in folder.glob(name))
+
+
+def context_length(config: dict[str, Any]) -> int:
+    """Most tokens of prompt and answer together that the model was made for."""
+    return int(nested(config, "max_position_embeddings") or DEFAULT_CONTEXT)
+
+
+def nested(config: dict[str, Any], key: str) -> Any:
+    """Models that also see or hear keep the language model's sizes in ``text_config``."""
+    return (config.get("text_config") or {}).get(key) or config.get(key)

@@ -1,0 +1,46 @@
+"""Which files are part of a model: those that decide what it says. Nothing else is moved."""
+
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+_TEXTS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.jsonl")
+_OTHER_FORMS = ("onnx", "openvino", "original", "coreml", "gguf", "metal")
+"""Folders with the same model for other programs."""
+_PAPERS = ("license*", "notice*", "readme*", "usage_policy*")
+
+
+class Part(NamedTuple):
+    path: str
+    """Within the model's folder, with ``/``."""
+    file: Path
+
+
+def is_part(path: str, *, trusts_code: bool) -> bool:
+    """``path`` is relative, with ``/``. Python counts only where it may be run."""
+    *folders, name = path.split("/")
+    if name.startswith(".") or any(not f or f[0] == "." or f in _OTHER_FORMS for f in folders):
+        return False  # Nor is what would lead out of the model's folder.
+    if any(fnmatch(name.lower(), paper) for paper in _PAPERS):
+        return False
+    if name.endswith(".safetensors"):
+        return not name.startswith("consolidated")  # The same weights, under other names.
+    if name.endswith(".py"):
+        return trusts_code
+    return any(fnmatch(name, text) for text in _TEXTS)
+
+
+def parts_of(folder: Path, *, trusts_code: bool) -> list[Part]:
+    """In the order of their paths."""
+    paths = sorted(_paths(folder, ""))
+    return [Part(p, folder / p) for p in paths if is_part(p, trusts_code=trusts_code)]
+
+
+def _paths(folder: Path, above: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _paths(Path(entry.path), f"{above}{entry.name}/")
+        elif entry.is_file():
+            yield f"{above}{entry.name}"
