@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
@@ -160,14 +161,31 @@ class Bus:
 
     async def listen(self, subject: Subject[M], heard: Callable[[M], None], *tokens: str) -> None:
         """Call ``heard`` with every message; with no tokens given, from everybody."""
+        await self._subscribe(subject, heard, tokens)
 
+    @asynccontextmanager
+    async def listening(
+        self, subject: Subject[M], heard: Callable[[M], None], *tokens: str
+    ) -> AsyncIterator[None]:
+        """``listen`` for as long as the block lasts. Nothing said after it began is missed."""
+        subscription = await self._subscribe(subject, heard, tokens)
+        await self.settled()
+        try:
+            yield
+        finally:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def _subscribe(
+        self, subject: Subject[M], heard: Callable[[M], None], tokens: tuple[str, ...]
+    ) -> Subscription:
         async def receive(mail: Msg) -> None:
             message = self._open(subject, mail)
             if message is not None:
                 heard(message)
 
         address = subject.at(*tokens) if tokens else subject.pattern
-        await self._client.subscribe(address, cb=receive)
+        return await self._client.subscribe(address, cb=receive)
 
     async def ask(
         self, question: Question[M, A], message: M, *tokens: str, timeout_s: float = ANSWER_S

@@ -33,6 +33,7 @@ class Code(Enum):
     UPSTREAM = ("upstream_error", 502)
     NO_ENGINE = ("no_engine", 503)
     BUS_UNAVAILABLE = ("bus_unavailable", 503)
+    NO_LEADER = ("no_leader", 503)
     NO_MEMORY = ("insufficient_memory", 507)
     NO_DISK = ("insufficient_disk", 507)
     QUARANTINED = ("model_quarantined", 503)

@@ -248,14 +248,23 @@ class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
     """Requests ahead of it in the waiting queue; 0 is next."""
 
 
+class Prefix(Struct, frozen=True, array_like=True):
+    """A beginning of a prompt, told without its words."""
+
+    digest: bytes
+    chars: int
+    """Its length; a token id counts as some characters, and so does a picture."""
+
+
 class Schedule(Message, frozen=True, kw_only=True):
     """Ask the schedulers which engine should serve a request, by metadata only."""
 
     model: ModelId
     prompt_bytes: int = 0
     """Size of the prompt's text, a first guess of its cost."""
-    prefix: tuple[bytes, ...] = ()
-    """Hashes of ever longer prefixes of the conversation, shortest first."""
+    prefix: tuple[Prefix, ...] = ()
+    """Ever longer beginnings of the prompt, the last of them all of it."""
+    priority: Priority = "interactive"
     session: SessionId | None = None
     request: RequestId = RequestId("")
     """Whose question it is."""

@@ -4,8 +4,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from proto.errors import Refused
 from proto.ids import EngineId, JobId, ModelId, NodeId
-from proto.jobs import Job
+from proto.jobs import Job, JobState, JobWish, NodeProgress, Order
 from proto.memory import Footprint, Grant
 from proto.message import Message
 from proto.plan import Origin, Quarantine
@@ -81,6 +82,51 @@ class ModelView(Struct, frozen=True, kw_only=True):
     engines: tuple[EngineView, ...] = ()
     is_same_everywhere: bool = True
     """False: nodes hold different files under this name."""
+
+
+class ErrorView(Struct, frozen=True, kw_only=True):
+    code: str
+    """The word of an ``errors.Code``."""
+    message: str
+    param: str | None = None
+
+
+class JobView(Struct, frozen=True, kw_only=True):
+    """A job with every field, also those that a message leaves out because they say nothing new."""
+
+    id: JobId
+    order: Order
+    state: JobState
+    wish: JobWish
+    phase: str
+    nodes: tuple[NodeProgress, ...]
+    detail: str
+    error: ErrorView | None
+    by: str
+    created_s: float
+    updated_s: float
+    ended_s: float | None
+
+
+def job_view(job: Job) -> JobView:
+    return JobView(
+        id=job.id,
+        order=job.order,
+        state=job.state,
+        wish=job.wish,
+        phase=job.phase,
+        nodes=job.nodes,
+        detail=job.detail,
+        error=_error_view(job.error) if job.error else None,
+        by=job.by,
+        created_s=job.created_s,
+        updated_s=job.updated_s,
+        ended_s=job.ended_s,
+    )
+
+
+def _error_view(error: Refused) -> ErrorView:
+    return ErrorView(code=error.code, message=error.message, param=error.param)
 
 
 class LookAround(Message, frozen=True, kw_only=True):

@@ -5,56 +5,94 @@ heartbeat for what its cache holds; both call the one function here, and the
 longest common entry tells how much of a conversation the engine has read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
 
-from proto.inference import Chat, Prompt, Text
+from proto.inference import Chat, ImagePart, Prefix, Prompt, Text, TextPart, Turn
 
 S = TypeVar("S", str, tuple[int, ...])
 
 TEXT_BLOCK = 1024
-"""Characters of a plain prompt that make one entry."""
+"""Characters of one text that make an entry of their own."""
 TOKEN_BLOCK = 256
+TOKEN_CHARS = 4
+"""A token id counts as so many."""
+PICTURE_CHARS = 2048
+"""What a picture counts as: about the tokens of one of a thousand by a thousand pixels."""
 LONGEST = 256
-"""Most entries of a chain; what is longer is told apart by its first ones."""
+"""Most entries of a chain. What is longer is told by its first and its last ones: by those that
+others share, and by those that its own next request begins with."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
+Piece = tuple[bytes, int]
+"""Bytes that an entry adds to the one before it, and how many characters they stand for."""
 
-def prefix_hashes(prompt: Prompt) -> tuple[bytes, ...]:
-    """Eight bytes each, shortest prefix first, each made of the one before it.
 
-    A conversation has one for every turn, the system's being the first; a plain
-    prompt one for every whole block.
+def prefixes_of(prompt: Prompt) -> tuple[Prefix, ...]:
+    """Eight bytes each, shortest first, each made of the one before it; the last is the whole.
+
+    A conversation has one for every turn, the system's being the first, and one
+    for every whole block of a long text within a turn; a plain prompt one for
+    every block.
     """
     if isinstance(prompt, Chat):
         return _chain(_said(prompt))
     if isinstance(prompt, Text):
-        return _chain(block.encode() for block in _whole_blocks(prompt.text, TEXT_BLOCK))
-    return _chain(msgspec.msgpack.encode(block) for block in _whole_blocks(prompt.ids, TOKEN_BLOCK))
+        blocks = _blocks(prompt.text, TEXT_BLOCK)
+        return _chain((block.encode(), len(block)) for block in blocks)
+    return _chain((_encode(b), TOKEN_CHARS * len(b)) for b in _blocks(prompt.ids, TOKEN_BLOCK))
 
 
-def _said(chat: Chat) -> Iterable[bytes]:
+def _said(chat: Chat) -> Iterator[Piece]:
     """Tools stand in front of a rendered prompt, so they are part of its first entry."""
-    before = _encode(chat.tools)
+    before, chars = _encode(chat.tools), sum(map(len, map(str, chat.tools)))
     for turn in chat.turns:
-        yield before + _encode(turn)
-        before = b""
+        for piece, size in _turn(turn):
+            yield before + piece, chars + size
+            before, chars = b"", 0
 
 
-def _chain(parts: Iterable[bytes]) -> tuple[bytes, ...]:
-    chain: list[bytes] = []
-    last = b""
-    for part in parts:
-        last = blake2b(last + part, digest_size=8).digest()
-        chain.append(last)
-        if len(chain) == LONGEST:
-            break
+def _turn(turn: Turn) -> Iterator[Piece]:
+    """Its whole blocks of text, then the rest. What stands around the text is part of either."""
+    written = _encode((turn.role, turn.reasoning, turn.name, turn.call_id, turn.is_error))
+    chars = len(turn.reasoning)
+    for part in _parts(turn):
+        if isinstance(part, ImagePart):
+            written, chars = written + _encode(part), chars + PICTURE_CHARS
+            continue
+        *whole, rest = _blocks(part.text, TEXT_BLOCK, has_rest=True)
+        for block in whole:
+            yield written + block.encode(), chars + len(block)
+            written, chars = b"", 0
+        written, chars = written + _encode(rest), chars + len(rest)
+    called = sum(len(call.name) + len(call.arguments) for call in turn.calls)
+    yield written + _encode(turn.calls), chars + called
+
+
+def _parts(turn: Turn) -> tuple[TextPart | ImagePart, ...]:
+    return (TextPart(text=turn.content),) if isinstance(turn.content, str) else turn.content
+
+
+def _chain(pieces: Iterable[Piece]) -> tuple[Prefix, ...]:
+    chain: list[Prefix] = []
+    last, chars = b"", 0
+    for piece, size in pieces:
+        last = blake2b(last + piece, digest_size=8).digest()
+        chars += size
+        chain.append(Prefix(last, chars))
+    if len(chain) > LONGEST:
+        chain = chain[: LONGEST // 2] + chain[-LONGEST // 2 :]
     return tuple(chain)
 
 
-def _whole_blocks(items: S, size: int) -> Iterable[S]:
-    return (items[at : at + size] for at in range(0, len(items) - size + 1, size))
+def _blocks(items: S, size: int, *, has_rest: bool = False) -> Iterator[S]:
+    """Whole blocks, and what is left of them: also when that is nothing, with ``has_rest``."""
+    whole = len(items) - len(items) % size
+    for at in range(0, whole, size):
+        yield items[at : at + size]
+    if has_rest or whole < len(items):
+        yield items[whole:]

@@ -53,6 +53,19 @@ class CacheLoad(Struct, frozen=True, kw_only=True):
     tokens: int = 0
 
 
+class CachedPrefix(Struct, frozen=True, array_like=True):
+    """A beginning of a prompt that an engine need not read again."""
+
+    digest: bytes
+    """As ``Schedule.prefix`` has it."""
+    tokens: int
+    """How much of it is cached, at most: the place of its end among the tokens is an estimate."""
+
+
+MOST_PREFIXES = 256
+"""Of one heartbeat."""
+
+
 class EngineBeat(Message, frozen=True, kw_only=True):
     """An engine's full state. Said by its process every second and on every change of state."""
 
@@ -70,6 +83,12 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     queue_limit: int = 0
     queued_tokens: int = 0
     """Prompt tokens not yet prefilled, of running and waiting requests."""
+    unread: int = 0
+    """The requests that ``queued_tokens`` are of."""
+    batch_requests: int = 0
+    """Of ``running`` and ``queued``, those of priority ``batch``: they wait for all others."""
+    request_s: float = 0.0
+    """How long a request runs once it is admitted, averaged over the latest ones."""
     idle_s: float = 0.0
     """Since its last request ended, or since it could first be asked; 0 while it has any."""
     kv_tokens: int = 0
@@ -82,6 +101,8 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     """How long the step clock has stood while there was work."""
     tokens_per_s: float = 0.0
     """Generated tokens a second over the last heartbeat interval."""
+    prefill_tokens_per_s: float = 0.0
+    """How fast prompts are read, averaged over the latest; zero before the first."""
     answer_tokens_per_s: float = 0.0
     """Of one answer, averaged over the latest ones; zero before the first."""
     generated_tokens: int = 0
@@ -89,8 +110,8 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     memory_bytes: int = 0
     """Resident memory of the process, or what mlx holds where that is more."""
     cache: CacheLoad = CacheLoad()
-    served_prefixes: tuple[bytes, ...] = ()
-    """Hashes of prefixes of conversations served of late, the latest last."""
+    prefixes: tuple[CachedPrefix, ...] = ()
+    """What its prefix cache holds, the most telling first, at most MOST_PREFIXES."""
     loads: ModelId | None = None
     """The model that is being loaded, by the id it will have."""
     upstream: str | None = None

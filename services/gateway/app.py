@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 
 from proto.dialects import anthropic, ollama, openai
 from proto.errors import Code, MeshError
+from services.gateway.admin import routes as admin
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
 from services.gateway.count import count_tokens
@@ -23,13 +24,13 @@ from services.gateway.models import show_models
 from services.gateway.ollama import chat, complete
 from services.gateway.ollama_embed import embed, embed_one
 from services.gateway.ollama_models import (
-    pull,
-    refuse_to_manage,
+    refuse_to_make,
     show,
     show_running,
     show_tags,
     show_version,
 )
+from services.gateway.ollama_store import delete, pull
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
 from services.gateway.rerank import rerank
@@ -56,9 +57,9 @@ POSTS: dict[str, Endpoint] = {
     "/api/embeddings": embed_one,
     "/api/show": show,
     "/api/pull": pull,
-    "/api/push": refuse_to_manage,
-    "/api/create": refuse_to_manage,
-    "/api/copy": refuse_to_manage,
+    "/api/push": refuse_to_make,
+    "/api/create": refuse_to_make,
+    "/api/copy": refuse_to_make,
 }
 GETS: dict[str, Endpoint] = {
     "/": show_welcome,
@@ -72,7 +73,7 @@ GETS: dict[str, Endpoint] = {
     "/api/version": show_version,
 }
 DELETES: dict[str, Endpoint] = {
-    "/api/delete": refuse_to_manage,
+    "/api/delete": delete,
 }
 MOUNTS: dict[str, Endpoint] = {
     # With whatever follows: litestar 2.25 finds no bare handler by a path parameter.
@@ -81,6 +82,7 @@ MOUNTS: dict[str, Endpoint] = {
 TREES: dict[str, Callable[[str], Mapping[str, Endpoint]]] = {
     # Several endpoints below one path, for the same reason.
     responses.ROOT: responses.endpoints,
+    admin.ROOT: admin.endpoints,
 }
 V1 = "/v1"
 """May be left out: some clients want an address with it, others add it themselves."""
@@ -153,7 +155,8 @@ def _below(
 
 def _exchange(gateway: Gateway, scope: Any, receive: Any, send: Any) -> Exchange:
     exchange = Exchange(scope, receive, send)
-    exchange.standing = gateway.settings.cors.headers(exchange.header(b"origin"))
+    if not admin.is_below(exchange.path):
+        exchange.standing = gateway.settings.cors.headers(exchange.header(b"origin"))
     return exchange
 
 
@@ -163,10 +166,16 @@ async def _serve(gateway: Gateway, exchange: Exchange, endpoints: Mapping[str, E
         return await answer(gateway, exchange, endpoint)
     allow = ", ".join((*endpoints, "OPTIONS")).encode()
     if exchange.method == "OPTIONS":
-        wanted = exchange.header(b"access-control-request-headers")
-        told = gateway.settings.cors.preflight(allow, wanted)
-        return await exchange.reply(204, b"", [(b"allow", allow), *told])
+        return await exchange.reply(204, b"", [(b"allow", allow), *_told(gateway, exchange, allow)])
     return await _refuse(exchange, _wrong_method(exchange, endpoints), [(b"allow", allow)])
+
+
+def _told(gateway: Gateway, exchange: Exchange, methods: bytes) -> Headers:
+    """What a page in a browser may send; no page administers the mesh from elsewhere."""
+    if admin.is_below(exchange.path):
+        return []
+    wanted = exchange.header(b"access-control-request-headers")
+    return gateway.settings.cors.preflight(methods, wanted)
 
 
 def _wrong_method(exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> MeshError:

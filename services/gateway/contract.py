@@ -10,8 +10,9 @@ from msgspec.structs import fields
 
 from bus.fleet import Fleet
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
 from services.gateway.models import XOdyssai, entries
+from services.host import VERSION
 
 NAME = "odyssai-mesh"
 DIALECTS = ("openai/v1", "openai/responses", "anthropic/v1", "ollama/api")
@@ -60,8 +61,14 @@ class Limits(Struct, frozen=True):
 
 class Admin(Struct, frozen=True):
     models_dir_configurable: bool = False
-    supports_pool_load_unload: bool = False
+    supports_pool_load_unload: bool = True
     supports_hot_swap: bool = False
+    models_endpoint: str = "/admin/models"
+    nodes_endpoint: str = "/admin/nodes"
+    jobs_endpoint: str = "/admin/jobs"
+    status_endpoint: str = "/admin/status"
+    load_endpoint: str = "/admin/models/load"
+    unload_endpoint: str = "/admin/models/unload"
 
 
 class Extension(Struct, frozen=True):

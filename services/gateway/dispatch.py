@@ -12,7 +12,7 @@ from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed
 from proto.ids import EngineId
 from proto.inference import Candidate, Generate, Schedule
-from proto.prefix import prefix_hashes
+from proto.prefix import prefixes_of
 from proto.subjects import GENERATE
 from services.gateway.mesh import (
     LOST,
@@ -69,7 +69,8 @@ class Generation:
         schedule = Schedule(
             model=self.question.model,
             prompt_bytes=size(self.question.prompt),
-            prefix=prefix_hashes(self.question.prompt),
+            prefix=prefixes_of(self.question.prompt),
+            priority=self.question.priority,
             session=self.question.session,
         )
         end = time.monotonic() + PATIENCE_S

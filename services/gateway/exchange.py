@@ -44,6 +44,8 @@ class Exchange:
         # Litestar cuts a mount's own part off ``path``.
         self.path = unquote(scope["raw_path"].decode())
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.peer: str = (scope.get("client") or ("",))[0]
+        """The address at the other end of the socket; empty where it has none."""
         self.standing: Headers = []
         """Said with every response, whatever comes of the request."""
         self.is_started = False

@@ -8,6 +8,7 @@ from typing import TypeVar
 from bus.connection import Bus
 from bus.errors import BusError, NoAnswer, NobodyThere, TooLarge
 from bus.fleet import Fleet
+from bus.router import Router
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.ids import ModelId
@@ -20,8 +21,10 @@ log = logging.getLogger(__name__)
 M = TypeVar("M")
 A = TypeVar("A")
 
-SCHEDULE_S = 1.0
+SCHEDULE_S = 0.4
 """How long a scheduler may think before another one is asked."""
+SCHEDULERS = 2
+"""So many are asked before the gateway decides by itself: within a second, whatever happened."""
 ACCEPT_S = 10.0
 """An engine tokenises the prompt before it answers, which takes seconds for a very long one."""
 IMAGE_S = 2.0
@@ -41,6 +44,7 @@ class Mesh:
         self.bus = bus
         self.source = source
         self.fleet = fleet
+        self._router = Router(fleet)
 
     async def ask(
         self,
@@ -92,12 +96,13 @@ class Mesh:
         """Engines to try, best first. Raises MeshError when there is none.
 
         One engine alone is no choice: asking a scheduler would cost a millisecond or
-        two of the first token.
+        two of the first token. Where no scheduler answers, or one refuses that has not
+        heard yet of an engine that serves, the gateway decides as a scheduler would.
         """
         sole = sole_holder(question, self.fleet)
         if sole is not None:
             return (sole,)
-        for _ in range(2):
+        for _ in range(SCHEDULERS):
             try:
                 return (await self.bus.ask(SCHEDULE, question, timeout_s=SCHEDULE_S)).candidates
             except NoAnswer:
@@ -106,7 +111,11 @@ class Mesh:
                 break
             except BusError as error:
                 raise _unreachable(error) from error
-        return pick(question, self.fleet)
+            except MeshError:
+                if not self.fleet.holders(question.model):
+                    raise
+                break
+        return pick(question, self._router, self.fleet)
 
 
 def size(prompt: Prompt) -> int:

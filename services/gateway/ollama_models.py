@@ -9,11 +9,12 @@ from msgspec import Struct
 
 from proto.dialects import ollama
 from proto.errors import Code, MeshError
-from services.gateway.exchange import JSON, Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.exchange import Exchange
+from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_json
 from services.gateway.models import ModelEntry, entries
-from services.gateway.ollama import LINES, resolve
+from services.gateway.ollama import resolve
+from services.host import VERSION
 
 SPOKEN = "0.33.0"
 """The release of Ollama whose API is spoken here; clients ask for no less than they need."""
@@ -108,7 +109,7 @@ async def show(gateway: Gateway, exchange: Exchange) -> None:
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     name = ollama.named(body).wanted
-    entry = _entry(gateway, name)
+    entry = entry_of(gateway, name)
     shown = Shown(
         modelfile=f"FROM {entry.root}\n",
         details=_details(entry),
@@ -119,36 +120,16 @@ async def show(gateway: Gateway, exchange: Exchange) -> None:
     await exchange.reply(200, msgspec.json.encode(shown))
 
 
-async def pull(gateway: Gateway, exchange: Exchange) -> None:
-    """POST /api/pull: a model that is here is as good as pulled. Raises MeshError, ClientLeft."""
-    body = await exchange.body(gateway.settings.body_limit_bytes)
-    expect_json(exchange)
-    asked = ollama.named(body)
-    try:
-        _entry(gateway, asked.wanted)
-    except MeshError as error:
-        if error.code is not Code.MODEL_NOT_FOUND:
-            raise
-        raise managed(f"model '{asked.wanted}' is not here. ") from error
-    done = msgspec.json.encode(Status("success"))
-    streams = asked.stream is not False
-    await exchange.reply(200, done + b"\n" * streams, LINES if streams else [JSON])
-
-
-async def refuse_to_manage(gateway: Gateway, exchange: Exchange) -> None:
-    """Whatever would add, change or remove a model. Raises MeshError."""
-    raise managed()
-
-
-def managed(why: str = "") -> MeshError:
-    return MeshError(
+async def refuse_to_make(gateway: Gateway, exchange: Exchange) -> None:
+    """Whatever would make a model out of another, or send one away. Raises MeshError."""
+    raise MeshError(
         Code.INVALID_REQUEST,
-        f"{why}Which models there are is the mesh's matter: name it in ODYSSAI_MODELS of a node, "
-        "or to `odyssai up`. GET /api/tags lists what there is.",
+        "Models are neither made nor pushed in this dialect. POST /api/pull fetches one from the "
+        "Hugging Face hub; GET /api/tags lists what there is.",
     )
 
 
-def _entry(gateway: Gateway, name: str) -> ModelEntry:
+def entry_of(gateway: Gateway, name: str) -> ModelEntry:
     known = resolve(gateway, name)
     for entry in entries(gateway.fleet):
         if entry.id == known:

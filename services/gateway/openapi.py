@@ -19,14 +19,16 @@ from proto.dialects import (
 )
 from proto.dialects.responses import request as asked
 from proto.dialects.responses import response as answered
+from services.gateway.admin import description as admin
 from services.gateway.contract import NAME, Contract
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
 from services.gateway.health import Health, Readiness, Welcome
 from services.gateway.model_pages import ModelInfo, ModelPage
 from services.gateway.models import ModelEntry, ModelList
 from services.gateway.ollama_embed import EmbedAnswer, EmbeddingsAnswer
 from services.gateway.ollama_models import Running, Shown, Status, Tags, Version
+from services.host import VERSION
 
 REFUSALS = {
     400: "The request makes no sense, or asks for what cannot be honoured; the message names it.",
@@ -89,8 +91,9 @@ TYPES: list[type[Struct]] = [
     Readiness,
     Contract,
     Welcome,
+    *admin.TYPES,
 ]
-MANAGED = ("push", "create", "copy")
+MADE = ("push", "create", "copy")
 STREAMED: dict[str, dict[str, Any]] = {
     "text/event-stream": {
         "description": "One event of many.",
@@ -150,6 +153,7 @@ def document() -> dict[str, Any]:
             schemas, tokens.DetokenizeRequest, tokens.Detokenization, openai.ErrorBody, False
         ),
         **_ollama(schemas),
+        **admin.paths(schemas),
         "/health": _get(schemas, "The process lives.", Health),
         "/ready": _get_readiness(schemas),
         "/.well-known/inference-engine.json": _get(schemas, "What this mesh can do.", Contract),
@@ -218,20 +222,29 @@ def _ollama(schemas: _Schemas) -> dict[str, Any]:
     def post(request: type[Struct], answer: type[Struct], streams: bool = False) -> dict[str, Any]:
         return _post(schemas, request, answer, ollama.ErrorBody, streams, "application/x-ndjson")
 
-    managed = _json("Models are the mesh's matter.", schemas.of(ollama.ErrorBody))
+    refused = _json("Models are not made here.", schemas.of(ollama.ErrorBody))
     return {
         "/api/chat": post(ollama.ChatRequest, ollama_answer.ChatAnswer, True),
         "/api/generate": post(ollama.GenerateRequest, ollama_answer.GenerateAnswer, True),
         "/api/embed": post(ollama.EmbedRequest, EmbedAnswer),
         "/api/embeddings": post(ollama.EmbeddingsRequest, EmbeddingsAnswer),
         "/api/show": post(ollama.NamedModel, Shown),
-        "/api/pull": post(ollama.NamedModel, Status, True),
+        "/api/pull": _managed(schemas, post(ollama.NamedModel, Status, True)),
         "/api/tags": _get(schemas, "Every model under every name.", Tags),
         "/api/ps": _get(schemas, "The models that engines hold.", Running),
         "/api/version": _get(schemas, "Which release's API is spoken.", Version),
-        **{f"/api/{verb}": {"post": {"responses": {"400": managed}}} for verb in MANAGED},
-        "/api/delete": {"delete": {"responses": {"400": managed}}},
+        **{f"/api/{verb}": {"post": {"responses": {"400": refused}}} for verb in MADE},
+        "/api/delete": {
+            "delete": _managed(schemas, post(ollama.NamedModel, Status))["post"],
+        },
     }
+
+
+def _managed(schemas: _Schemas, path: dict[str, Any]) -> dict[str, Any]:
+    """What changes the mesh is for those who may."""
+    for status, why in admin.REFUSALS.items():
+        path["post"]["responses"].setdefault(str(status), _json(why, schemas.of(ollama.ErrorBody)))
+    return path
 
 
 def _get_models(schemas: _Schemas) -> dict[str, Any]:

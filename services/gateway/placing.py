@@ -1,6 +1,7 @@
 """Where a request goes without a scheduler: by the gateway's own view of the fleet."""
 
 from bus.fleet import Fleet, card_of
+from bus.router import Router
 from proto.errors import Code, MeshError
 from proto.inference import Candidate, Schedule
 from proto.presence import ModelKind
@@ -14,13 +15,12 @@ def sole_holder(question: Schedule, fleet: Fleet) -> Candidate | None:
     return Candidate(engine=holders[0].engine, boot=holders[0].boot)
 
 
-def pick(question: Schedule, fleet: Fleet) -> tuple[Candidate, ...]:
-    """The least busy engine first; those to avoid last. Raises MeshError when there is none."""
-    holders = fleet.holders(question.model)
-    if not holders:
+def pick(question: Schedule, router: Router, fleet: Fleet) -> tuple[Candidate, ...]:
+    """As a scheduler would rank them. Raises MeshError when there is none."""
+    candidates = router.route(question)
+    if not candidates:
         raise _missing(question.model, fleet)
-    holders.sort(key=lambda e: (e.engine in question.avoid, e.running + e.queued, e.engine))
-    return tuple(Candidate(engine=beat.engine, boot=beat.boot) for beat in holders)
+    return candidates
 
 
 def first_that_chats(fleet: Fleet) -> str:
@@ -59,14 +59,17 @@ def expect_kind(model: str, kind: ModelKind, fleet: Fleet) -> None:
 
 
 def _missing(model: str, fleet: Fleet) -> MeshError:
-    engines = fleet.engines()
-    if not engines or any(card_of(engine, model) for engine in engines):
-        return MeshError(
-            Code.NO_ENGINE,
-            f"No engine serves {model!r} at this moment; it is loading or recovering. Try again.",
-            retry_after_s=1.0,
+    """What nobody serves may still lie on a disk: only a scheduler could tell, and load it."""
+    if any(card_of(engine, model) for engine in fleet.engines()):
+        why = "; it is loading or recovering. Try again."
+    else:
+        why = (
+            ", and no scheduler answers that could load it. Try again once one runs; "
+            "`odyssai nodes` tells what does."
         )
-    return unknown(model, fleet)
+    return MeshError(
+        Code.NO_ENGINE, f"No engine serves {model!r} at this moment{why}", retry_after_s=1.0
+    )
 
 
 def unknown(model: str, fleet: Fleet) -> MeshError:

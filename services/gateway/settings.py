@@ -18,6 +18,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     prompt_limit_chars: int
     """Four bytes a character are what the bus carries in one message of 8 MB."""
     cors: Cors
+    admin_token: str
+    """Who shows it may administer the mesh; empty: who is on this machine may."""
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
@@ -37,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             body_limit_bytes=int(number("ODYSSAI_BODY_LIMIT_MB", 32, 1) * 2**20),
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
             cors=Cors(_origins(setting("ODYSSAI_CORS_ORIGINS", "*"))),
+            admin_token=setting("ODYSSAI_ADMIN_TOKEN", ""),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
             responses=Limits(
                 ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),

@@ -1,20 +1,18 @@
 """The scheduler's loop: hear who is there, answer who should serve."""
 
 import asyncio
-from collections import Counter
 
 from bus.config import ConfigFollower
 from bus.fleet import Fleet
+from bus.router import Router
 from bus.state import Bucket
 from proto.errors import Code, MeshError
-from proto.ids import EngineId
 from proto.inference import Schedule, Scheduled
 from proto.presence import HEARTBEAT_S, EngineBeat
 from proto.state import ENGINES, EngineRecord
-from proto.subjects import ENGINE_BEAT, SCHEDULE
+from proto.subjects import SCHEDULE
 from services.host import Host, present
 from services.scheduler.config_file import ConfigFile
-from services.scheduler.routing import rank
 from services.scheduler.settings import Settings
 
 
@@ -24,7 +22,6 @@ async def serve(host: Host) -> None:
     config = ConfigFollower()
     scheduler = Scheduler()
     await scheduler.fleet.follow(host.bus)
-    await host.bus.listen(ENGINE_BEAT, scheduler.hear_beat)
     records = await Bucket.open(host.bus, ENGINES, EngineRecord)
     async with asyncio.TaskGroup() as tasks:
         living = [
@@ -46,10 +43,7 @@ class Scheduler:
     def __init__(self) -> None:
         self.fleet = Fleet()
         self._records: dict[str, EngineRecord] = {}
-        self._sent: Counter[EngineId] = Counter()
-
-    def hear_beat(self, beat: EngineBeat) -> None:
-        self._sent.pop(beat.engine, None)
+        self._router = Router(self.fleet)
 
     def hear_record(self, key: str, record: EngineRecord | None) -> None:
         if record is None:
@@ -59,11 +53,9 @@ class Scheduler:
 
     async def schedule(self, question: Schedule) -> Scheduled:
         """Raises MeshError when no engine could serve the model now."""
-        holders = self.fleet.holders(question.model)
-        if not holders:
+        candidates = self._router.route(question)
+        if not candidates:
             raise self._refusal(question.model)
-        candidates = rank(question, holders, self._sent)
-        self._sent[candidates[0].engine] += 1
         return Scheduled(candidates=candidates)
 
     def _refusal(self, model: str) -> MeshError:

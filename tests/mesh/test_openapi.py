@@ -47,7 +47,7 @@ OPERATIONS = [
     ("POST", "/tokenize"), ("POST", "/detokenize"), ("POST", "/api/chat"),
     ("POST", "/api/generate"), ("POST", "/api/embed"), ("POST", "/api/embeddings"),
     ("POST", "/api/show"), ("POST", "/api/pull"), ("POST", "/api/push"), ("POST", "/api/create"),
-    ("POST", "/api/copy"), ("DELETE", "/api/delete"), ("GET", "/api/tags"), ("GET", "/api/ps"),
+    ("POST", "/api/copy"), ("GET", "/api/tags"), ("GET", "/api/ps"),
     ("GET", "/api/version"),
     ("POST", "/v1/responses"), ("POST", "/v1/responses/input_tokens"),
     ("POST", "/v1/responses/compact"), ("GET", "/v1/responses/{response_id}"),
@@ -56,11 +56,18 @@ OPERATIONS = [
 ]  # fmt: skip
 
 
+def is_administration(path: str) -> bool:
+    """It would change the mesh that other tests use; tests/unit/gateway/admin tries it."""
+    return path.startswith("/admin/") or path == "/api/delete"
+
+
 def test_the_document_describes_what_is_tried_here(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
 
     described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert described == set(OPERATIONS)
+    assert {(method, path) for method, path in described if not is_administration(path)} == set(
+        OPERATIONS
+    )
 
 
 ANSWERING = {"/v1/chat/completions", "/v1/completions", "/v1/messages"}

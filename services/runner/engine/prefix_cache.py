@@ -3,7 +3,7 @@
 A prefix is found by its tokens and nothing else, so a hit is never a guess.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence as Run
 from typing import Protocol
 
@@ -12,7 +12,9 @@ from mlx.nn.layers.base import Module
 from mlx_lm.models.cache import KVCache, LRUPromptCache, make_prompt_cache
 
 from proto.ids import SessionId
-from proto.presence import CacheLoad
+from proto.prefix import LONGEST
+from proto.presence import CachedPrefix, CacheLoad
+from services.runner.engine.marks import Mark, Marks, told
 from services.runner.engine.sequence import Cache
 
 SESSIONS = 256
@@ -35,8 +37,22 @@ class PrefixCache(Protocol):
         """A cache of one's own that holds the longest known prefix, and its length."""
         ...
 
-    def insert(self, tokens: Run[int], cache: Cache, session: SessionId | None = None) -> None:
+    def insert(
+        self,
+        tokens: Run[int],
+        cache: Cache,
+        session: SessionId | None = None,
+        marks: Run[Mark] = (),
+    ) -> None:
         """Keep what ``cache`` holds for ``tokens``; the cache is not changed, nor may it be."""
+        ...
+
+    def resize(self, limit_bytes: int) -> None:
+        """Keep no more than so much from now on."""
+        ...
+
+    def told(self) -> tuple[CachedPrefix, ...]:
+        """By the marks that are left, what the mesh may be told."""
         ...
 
     def stats(self) -> CacheLoad: ...
@@ -52,7 +68,7 @@ def prefix_cache(model: Module, limit_bytes: int) -> PrefixCache:
 class _Node:
     """A span of tokens that follows its parent's, with each layer's keys and values for it."""
 
-    __slots__ = ("children", "layers", "parent", "pins", "tokens", "used")
+    __slots__ = ("children", "layers", "marks", "parent", "pins", "start", "tokens", "used")
 
     def __init__(
         self, tokens: list[int], layers: list[tuple[mx.array, mx.array]], parent: "_Node | None"
@@ -60,10 +76,18 @@ class _Node:
         self.tokens = tokens
         self.layers = layers
         self.parent = parent
+        self.start = parent.end if parent else 0
+        """Tokens in front of its own."""
         self.children: dict[int, _Node] = {}
+        self.marks: dict[bytes, int] = {}
+        """Those that end among its tokens, by digest: how many tokens from the root on."""
         self.pins = 0
         """Sessions whose conversation ends here."""
         self.used = 0
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.tokens)
 
     @property
     def nbytes(self) -> int:
@@ -98,7 +122,13 @@ class RadixCache:
                 layer.offset = layer.keys.shape[2]
         return cache, sum(count for _, count in path)
 
-    def insert(self, tokens: Run[int], cache: Cache, session: SessionId | None = None) -> None:
+    def insert(
+        self,
+        tokens: Run[int],
+        cache: Cache,
+        session: SessionId | None = None,
+        marks: Run[Mark] = (),
+    ) -> None:
         tokens = list(tokens[: cache[0].offset])
         path = self._path(tokens)
         known = sum(count for _, count in path)
@@ -112,9 +142,25 @@ class RadixCache:
             end = self._append(end, tokens[known:], _cut(cache, known, len(tokens)))
             path.append((end, len(end.tokens)))
         self._touch(path)
+        _mark(path, marks)
         if session is not None and path:
             self._pin(session, end)
         self._evict()
+
+    def resize(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._evict()
+
+    def told(self) -> tuple[CachedPrefix, ...]:
+        """What lies on the way to one other mark only goes without saying, so it comes last."""
+        nodes = _below(self._root)
+        branches: Counter[_Node] = Counter()
+        for node in reversed(nodes):
+            if node.parent is not None and (node.marks or branches[node]):
+                branches[node.parent] += 1
+        marked = [node for node in nodes if node.marks]
+        marked.sort(key=lambda node: (branches[node] == 1, -node.used))
+        return told(_in_order(node.marks) for node in marked)
 
     def stats(self) -> CacheLoad:
         return CacheLoad(used_bytes=self._used_bytes, limit_bytes=self._limit, tokens=self._tokens)
@@ -157,6 +203,9 @@ class RadixCache:
         node.parent.children[node.tokens[0]] = upper
         node.layers = _spans(node.layers, at, len(node.tokens))
         node.tokens = node.tokens[at:]
+        node.start = upper.end
+        for digest in [digest for digest, end in node.marks.items() if end <= upper.end]:
+            upper.marks[digest] = node.marks.pop(digest)
         node.parent = upper
         return upper
 
@@ -190,6 +239,31 @@ class RadixCache:
                 self._unpin(session)
         self._used_bytes -= leaf.nbytes
         self._tokens -= len(leaf.tokens)
+
+
+def _below(root: _Node) -> list[_Node]:
+    """All nodes, each after its parent."""
+    nodes = [root]
+    for node in nodes:
+        nodes += node.children.values()
+    return nodes
+
+
+def _mark(path: list[tuple[_Node, int]], marks: Run[Mark]) -> None:
+    at = 0
+    for node, count in path:
+        covered = node.start + count
+        while at < len(marks) and marks[at].tokens <= covered:
+            node.marks.pop(marks[at].digest, None)
+            node.marks[marks[at].digest] = marks[at].tokens
+            at += 1
+        # Prompts that differ where the model sees no difference mark the same tokens.
+        while len(node.marks) > LONGEST:
+            del node.marks[next(iter(node.marks))]
+
+
+def _in_order(marks: Marks) -> Marks:
+    return dict(sorted(marks.items(), key=lambda mark: mark[1]))
 
 
 def _agreement(ours: Run[int], theirs: Run[int]) -> int:
@@ -226,6 +300,15 @@ def _spans(
     return spans
 
 
+class _Marked(list[int]):
+    """A snapshot's tokens as mlx-lm keeps them for as long as the snapshot, with its last mark."""
+
+    def __init__(self, tokens: Run[int], marks: Run[Mark]) -> None:
+        super().__init__(tokens)
+        within = [mark for mark in marks if mark.tokens <= len(tokens)]
+        self.marks: Marks = dict(within[-1:])
+
+
 class SnapshotCache:
     """Whole caches by mlx-lm's LRUPromptCache, for layers that cannot be cut at any token.
 
@@ -248,11 +331,26 @@ class SnapshotCache:
             return make_prompt_cache(self._model), 0
         return cache, len(known) - len(rest)
 
-    def insert(self, tokens: Run[int], cache: Cache, session: SessionId | None = None) -> None:
+    def insert(
+        self,
+        tokens: Run[int],
+        cache: Cache,
+        session: SessionId | None = None,
+        marks: Run[Mark] = (),
+    ) -> None:
         mx.async_eval([layer.state for layer in cache])
         if sum(layer.nbytes for layer in cache) <= self._limit:
-            self._entries.insert_cache("", list(tokens), cache)
+            self._entries.insert_cache("", _Marked(tokens, marks), cache)
             self.version += 1
+
+    def resize(self, limit_bytes: int) -> None:
+        self._limit = self._entries.max_bytes = limit_bytes
+        self._entries.trim_to(n_bytes=limit_bytes)
+
+    def told(self) -> tuple[CachedPrefix, ...]:
+        """Of each snapshot its last mark: it serves whoever goes on from there, and nobody else."""
+        kept = [tokens for order in self._entries._lru._lrus.values() for _, tokens in order]
+        return told(tokens.marks for tokens in reversed(kept))
 
     def stats(self) -> CacheLoad:
         return CacheLoad(

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -16,10 +15,10 @@ from msgspec.structs import replace
 
 from bus import tracing
 from bus.stream import TokenSink, answer_replays
+from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
-from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Prompt
-from proto.prefix import prefix_hashes
+from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Priority
 from proto.presence import SILENCE_S, EngineBeat, GatewayBeat, Gone
 from proto.subjects import (
     CANCEL,
@@ -30,6 +29,7 @@ from proto.subjects import (
     GONE,
     TOKENIZE,
 )
+from services.runner.engine.kv_room import KvRoom
 from services.runner.engine.loop import ModelThread
 from services.runner.engine.presence import DRAIN_S, LEARNING, WATCH_S, Presence
 from services.runner.engine.reception import Reception
@@ -37,7 +37,6 @@ from services.runner.engine.vision.album import Album
 
 log = logging.getLogger(__name__)
 
-SERVED_PREFIXES = 256
 GATEWAY_SILENCE_S = SILENCE_S + 1.0
 """Cancelling costs a client its answer, so a gateway is given one heartbeat more."""
 TELLING = 8
@@ -49,6 +48,7 @@ class _Open(NamedTuple):
 
     gateway: GatewayId
     accepted: Accepted
+    priority: Priority
     trace: tracing.TraceContext | None
 
 
@@ -84,11 +84,11 @@ class Engine:
             self._hand_over,
             slots=settings.slots,
             cache_bytes=settings.cache_bytes,
+            kv=KvRoom(settings.kv_tokens, settings.kv_bytes),
             trusts_code=settings.trusts_code,
         )
         self._open: dict[RequestId, _Open] = {}
         self._heard: dict[GatewayId, float] = {}
-        self._served: OrderedDict[bytes, None] = OrderedDict()
         self._answer_tokens_per_s = 0.0
 
     async def load(self) -> bool:
@@ -98,7 +98,9 @@ class Engine:
             return False
         card = self._presence.introduce(loaded.card)
         album = None if loaded.eyes is None else Album(self._host.bus, loaded.eyes)
-        self._reception = Reception(dataclasses.replace(loaded, card=card), album)
+        self._reception = Reception(
+            dataclasses.replace(loaded, card=card), album, made_for=loaded.card.context_length
+        )
         return True
 
     async def prepare(self) -> None:
@@ -132,20 +134,29 @@ class Engine:
         known = self._open.get(asked.request)
         if known is not None or self._sink.knows(asked.request):
             return self._again(asked, known.accepted if known else None)
-        self._presence.refuse_if_full(len(self._open))
+        self._refuse_unless_reachable(asked)
         sequence = await self._reception.receive(asked)
         if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
             return self._again(asked, known.accepted)
-        self._presence.refuse_if_full(len(self._open))
-        accepted = Accepted(
-            prompt_tokens=len(sequence.prompt), place=max(0, len(self._open) - self._settings.slots)
-        )
-        self._open[asked.request] = _Open(asked.gateway, accepted, tracing.current.get())
+        self._refuse_unless_reachable(asked)
+        is_full = len(self._open) >= self._settings.slots
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
         self.thread.submit(sequence)
-        self._remember(asked.prompt)
+        place = self.thread.queue.place_of(asked.request) if is_full else None
+        accepted = Accepted(prompt_tokens=len(sequence.prompt), place=place or 0)
+        self._open[asked.request] = _Open(
+            asked.gateway, accepted, asked.priority, tracing.current.get()
+        )
         return accepted
+
+    def _refuse_unless_reachable(self, asked: Generate) -> None:
+        """Raises MeshError when there is no place for it, or no time."""
+        self._presence.refuse_if_full(len(self._open), self.thread.queue.waiting_of(asked.key))
+        if asked.expires_s is not None and asked.expires_s <= time.time():
+            raise MeshError(
+                Code.DEADLINE, "The request's deadline passed before it could be accepted."
+            )
 
     def _again(self, asked: Generate, accepted: Accepted | None) -> Accepted:
         """A request that is known already gets the same stream, never a second generation."""
@@ -158,13 +169,6 @@ class Engine:
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
             self.thread.cancel(cancel.request)
-
-    def _remember(self, prompt: Prompt) -> None:
-        for digest in prefix_hashes(prompt):
-            self._served[digest] = None
-            self._served.move_to_end(digest)
-        while len(self._served) > SERVED_PREFIXES:
-            self._served.popitem(last=False)
 
     # Frames
 
@@ -209,11 +213,17 @@ class Engine:
 
     def _describe(self, plain: EngineBeat) -> EngineBeat:
         settings, now = self._settings, self.thread.snapshot()
+        # Who just came and finds a slot free is no news, but memory may be short before slots are.
+        waiting = now.queued if settings.kv_tokens or settings.kv_bytes else 0
+        queued = max(len(self._open) - settings.slots, min(waiting, len(self._open)), 0)
         return replace(
             plain,
-            running=min(len(self._open), settings.slots),
-            queued=max(0, len(self._open) - settings.slots),
+            running=len(self._open) - queued,
+            queued=queued,
+            batch_requests=sum(known.priority == "batch" for known in self._open.values()),
             queued_tokens=now.queued_tokens,
+            unread=now.unread,
+            prefill_tokens_per_s=round(now.prefill_tokens_per_s, 1),
             steps=now.steps,
             stalled_s=self._presence.stalled_s(now.has_work, now.last_step_at),
             tokens_per_s=self._presence.rate(now.generated_tokens),
@@ -221,7 +231,8 @@ class Engine:
             generated_tokens=now.generated_tokens,
             memory_bytes=max(plain.memory_bytes, now.memory_bytes),
             cache=now.cache,
-            served_prefixes=tuple(self._served),
+            kv_used_tokens=now.kv_used_tokens,
+            prefixes=now.prefixes,
         )
 
     # Who we work for

@@ -1,6 +1,7 @@
 import pytest
 
 from services.runner.engine.prefill import FIRST_RATE, LARGEST, SMALLEST, Pace, choose
+from services.runner.engine.queue import Queue
 from tests.unit.engine.asking import ask, prompt
 
 
@@ -9,7 +10,8 @@ def waiting(*lengths):
 
 
 def chosen(sequences, budget, turn=1):
-    return [s.request for s in choose(sequences, lambda _: budget, turn)[0]]
+    rank = Queue(slots=16).rank
+    return [s.request for s in choose(sequences, lambda _: budget, turn, rank)[0]]
 
 
 def test_the_shortest_remainder_goes_first():
@@ -52,3 +54,13 @@ def test_a_chunk_is_never_absurd():
     pace.learn(10**9, 0, 1.0)
     assert pace.tokens(1.0, 0) == LARGEST
     assert pace.tokens(1e-9, 0) == SMALLEST
+
+
+def test_how_fast_prompts_are_read_is_told_by_chunks_that_are_more_than_overhead():
+    pace = Pace()
+    pace.learn(SMALLEST, 0, 1.0)
+    assert pace.tokens_per_s == 0.0
+
+    pace.learn(1000, 0, 1.0)
+    pace.learn(500, 5000, 1.0)
+    assert 500 < pace.tokens_per_s < 1000

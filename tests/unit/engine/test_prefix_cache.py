@@ -2,7 +2,9 @@ import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import RotatingKVCache, make_prompt_cache
 
+from proto.prefix import LONGEST
 from services.runner.engine import prefix_cache as module
+from services.runner.engine.marks import Mark
 from services.runner.engine.prefix_cache import RadixCache, SnapshotCache, prefix_cache
 from tests.unit.engine.asking import ask, prompt
 
@@ -175,3 +177,111 @@ def test_a_model_with_windows_is_kept_by_whole_snapshots(windowed, drive):
     cold = drive(windowed, cache_bytes=0)
     cold.run(ask("two", longer, 12))
     assert driver.tokens("two") == cold.tokens("two")
+
+
+def mark(tiny, prefixes, tokens, *marks):
+    """Each by the number of tokens where it stands."""
+    ends = [Mark(name, tokens) for name, tokens in marks]
+    prefixes.insert(tokens, filled(tiny, tokens), None, ends)
+
+
+def said(prefixes):
+    return {prefix.digest: prefix.tokens for prefix in prefixes.told()}
+
+
+def test_it_tells_the_marks_of_what_it_holds(tiny):
+    prefixes = RadixCache(tiny.model, 1 << 30)
+    mark(tiny, prefixes, prompt(40), (b"system", 10), (b"user", 40))
+
+    assert said(prefixes) == {b"system": 10, b"user": 40}
+
+
+def test_a_mark_goes_with_the_tokens_it_stands_at_when_a_span_is_split(tiny):
+    prefixes = RadixCache(tiny.model, 90 * TOKEN_BYTES)
+    trunk = prompt(20)
+    mark(tiny, prefixes, [*trunk, *prompt(40, 1)], (b"trunk", 20), (b"in one", 30), (b"one", 60))
+    mark(tiny, prefixes, [*trunk, *prompt(20, 2)], (b"trunk", 20), (b"other", 40))
+    assert said(prefixes) == {b"trunk": 20, b"in one": 30, b"one": 60, b"other": 40}
+
+    # The first branch is the oldest leaf: it goes, and what it alone held is told no more.
+    mark(tiny, prefixes, [*trunk, *prompt(20, 3)], (b"third", 40))
+    assert said(prefixes) == {b"trunk": 20, b"other": 40, b"third": 40}
+
+
+def test_nothing_is_told_of_tokens_that_were_not_kept(tiny):
+    prefixes = RadixCache(tiny.model, 1 << 30)
+    tokens = prompt(40)
+    ends = [Mark(b"kept", 20), Mark(b"beyond", 40)]
+    prefixes.insert(tokens, filled(tiny, tokens[:30]), None, ends)
+    too_small = RadixCache(tiny.model, 10 * TOKEN_BYTES)
+    mark(tiny, too_small, tokens, (b"too large", 40))
+
+    assert said(prefixes) == {b"kept": 20}
+    assert said(too_small) == {}
+
+
+def test_a_later_prompt_marks_tokens_that_are_there_already(tiny):
+    prefixes = RadixCache(tiny.model, 1 << 30)
+    store(tiny, prefixes, prompt(40))
+    mark(tiny, prefixes, prompt(40)[:30], (b"in the middle", 15), (b"to here", 30))
+
+    assert said(prefixes) == {b"in the middle": 15, b"to here": 30}
+    assert prefixes.stats().tokens == 40
+
+
+def test_ends_of_conversations_and_forks_are_told_before_what_lies_on_the_way(tiny):
+    prefixes = RadixCache(tiny.model, 1 << 30)
+    tokens = prompt(60)
+    mark(tiny, prefixes, tokens[:20], (b"first turn", 20))
+    mark(tiny, prefixes, tokens[:40], (b"fork", 40))
+    mark(tiny, prefixes, tokens, (b"end", 60))
+    mark(tiny, prefixes, [*tokens[:40], *prompt(20, 9)], (b"other end", 60))
+
+    order = [prefix.digest for prefix in prefixes.told()]
+    assert order[-1] == b"first turn"
+    assert set(order[:2]) == {b"fork", b"other end"}
+
+
+def test_marks_of_the_same_tokens_are_bounded(tiny):
+    prefixes = RadixCache(tiny.model, 1 << 30)
+    for number in range(LONGEST + 5):
+        mark(tiny, prefixes, prompt(4), (b"%d" % number, 4))
+
+    assert len(said(prefixes)) == LONGEST
+    assert b"0" not in said(prefixes)
+    assert b"%d" % (LONGEST + 4) in said(prefixes)
+
+
+def test_of_snapshots_only_the_whole_is_told_and_only_while_they_are_kept(windowed):
+    size = sum(layer.nbytes for layer in filled(windowed, prompt(40)))
+    prefixes = SnapshotCache(windowed.model, 2 * size)
+    for seed, name in enumerate((b"a", b"b", b"c")):
+        mark(windowed, prefixes, prompt(40, seed), (b"system", 10), (name, 40))
+
+    assert [prefix.digest for prefix in prefixes.told()] == [b"c", b"b"]
+
+
+def test_a_batch_tells_what_its_requests_left_in_the_cache(drive):
+    driver = drive()
+    chat = ask("a", prompt(40), 3)
+    chat.marks = (Mark(b"system", 10), Mark(b"whole", 40))
+    assert driver.batch.cached_prefixes == ()
+
+    driver.run(chat)
+
+    assert {p.digest: p.tokens for p in driver.batch.cached_prefixes} == {
+        b"system": 10,
+        b"whole": 40,
+    }
+
+
+def test_what_is_told_is_what_the_next_prompt_finds(drive):
+    driver = drive()
+    first = ask("a", prompt(200), 3)
+    first.marks = (Mark(b"half", 100),)
+    driver.run(first)
+    (told,) = driver.batch.cached_prefixes
+
+    driver.run(ask("b", [*prompt(200)[: told.tokens], *prompt(50, 5)], 2))
+
+    assert driver.last("b").usage.cached_tokens == told.tokens

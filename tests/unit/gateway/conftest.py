@@ -10,11 +10,13 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from bus.connection import Bus
+from proto.errors import Code, MeshError
+from proto.inference import Schedule, Scheduled
 from proto.presence import GatewayBeat
-from proto.subjects import GATEWAY_BEAT, REQUEST_TELEMETRY
+from proto.subjects import GATEWAY_BEAT, REQUEST_TELEMETRY, SCHEDULE
 from proto.telemetry import RequestEvent
 from services.host import Host
-from tests.unit.gateway.scripted import ScriptedEngine, engine, gateway
+from tests.unit.gateway.scripted import MODEL, ScriptedEngine, engine, gateway
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +70,21 @@ async def events(host: Host, bus: Bus) -> asyncio.Queue[RequestEvent]:
     await bus.listen(REQUEST_TELEMETRY, told.put_nowait, host.id)
     await bus.settled()
     return told
+
+
+@pytest.fixture
+async def choosy(bus: Bus) -> None:
+    """A scheduler that knows of no model but the one of ``scripted``."""
+
+    async def refuse(question: Schedule) -> Scheduled:
+        raise MeshError(
+            Code.MODEL_NOT_FOUND,
+            f"The model {question.model!r} does not exist here. "
+            f"GET /v1/models lists what does: {MODEL}.",
+            param="model",
+        )
+
+    await bus.answer(SCHEDULE, refuse, group="scheduler")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import anthropic as anthropic_sdk
 import openai as openai_sdk
 
 from proto.inference import Candidate, Chat, Schedule, Scheduled, Tokens
-from proto.prefix import prefix_hashes
+from proto.prefix import prefixes_of
 from proto.subjects import ENGINE_BEAT, SCHEDULE
 from tests.unit.gateway.scripted import ALIAS, MODEL
 
@@ -72,7 +72,7 @@ async def test_the_scheduler_decides_and_never_sees_the_prompt(openai, scripted,
     (question,) = heard
 
     assert (question.model, question.session, question.prompt_bytes) == (MODEL, "k", 8)
-    assert question.prefix == prefix_hashes(scripted.asked[0].prompt)
+    assert question.prefix == prefixes_of(scripted.asked[0].prompt)
     assert b"Secret" not in SCHEDULE.encode(question)
 
 

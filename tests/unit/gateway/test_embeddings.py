@@ -80,7 +80,7 @@ async def test_a_model_of_another_kind_is_refused_with_those_that_are(openai, ht
     assert (ranked.status_code, ranked.json()["error"]["param"]) == (400, "model")
 
 
-async def test_an_unknown_model_is_a_404(http, embedder):
+async def test_an_unknown_model_is_a_404(http, embedder, choosy):
     answer = await http.post("/v1/embeddings", json={"model": "absent", "input": "a"})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

@@ -1,6 +1,7 @@
 """Refusals, lost engines, deadlines, and clients that leave."""
 
 import asyncio
+import time
 
 import anthropic as anthropic_sdk
 import httpx
@@ -10,6 +11,8 @@ import pytest
 from bus import stream as streams
 from proto.errors import Code, MeshError
 from proto.frames import Failed, Progress
+from proto.inference import Schedule
+from proto.subjects import SCHEDULE
 from services.gateway import dispatch, generate, watch
 from tests.unit.gateway.scripted import ALIAS, MODEL, deltas, end, full, hello, silence
 
@@ -26,6 +29,15 @@ async def both_heard(http: httpx.AsyncClient, *engines) -> None:
         listed = (await http.get(f"/v1/models/{MODEL}")).json()
         if {engine.id for engine in engines} <= set(listed["x_odyssai"]["engines"]):
             return
+
+
+async def twin_heard(http: httpx.AsyncClient, engine) -> None:
+    """A busier engine of the same model: one alone is no choice, and nobody would be asked."""
+    engines: list[str] = []
+    while "twin" not in engines:
+        await engine.say(engine="twin", boot="twin", running=3)
+        listed = (await http.get(f"/v1/models/{MODEL}")).json()
+        engines = listed["x_odyssai"]["engines"]
 
 
 async def test_a_full_mesh_is_a_429_that_says_when_to_ask_again(http, scripted):
@@ -179,13 +191,43 @@ async def test_a_failure_is_a_status_where_nothing_was_sent(http, scripted):
     assert (answer.status_code, answer.json()["error"]["message"]) == (500, "It broke.")
 
 
-async def test_an_unknown_model_is_a_404_that_lists_what_there_is(openai, anthropic):
+async def test_an_unknown_model_is_a_404_that_lists_what_there_is(openai, anthropic, choosy):
     with pytest.raises(openai_sdk.NotFoundError, match=r"GET /v1/models.*org/tiny-1\.0") as caught:
         await openai.chat.completions.create(model="nope", messages=HI)
     with pytest.raises(anthropic_sdk.NotFoundError, match="nope"):
         await anthropic.messages.create(model="nope", max_tokens=1, messages=HI)
 
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+async def test_without_a_scheduler_a_model_that_nobody_serves_is_no_404(http, monkeypatch):
+    monkeypatch.setattr(dispatch, "PATIENCE_S", 0.0)
+
+    answer = await http.post("/v1/chat/completions", json=CHAT | {"model": "on-disk"})
+
+    assert answer.status_code == 503
+    assert "no scheduler answers that could load it" in answer.json()["error"]["message"]
+
+
+async def test_a_scheduler_that_has_not_heard_of_an_engine_yet_is_not_believed(
+    http, scripted, choosy
+):
+    await twin_heard(http, scripted)
+
+    assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
+
+
+async def test_schedulers_that_stand_still_cost_less_than_a_second(http, scripted, bus):
+    async def think(_: Schedule) -> None:
+        await asyncio.Event().wait()
+
+    for _ in range(2):
+        await bus.answer(SCHEDULE, think, group="scheduler")
+    await twin_heard(http, scripted)
+    begun = time.monotonic()
+
+    assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
+    assert 0.5 < time.monotonic() - begun < 1.0
 
 
 async def test_a_model_that_recovers_is_waited_for(http, scripted):

@@ -8,11 +8,13 @@ import httpx
 import pytest
 from ollama import AsyncClient, Client, ResponseError
 
-from proto.errors import Code
+from proto.errors import Code, MeshError
 from proto.frames import CallDelta, Delta, Failed, Progress
 from proto.ids import ModelId
 from proto.inference import Chat, JsonSchema, Text, Thinking
+from proto.jobs import Pull, Remove
 from proto.presence import ModelCard
+from tests.scripted_leader import leader
 from tests.unit.gateway.scripted import ALIAS, MODEL, ScriptedEngine, end
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -250,20 +252,58 @@ async def test_the_version_is_one_that_clients_accept(http):
 async def test_a_model_that_is_here_is_as_good_as_pulled(client):
     assert (await client.pull(ALIAS)).status == "success"
     assert [p.status async for p in await client.pull(ALIAS, stream=True)] == ["success"]
-    with pytest.raises(ResponseError, match=r"'absent' is not here.*ODYSSAI_MODELS"):
+    with pytest.raises(ResponseError, match=r"'absent' is not here.*Hugging Face hub"):
         await client.pull("absent")
 
 
-async def test_models_are_not_managed_here(client):
-    for refuse in (
-        client.delete(ALIAS),
-        client.copy(ALIAS, "b"),
-        client.create("b", from_=ALIAS),
-        client.push(ALIAS),
-    ):
-        with pytest.raises(ResponseError, match="ODYSSAI_MODELS") as caught:
+async def test_models_are_not_made_here(client):
+    for refuse in (client.copy(ALIAS, "b"), client.create("b", from_=ALIAS), client.push(ALIAS)):
+        with pytest.raises(ResponseError, match="neither made nor pushed") as caught:
             await refuse
         assert caught.value.status_code == 400
+
+
+async def test_a_pull_tells_how_far_it_is(client, nats_url):
+    async with leader(nats_url) as leading:
+        lines = await client.pull("org/new", stream=True)
+        first = await anext(aiter(lines))
+        job = await leading.the_job()
+        await leading.fetch(job.id, 250)
+        await leading.tell(job.id, state="done")
+        rest = [line async for line in lines]
+
+    assert leading.submitted[0].order == Pull(model=ModelId("org/new"))
+    assert first.status == "pulling manifest"
+    assert ("pulling org/new", 250, 1000) in [(p.status, p.completed, p.total) for p in rest]
+    assert rest[-1].status == "success"
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_pull_that_fails_is_raised_by_the_client(client, nats_url, streams):
+    why = MeshError(Code.NO_DISK, "It needs 9 GB of disk; 1 GB is free.").refusal()
+    async with leader(nats_url) as leading:
+        leading.begins_as = {"state": "failed", "error": why}
+        with pytest.raises(ResponseError, match="It needs 9 GB of disk"):
+            [line async for line in await client.pull("org/new", stream=True)] if streams else (
+                await client.pull("org/new")
+            )
+
+
+async def test_a_model_is_deleted_everywhere(client, nats_url):
+    async with leader(nats_url) as leading:
+        leading.begins_as = {"state": "done"}
+        assert (await client.delete("org/old:latest")).status == "success"
+
+    assert leading.submitted[0].order == Remove(model=ModelId("org/old"))
+
+
+async def test_a_page_of_another_origin_brings_and_removes_nothing(http):
+    page = {"origin": "https://evil.example"}
+    pulled = await http.post("/api/pull", json={"model": "org/new"}, headers=page)
+    deleted = await http.request("DELETE", "/api/delete", json={"model": MODEL}, headers=page)
+
+    assert (pulled.status_code, deleted.status_code) == (403, 403)
+    assert "another origin" in deleted.json()["error"]
 
 
 async def test_a_failure_in_the_middle_is_raised_by_the_client(client, scripted):

@@ -80,7 +80,7 @@ async def test_what_makes_no_sense_is_refused_by_name(http, path, body, param):
     assert answer.json()["error"]["param"].startswith(param)
 
 
-async def test_an_unknown_model_is_a_404(http):
+async def test_an_unknown_model_is_a_404(http, choosy):
     answer = await http.post("/tokenize", json={"model": "absent", "prompt": "a"})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

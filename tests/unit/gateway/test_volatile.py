@@ -3,7 +3,7 @@
 import pytest
 
 from proto.inference import Chat, ImagePart, Text, TextPart, Turn
-from proto.prefix import prefix_hashes
+from proto.prefix import prefixes_of
 from services.gateway.volatile import steady
 from tests.unit.gateway.scripted import MODEL
 
@@ -53,7 +53,7 @@ def test_what_means_something_stays(prompt):
 def test_prompts_that_differ_in_the_line_only_are_the_same_to_the_scheduler():
     one, other = (steady(chat(f"{billing(nonce)}\nYou are.")) for nonce in ("a1b2c", "ffffe"))
 
-    assert prefix_hashes(one) == prefix_hashes(other)
+    assert prefixes_of(one) == prefixes_of(other)
 
 
 def blocks(nonce: str) -> list[dict[str, str]]:

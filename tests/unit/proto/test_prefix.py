@@ -1,41 +1,116 @@
-from proto.inference import Chat, Text, Tokens, Turn
-from proto.prefix import LONGEST, TEXT_BLOCK, TOKEN_BLOCK, prefix_hashes
+import pytest
+
+from proto.inference import Chat, ImagePart, TextPart, Tokens, Tool, ToolCall, Turn
+from proto.inference import Text as Plain
+from proto.prefix import (
+    LONGEST,
+    PICTURE_CHARS,
+    TEXT_BLOCK,
+    TOKEN_BLOCK,
+    TOKEN_CHARS,
+    prefixes_of,
+)
 
 SYSTEM = Turn(role="system", content="Be brief.")
 QUESTION = Turn(role="user", content="Who?")
 ANSWER = Turn(role="assistant", content="Me.")
 
 
-def test_a_longer_conversation_begins_with_the_hashes_of_the_shorter_one():
-    before = prefix_hashes(Chat(turns=(SYSTEM, QUESTION)))
-    after = prefix_hashes(Chat(turns=(SYSTEM, QUESTION, ANSWER, QUESTION)))
+def digests(*turns: Turn) -> list[bytes]:
+    return [prefix.digest for prefix in prefixes_of(Chat(turns=turns))]
+
+
+def test_a_longer_conversation_begins_like_the_shorter_one():
+    before = prefixes_of(Chat(turns=(SYSTEM, QUESTION)))
+    after = prefixes_of(Chat(turns=(SYSTEM, QUESTION, ANSWER, QUESTION)))
 
     assert after[:2] == before
     assert len(after) == 4
-    assert {len(entry) for entry in after} == {8}
+    assert {len(entry.digest) for entry in after} == {8}
+    assert [entry.chars for entry in after] == [9, 13, 16, 20]
 
 
-def test_an_edited_turn_changes_its_hash_and_all_after_it():
+def test_an_edited_turn_changes_its_entry_and_all_after_it():
     edited = Turn(role="user", content="Why?")
-    old = prefix_hashes(Chat(turns=(SYSTEM, QUESTION, ANSWER)))
-    new = prefix_hashes(Chat(turns=(SYSTEM, edited, ANSWER)))
+    old, new = digests(SYSTEM, QUESTION, ANSWER), digests(SYSTEM, edited, ANSWER)
 
     assert [a == b for a, b in zip(old, new, strict=True)] == [True, False, False]
 
 
-def test_who_said_it_counts():
-    said = [Turn(role="user", content="x"), Turn(role="assistant", content="x")]
+@pytest.mark.parametrize(
+    "other",
+    [
+        Turn(role="assistant", content="x"),
+        Turn(role="user", content="x", reasoning="r"),
+        Turn(role="user", content="x", name="n"),
+        Turn(role="user", content="x", call_id="c"),
+        Turn(role="user", content="x", calls=(ToolCall(id="1", name="f", arguments="{}"),)),
+        Turn(role="user", content="x", is_error=True),
+        Turn(role="user", content=(TextPart(text="x"), ImagePart(digest=b"1"))),
+    ],
+)
+def test_all_that_a_turn_says_counts(other):
+    assert digests(Turn(role="user", content="x")) != digests(other)
 
-    assert prefix_hashes(Chat(turns=(said[0],))) != prefix_hashes(Chat(turns=(said[1],)))
+
+def test_a_long_text_is_known_by_its_whole_blocks():
+    document = "a" * (2 * TEXT_BLOCK)
+    one, other = (digests(Turn(role="system", content=document + end)) for end in ("1", "2"))
+
+    assert len(one) == 3
+    assert one[:2] == other[:2]
+    assert one[2] != other[2]
 
 
-def test_plain_prompts_have_one_hash_for_every_whole_block():
-    text = prefix_hashes(Text(text="a" * (2 * TEXT_BLOCK + 5)))
-    tokens = prefix_hashes(Tokens(ids=tuple(range(TOKEN_BLOCK))))
+def test_whole_blocks_end_where_they_end():
+    text = Turn(role="system", content="a" * TEXT_BLOCK)
 
-    assert (len(text), len(tokens)) == (2, 1)
-    assert text[:1] == prefix_hashes(Text(text="a" * TEXT_BLOCK))
+    assert [p.chars for p in prefixes_of(Chat(turns=(text, QUESTION)))] == [
+        TEXT_BLOCK, TEXT_BLOCK, TEXT_BLOCK + 4,
+    ]  # fmt: skip
 
 
-def test_the_chain_is_bounded():
-    assert len(prefix_hashes(Chat(turns=(QUESTION,) * 1000))) == LONGEST
+def test_the_same_text_in_other_parts_is_another_prompt():
+    one = Turn(role="user", content=(TextPart(text="ab"), TextPart(text="c")))
+    other = Turn(role="user", content=(TextPart(text="a"), TextPart(text="bc")))
+
+    assert digests(one) != digests(other)
+
+
+def test_tools_are_part_of_the_first_entry():
+    tool = Tool(name="look", description="", parameters={})
+    (plain,) = prefixes_of(Chat(turns=(SYSTEM,)))
+    (equipped,) = prefixes_of(Chat(turns=(SYSTEM,), tools=(tool,)))
+
+    assert plain.digest != equipped.digest
+    assert equipped.chars == Chat(turns=(SYSTEM,), tools=(tool,)).chars > plain.chars
+
+
+def test_pictures_are_told_apart_and_have_a_size():
+    one, other = (
+        prefixes_of(Chat(turns=(Turn(role="user", content=(ImagePart(digest=digest),)),)))
+        for digest in (b"1", b"2")
+    )
+
+    assert one[0].digest != other[0].digest
+    assert one[0].chars == PICTURE_CHARS
+
+
+def test_plain_prompts_have_an_entry_for_every_block_and_one_for_the_rest():
+    text = prefixes_of(Plain(text="a" * (2 * TEXT_BLOCK + 5)))
+    tokens = prefixes_of(Tokens(ids=tuple(range(TOKEN_BLOCK))))
+
+    assert [entry.chars for entry in text] == [TEXT_BLOCK, 2 * TEXT_BLOCK, 2 * TEXT_BLOCK + 5]
+    assert [entry.chars for entry in tokens] == [TOKEN_CHARS * TOKEN_BLOCK]
+    assert text[:1] == prefixes_of(Plain(text="a" * TEXT_BLOCK))
+
+
+def test_of_a_chain_that_is_too_long_its_ends_are_told():
+    turns = tuple(Turn(role="user", content=str(number)) for number in range(1000))
+    chain = prefixes_of(Chat(turns=turns))
+
+    assert len(chain) == LONGEST
+    assert chain[: LONGEST // 2] == prefixes_of(Chat(turns=turns[: LONGEST // 2]))
+    assert chain[-1].chars == Chat(turns=turns).chars
+    longer = prefixes_of(Chat(turns=(*turns, QUESTION, ANSWER)))
+    assert chain[-1] in longer

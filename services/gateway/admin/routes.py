@@ -1,0 +1,80 @@
+"""What there is below /admin, each for those who may."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from services.gateway.admin import jobs, models, nodes
+from services.gateway.admin.access import Endpoint, guarded
+from services.gateway.admin.status import show_status
+
+ROOT = "/admin"
+
+
+def is_below(path: str) -> bool:
+    return path == ROOT or path.startswith(f"{ROOT}/")
+
+
+def endpoints(path: str) -> Mapping[str, Endpoint]:
+    """By method; none where there is nothing."""
+    found = _endpoints(path.removeprefix(ROOT).strip("/").split("/"))
+    return {method: guarded(endpoint) for method, endpoint in found.items()}
+
+
+def _endpoints(parts: list[str]) -> Mapping[str, Endpoint]:
+    match parts:
+        case ["status"]:
+            return _read(show_status)
+        case ["load"]:
+            return {"POST": models.load_now}
+        case ["unload"]:
+            return {"POST": models.unload_now}
+        case ["models", *name]:
+            return _models("/".join(name))
+        case ["jobs", *rest]:
+            return _jobs(rest)
+        case ["nodes", *rest]:
+            return _nodes(rest)
+        case _:
+            return {}
+
+
+def _models(name: str) -> Mapping[str, Endpoint]:
+    """A model's id may hold slashes; none is called ``load``."""
+    if not name:
+        return _read(models.show_models)
+    if name in models.ORDERS:
+        return {"POST": models.ORDERS[name]}
+    return {**_read(partial(models.show_model, name)), "DELETE": partial(models.remove_model, name)}
+
+
+def _jobs(rest: list[str]) -> Mapping[str, Endpoint]:
+    match rest:
+        case []:
+            return _read(jobs.show_jobs)
+        case [id]:
+            return _read(partial(jobs.show_job, id))
+        case [id, "events"]:
+            return {"GET": partial(jobs.stream_job, id)}
+        case [id, verb] if verb in jobs.WISHES:
+            return {"POST": partial(jobs.steer_job, id, jobs.WISHES[verb])}
+        case _:
+            return {}
+
+
+def _nodes(rest: list[str]) -> Mapping[str, Endpoint]:
+    match rest:
+        case []:
+            return _read(nodes.show_nodes)
+        case [name]:
+            return {
+                **_read(partial(nodes.show_node, name)),
+                "DELETE": partial(nodes.remove_node, name),
+            }
+        case [name, verb] if verb in nodes.VERBS:
+            return {"POST": partial(nodes.VERBS[verb], name)}
+        case _:
+            return {}
+
+
+def _read(endpoint: Endpoint) -> Mapping[str, Endpoint]:
+    return {"GET": endpoint, "HEAD": endpoint}
