@@ -86,7 +86,7 @@ def _without_secret(url: str) -> str:
     return ",".join(part.rpartition("@")[2] for part in url.split(","))
 
 
-async def _uncaught(reply: Awaitable[T]) -> T:
+async def uncaught(reply: Awaitable[T]) -> T:
     """Await it; a cancellation that came together with the reply counts.
 
     Python 3.11's ``wait_for``, which nats-py uses, swallows it then
@@ -200,7 +200,7 @@ class Bus:
         if context is not None:
             headers[tracing.HEADER] = context.header
         try:
-            mail = await _uncaught(
+            mail = await uncaught(
                 self._client.request(
                     question.at(*tokens),
                     question.encode(message),

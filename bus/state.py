@@ -19,7 +19,7 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
-from bus.connection import Bus
+from bus.connection import Bus, uncaught
 from bus.errors import Conflict, NotConnected
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Bucket(Generic[M]):
         """
         try:
             try:
-                kv = await bus.jetstream.key_value(name)
+                kv = await uncaught(bus.jetstream.key_value(name))
             except BucketNotFoundError:
                 kv = await cls._create(bus, name)
             if limits is not None:
@@ -79,7 +79,7 @@ class Bucket(Generic[M]):
 
     @staticmethod
     async def _limit(bus: Bus, name: str, limits: Limits) -> None:
-        config = (await bus.jetstream.stream_info(f"KV_{name}")).config
+        config = (await uncaught(bus.jetstream.stream_info(f"KV_{name}"))).config
         wanted = config.evolve(
             max_age=limits.ttl_s,
             max_bytes=limits.max_bytes,
@@ -87,20 +87,22 @@ class Bucket(Generic[M]):
             duplicate_window=min(limits.ttl_s, config.duplicate_window or limits.ttl_s),
         )
         if wanted != config:
-            await bus.jetstream.update_stream(wanted)
+            await uncaught(bus.jetstream.update_stream(wanted))
 
     @staticmethod
     async def _create(bus: Bus, name: str) -> KeyValue:
         """On three servers where the bus has them, so that one may be lost."""
         try:
-            return await bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
+            return await uncaught(
+                bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
+            )
         except APIError:
-            return await bus.jetstream.create_key_value(bucket=name, history=1)
+            return await uncaught(bus.jetstream.create_key_value(bucket=name, history=1))
 
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""
         try:
-            entry = await self._kv.get(key)
+            entry = await uncaught(self._kv.get(key))
         except (KeyNotFoundError, KeyDeletedError):
             return None
         except (NatsError, OSError) as error:
@@ -111,7 +113,7 @@ class Bucket(Generic[M]):
     async def put(self, key: str, record: M) -> int:
         """Write whatever was there before; the new revision."""
         try:
-            return await self._kv.put(key, self._encode(record))
+            return await uncaught(self._kv.put(key, self._encode(record)))
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
 
@@ -119,8 +121,8 @@ class Bucket(Generic[M]):
         """Write only if the record is still at ``revision`` (0: absent). Raises Conflict."""
         try:
             if revision == 0:
-                return await self._kv.create(key, self._encode(record))
-            return await self._kv.update(key, self._encode(record), last=revision)
+                return await uncaught(self._kv.create(key, self._encode(record)))
+            return await uncaught(self._kv.update(key, self._encode(record), last=revision))
         except KeyWrongLastSequenceError as error:
             raise Conflict(key) from error
         except (NatsError, OSError) as error:
@@ -128,13 +130,13 @@ class Bucket(Generic[M]):
 
     async def delete(self, key: str) -> None:
         try:
-            await self._kv.delete(key)
+            await uncaught(self._kv.delete(key))
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
 
     async def all(self) -> dict[str, M]:
         try:
-            keys = await self._kv.keys()
+            keys = await uncaught(self._kv.keys())
         except NoKeysError:
             return {}
         except (NatsError, OSError) as error:
@@ -150,7 +152,7 @@ class Bucket(Generic[M]):
         """
         while True:
             try:
-                watcher = await self._kv.watch(f"{key}.*", ignore_deletes=True)
+                watcher = await uncaught(self._kv.watch(f"{key}.*", ignore_deletes=True))
                 try:
                     while (record := await self._next(watcher, silence_s)) is not None:
                         yield record
@@ -164,7 +166,7 @@ class Bucket(Generic[M]):
     async def _next(self, watcher: KeyValue.KeyWatcher, silence_s: float) -> M | None:
         while True:
             try:
-                entry = await watcher.updates(timeout=silence_s)
+                entry = await uncaught(watcher.updates(timeout=silence_s))
             except (TimeoutError, NatsError):
                 return None
             if entry is None:
@@ -197,12 +199,12 @@ class Bucket(Generic[M]):
     async def _follow(
         self, known: dict[str, M], changed: Callable[[str, M | None], None], wake: asyncio.Event
     ) -> None:
-        watcher = await self._kv.watchall()
+        watcher = await uncaught(self._kv.watchall())
         end = asyncio.get_running_loop().time() + REREAD_S
         try:
             while not wake.is_set() and asyncio.get_running_loop().time() < end:
                 try:
-                    entry = await watcher.updates(timeout=1.0)
+                    entry = await uncaught(watcher.updates(timeout=1.0))
                 except (TimeoutError, NatsError):
                     continue
                 if entry is None:
