@@ -25,6 +25,7 @@ from proto.ids import NodeId
 
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
 DEFAULT_MODEL = "smollm2"
+NO_MODEL = "none"
 ROOT = Path(__file__).parents[1]
 BUS_RESTART_S = 0.025
 """The first restart of the bus server: decoding goes on meanwhile, into the engines' rings."""
@@ -51,6 +52,8 @@ class Plan:
     """The bus to join; None to bring one along."""
     bus_host: str = embedded.LOOPBACK
     node: str
+    memory: str | None = None
+    """What models may take here; None: what the system lets them."""
     trusts_code: bool = False
     """Python in a model's folder is run."""
     log_level: str = "info"
@@ -95,6 +98,7 @@ def planned(args: argparse.Namespace) -> Plan:
         nats=args.nats,
         bus_host=args.bus_host,
         node=args.node or node_name(),
+        memory=args.memory,
         trusts_code=args.trust_remote_code,
         log_level=args.log_level,
         is_verbose=args.verbose,
@@ -181,6 +185,8 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
         if plan.aliases:
             settings |= {"ODYSSAI_ALIASES": ",".join(plan.aliases)}
+        if plan.memory:
+            settings["ODYSSAI_MEMORY"] = plan.memory
         if plan.trusts_code:
             settings["ODYSSAI_TRUST_REMOTE_CODE"] = "1"
     return settings
@@ -191,7 +197,9 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
     if "gateway" not in plan.services:
         screen.say(f"runs {', '.join(plan.services)}\n{_places(plan)}\n\n  Ctrl-C ends all.")
         return
-    while (await probe.fetch(plan.near, plan.port, "/ready"))[0] != 200:
+    # Without a model of its own it serves what others hold, and loads what is asked for.
+    sign = "/health" if plan.models == (NO_MODEL,) else "/ready"
+    while (await probe.fetch(plan.near, plan.port, sign))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)
     _, body = await probe.fetch(plan.near, plan.port, "/v1/models")
@@ -199,7 +207,7 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
 
 
 def _awaited(plan: Plan) -> str:
-    if "runner" in plan.services:
+    if "runner" in plan.services and plan.models != (NO_MODEL,):
         return f"loading {', '.join(Path(model).name for model in plan.models)} …"
     return f"starting {', '.join(plan.services)} …"
 
