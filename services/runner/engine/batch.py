@@ -6,7 +6,6 @@ running answer. Everything here belongs to the one thread that owns mlx.
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 
 import mlx.core as mx
@@ -16,12 +15,14 @@ from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
 from proto.presence import CacheLoad
-from services.runner.engine import logprobs, prefill, sampling
+from services.runner.engine import logprobs, preemption, prefill, sampling
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.constraints.masks import masked
 from services.runner.engine.decoding import Decoder
+from services.runner.engine.kv_room import KvRoom
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prefix_cache import prefix_cache
+from services.runner.engine.queue import Queue
 from services.runner.engine.sequence import Cache, Sequence
 
 SLOTS = 64
@@ -31,6 +32,8 @@ PATIENCE, PATIENCE_S = 0.1, 0.010
 """Part of its prompt's time that a lone request may wait for others, and the most."""
 LOOK_S = 60.0
 """A vision tower takes a picture in one piece, however large: seconds on a small machine."""
+HASTE = 0.5
+"""Part of a prompt's measured cost that must fit before its deadline: the measure is rough."""
 TELL_S = 0.5
 """How often heartbeats may learn of a change in the prefix cache while there is work."""
 LEARNING = 0.2
@@ -39,10 +42,11 @@ LEARNING = 0.2
 log = logging.getLogger(__name__)
 
 Frames = list[tuple[RequestId, AnyFrame]]
+UNBOUNDED = KvRoom()
 
 
 class Batch:
-    """One model's requests: ``slots`` of them at work, the others waiting in order of arrival."""
+    """One model's requests: ``slots`` of them at work, the others waiting in fair order."""
 
     def __init__(
         self,
@@ -50,16 +54,22 @@ class Batch:
         *,
         slots: int = SLOTS,
         cache_bytes: int = 1 << 30,
+        kv: KvRoom = UNBOUNDED,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``clock`` gives unix seconds, by which requests expire."""
+        """``cache_bytes`` are the prefix cache's where ``kv`` bounds nothing; ``clock`` gives unix
+        seconds, by which requests expire.
+        """
         self._loaded = loaded
         self._slots = slots
         self._clock = clock
         self._ends = frozenset(loaded.tokenizer.eos_token_ids)
-        self._prefixes = prefix_cache(loaded.model, cache_bytes)
+        self._kv = kv
+        self._cache_bytes = cache_bytes
+        self._prefixes = prefix_cache(loaded.model, kv.left_bytes(0, cache_bytes))
         self._decoder = self._new_decoder()
-        self._waiting: deque[Sequence] = deque()
+        self.queue: Queue[Sequence] = Queue(slots, clock)
+        """Requests may be put into it on any thread."""
         self._prefilling: list[Sequence] = []
         self._decoding: dict[int, Sequence] = {}
         """By the decoder's number."""
@@ -80,7 +90,7 @@ class Batch:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._decoding or self._prefilling or self._waiting or self._frames)
+        return bool(self._decoding or self._prefilling or len(self.queue) or self._frames)
 
     @property
     def running(self) -> int:
@@ -88,17 +98,22 @@ class Batch:
 
     @property
     def queued(self) -> int:
-        return len(self._waiting)
+        return len(self.queue)
 
     @property
     def queued_tokens(self) -> int:
         """Prompt tokens not yet read. Safe to ask from any thread: it sums over copies."""
-        return sum(s.remaining for s in [*list(self._waiting), *list(self._prefilling)])
+        return sum(s.remaining for s in [*self.queue, *list(self._prefilling)])
+
+    @property
+    def kv_used_tokens(self) -> int:
+        """What running requests hold or are about to. Safe to ask from any thread."""
+        return sum(s.claim for s in [*list(self._prefilling), *list(self._decoding.values())])
 
     @property
     def unread(self) -> int:
         """Requests that have prompt tokens to be read."""
-        return len(self._waiting) + len(self._prefilling)
+        return len(self.queue) + len(self._prefilling)
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -114,14 +129,8 @@ class Batch:
     def cache_load(self) -> CacheLoad:
         return self._prefixes.stats()
 
-    def place_of(self, request: RequestId) -> int | None:
-        """Requests ahead of it in the waiting queue; None once it is admitted, or unknown."""
-        return next((i for i, s in enumerate(self._waiting) if s.request == request), None)
-
     def add(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
-        if sequence.expires_s is not None:
-            self._next_expiry = min(self._next_expiry, sequence.expires_s)
+        self.queue.add(sequence)
 
     def cancel(self, request: RequestId) -> None:
         """Its slot is free at once; its reader hears of it with the next step's frames."""
@@ -150,6 +159,8 @@ class Batch:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
         with mx.stream(self._decoder.stream):
             self._expire()
+            if self._kv.is_bounded:
+                self._keep_within_kv()
             self._admit()
             # First tokens go out before the decode step that would be theirs alone.
             has_streams = bool(self._decoding)
@@ -172,29 +183,48 @@ class Batch:
     # Admission
 
     def _admit(self) -> None:
-        while self._waiting and self.running < self._slots:
-            sequence = self._waiting.popleft()
-            sequence.admitted_at = time.monotonic()
+        while (sequence := self.queue.next()) is not None and self._makes_room(sequence):
+            self.queue.take(sequence)
             try:
-                self._equip(sequence)
+                self._begin_reading(sequence)
             except MeshError as refused:
                 self._fail(sequence, refused.code, refused.message)
-            else:
-                self._match(sequence)
-                self._prefilling.append(sequence)
-                self._report(sequence, sequence.admitted_at)
+
+    def _begin_reading(self, sequence: Sequence) -> None:
+        """Raises MeshError."""
+        self._match(sequence)
+        now = time.monotonic()
+        if not sequence.is_equipped:
+            sequence.admitted_at = now
+            self._expect_in_time(sequence)
+            self._equip(sequence)
+        self._prefilling.append(sequence)
+        self._report(sequence, now)
+
+    def _expect_in_time(self, sequence: Sequence) -> None:
+        """Raises MeshError for a prompt that could not even be read before the deadline."""
+        if sequence.expires_s is None:
+            return
+        left_s = sequence.expires_s - self._clock()
+        if HASTE * self._pace.cost_s(sequence.remaining) > left_s:
+            raise MeshError(
+                Code.DEADLINE,
+                f"reading {sequence.remaining} tokens takes longer than the {left_s:.1f} s that "
+                "the request's deadline leaves: allow more time",
+            )
+        self._next_expiry = min(self._next_expiry, sequence.expires_s)
 
     def _equip(self, sequence: Sequence) -> None:
         asked, vocab_size = sequence.sampling, self._loaded.vocab_size
         sampling.check(asked, vocab_size)
         sequence.sampler = sampling.sampler(asked, vocab_size)
-        sequence.processors = sampling.processors(asked, len(sequence.prompt))
+        sequence.processors = sampling.processors(asked, sequence.prompt_tokens)
         before = sequence.prompt[-1]
         sequence.answer = sequence.outline.answer(self._loaded.pieces, before, sequence.stop)
         sequence.guide = sequence.outline.guide(self._loaded, before)
 
     def _match(self, sequence: Sequence) -> None:
-        sequence.cached = sequence.done = self._prefixes.match(sequence.key(sequence.prompt))
+        sequence.know(self._prefixes.match(sequence.prefix_key(sequence.prompt)))
         sequence.matched_at = self._prefixes.version
 
     def _report(self, sequence: Sequence, now: float) -> None:
@@ -205,8 +235,8 @@ class Batch:
                 Progress(
                     sequence.epoch,
                     sequence.next_seq(),
-                    sequence.done,
-                    len(sequence.prompt),
+                    min(sequence.done, sequence.prompt_tokens),
+                    sequence.prompt_tokens,
                     sequence.cached,
                 )
             ],
@@ -218,10 +248,7 @@ class Batch:
         for sequence in self._prefilling:
             if sequence.cache is None and sequence.matched_at != self._prefixes.version:
                 self._match(sequence)
-        seconds = prefill.share_s(len(self._prefilling), len(self._decoding), self._decode_s)
-        group, budget = prefill.choose(
-            self._prefilling, lambda context: self._pace.tokens(seconds, context), self._turn
-        )
+        group, budget = prefill.choose(self._prefilling, self._budget, self._turn, self.queue.rank)
         self._turn += 1
         try:
             drawn = self._read(group, budget)
@@ -237,13 +264,24 @@ class Batch:
             if now - sequence.progress_at >= PROGRESS_S:
                 self._report(sequence, now)
 
+    def _budget(self, first: Sequence) -> int:
+        """Tokens that a chunk may have that begins with this prompt's."""
+        decoding = list(self._decoding.values())
+        seconds = prefill.share_s(
+            len(self._prefilling),
+            len(decoding),
+            self._decode_s,
+            is_owed=prefill.is_owed(first, decoding),
+        )
+        return self._pace.tokens(seconds, first.done)
+
     def _read(self, group: list[Sequence], budget: int) -> list[prefill.Drawn]:
         """First tokens if the chunk ends the group's prompts, which the prefix cache then knows."""
         for sequence in group:
             if sequence.cache is None:
-                key = sequence.key(sequence.prompt)
-                sequence.cache, sequence.cached = self._prefixes.fetch(key)
-                sequence.done = sequence.cached
+                key = sequence.prefix_key(sequence.prompt)
+                sequence.cache, known = self._prefixes.fetch(key)
+                sequence.know(known)
         if self._look(prefill.Chunk.of(group, budget)):
             return []
         logits = self._timed_read(group, budget)
@@ -251,7 +289,7 @@ class Batch:
             return []
         drawn = self._draw(group, logits)
         for sequence, _, _ in drawn:
-            key = sequence.key(sequence.prompt)
+            key = sequence.prefix_key(sequence.prompt)
             self._prefixes.insert(key, sequence.held, marks=sequence.marks)
             self._has_news = True
         return drawn
@@ -281,6 +319,8 @@ class Batch:
         logits = prefill.read(self._loaded.model, chunk)
         if chunk.size >= prefill.SMALLEST:
             self._pace.learn(chunk.size, context, time.perf_counter() - started)
+        for sequence, tokens in zip(chunk.sequences, chunk.tokens, strict=True):
+            sequence.share.read(len(tokens))
         self._read_tokens += chunk.size
         if self._read_tokens > prefill.CLEAR_TOKENS:
             self._read_tokens = 0
@@ -288,6 +328,16 @@ class Batch:
         return logits
 
     def _draw(self, group: list[Sequence], logits: mx.array) -> list[prefill.Drawn]:
+        """Next tokens; whoever was paused has its drawn already."""
+        drawn = [(s, *s.pending) for s in group if s.pending is not None]
+        rows = [row for row, s in enumerate(group) if s.pending is None]
+        if len(rows) == len(group):
+            return self._draw_first(group, logits)
+        if rows:
+            drawn += self._draw_first([group[row] for row in rows], logits[mx.array(rows)])
+        return drawn
+
+    def _draw_first(self, group: list[Sequence], logits: mx.array) -> list[prefill.Drawn]:
         """First tokens, all in one call; if that fails, one by one to see whose fault it is."""
         try:
             return prefill.first_tokens(group, masked(logits, [s.guide for s in group]))
@@ -310,7 +360,8 @@ class Batch:
         now = time.monotonic()
         for sequence, token, row in drawn:
             self._prefilling.remove(sequence)
-            sequence.first_token_at = now
+            sequence.pending = None
+            sequence.first_token_at = sequence.first_token_at or now
             if sequence.max_tokens == 0:
                 self._end(sequence, Over("length"), now)
             elif not self._take(sequence, token, row, now):
@@ -357,6 +408,7 @@ class Batch:
             frames, over = sequence.turn_ended()
         else:
             self.generated_tokens += 1
+            sequence.share.generated()
             details: tuple[PositionLogprobs, ...] = ()
             if sequence.logprobs is not None:
                 details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
@@ -372,7 +424,8 @@ class Batch:
             self._keep(self._decoding.pop(uid), tokens, cache)
 
     def _keep(self, sequence: Sequence, tokens: list[int], cache: Cache) -> None:
-        self._prefixes.insert(sequence.key(tokens), cache, sequence.session, sequence.marks)
+        key = sequence.prefix_key(tokens)
+        self._prefixes.insert(key, cache, sequence.session, sequence.marks)
         self._has_news = True
 
     def _collapse(self) -> None:
@@ -385,36 +438,103 @@ class Batch:
     def _new_decoder(self) -> Decoder:
         return Decoder(self._loaded.model, self._ends, self._slots)
 
+    # Giving way
+
+    def _makes_room(self, newcomer: Sequence) -> bool:
+        """False when it has to wait on: nobody needs to give way to it, or not enough of them."""
+        running = self._running_sequences()
+        slots = len(running) + 1 - self._slots
+        tokens = self._kv.lacking(newcomer, running)
+        if slots <= 0 and tokens <= 0:
+            return True
+        leaving = preemption.giving_way(
+            newcomer, self._pausable(), self.queue.at_once, slots, tokens
+        )
+        for sequence in leaving:
+            self._pause(sequence)
+        return bool(leaving)
+
+    def _keep_within_kv(self) -> None:
+        """Before everybody grows by a token: the last in order give way until there is room."""
+        while self._is_overfull() and self.running > 1:
+            last = next(iter(preemption.last_first(self._pausable())), None)
+            if last is None:
+                break
+            log.info("%s has to wait: the KV memory is used up", last.request)
+            self._pause(last)
+        kept = self._prefixes.stats().used_bytes
+        self._prefixes.resize(self._kv.left_bytes(self._held_bytes(), self._cache_bytes))
+        self._has_news = True
+        self._has_news |= self._prefixes.stats().used_bytes != kept
+
+    def _is_overfull(self) -> bool:
+        return self._kv.is_exceeded(self._running_sequences(), self._held_bytes())
+
+    def _held_bytes(self) -> int:
+        reading = (layer for s in self._prefilling for layer in s.cache or ())
+        return self._decoder.nbytes + int(sum(layer.nbytes for layer in reading))
+
+    def _running_sequences(self) -> list[Sequence]:
+        return [*self._prefilling, *self._decoding.values()]
+
+    def _pausable(self) -> list[Sequence]:
+        """A newcomer to the decoding batch has to make its first step there."""
+        decoding = (s for n, s in self._decoding.items() if not self._decoder.is_newcomer(n))
+        return [*self._prefilling, *decoding]
+
+    def _pause(self, sequence: Sequence) -> None:
+        """It waits again, and goes on later with what it read and said until now; its reader
+        sees only that nothing comes.
+        """
+        number = next((n for n, s in self._decoding.items() if s is sequence), None)
+        if number is None:
+            self._prefilling.remove(sequence)
+            if sequence.cache is not None:
+                self._keep(sequence, sequence.prompt[: sequence.done], sequence.cache)
+        else:
+            del self._decoding[number]
+            sequence.pending = self._decoder.pending(number)
+            cache, sequence.prompt = self._decoder.leave([number])[number]
+            self._keep(sequence, sequence.prompt, cache)
+        sequence.pause()
+        self.queue.put_back(sequence)
+
     # Ends
 
     def _end(self, sequence: Sequence, over: Over, now: float) -> bool:
         """Always true: the answer is over."""
+        self.queue.end(sequence)
         self._emit(sequence, [sequence.end(over.reason, over.stop, now)])
         return True
 
     def _fail(self, sequence: Sequence, code: Code, message: str) -> None:
+        """Of those that run."""
+        self.queue.end(sequence)
+        self._refuse(sequence, code, message)
+
+    def _refuse(self, sequence: Sequence, code: Code, message: str) -> None:
         self._emit(sequence, [Failed(sequence.epoch, sequence.next_seq(), code.word, message)])
 
     def _emit(self, sequence: Sequence, frames: list[AnyFrame]) -> None:
         self._frames += [(sequence.request, frame) for frame in frames]
 
     def _expire(self) -> None:
-        if (now := self._clock()) < self._next_expiry:
+        now = self._clock()
+        if now < min(self._next_expiry, self.queue.next_expiry):
             return
         self._abandon(
             lambda s: s.expires_s is not None and s.expires_s <= now,
             Code.DEADLINE,
             "the request's deadline passed before its answer was complete",
         )
-        everyone = [*self._waiting, *self._prefilling, *self._decoding.values()]
         self._next_expiry = min(
-            (s.expires_s for s in everyone if s.expires_s is not None), default=float("inf")
+            (s.expires_s for s in self._running_sequences() if s.expires_s is not None),
+            default=float("inf"),
         )
 
     def _abandon(self, is_over: Callable[[Sequence], bool], code: Code, message: str) -> None:
-        for sequence in [s for s in self._waiting if is_over(s)]:
-            self._waiting.remove(sequence)
-            self._fail(sequence, code, message)
+        for sequence in self.queue.withdraw(is_over):
+            self._refuse(sequence, code, message)
         for sequence in [s for s in self._prefilling if is_over(s)]:
             self._prefilling.remove(sequence)
             if sequence.cache is not None:

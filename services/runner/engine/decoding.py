@@ -68,7 +68,7 @@ class Decoder:
             greedy_sampler,
             [sequence.processors for sequence in sequences],
             [self._stops] * len(drawn),
-            [sequence.max_tokens for sequence in sequences],
+            [sequence.max_tokens - sequence.generated + 1 for sequence in sequences],
         )
         newcomers._next_logprobs = [row for _, _, row in drawn]
         self._generator._generation_batch.extend(newcomers)
@@ -94,6 +94,24 @@ class Decoder:
         later = [response for response in responses if response.uid not in self._joined]
         self._joined.clear()
         return later
+
+    def is_newcomer(self, number: int) -> bool:
+        """It has made no step yet."""
+        return number in self._joined
+
+    def pending(self, number: int) -> tuple[int, mx.array]:
+        """The token that the next step of one who is no newcomer will give, and the
+        log-probabilities that it was drawn from.
+        """
+        batch = self._generator._generation_batch
+        row = batch.uids.index(number)
+        token: Any = batch._next_tokens[row].item()
+        return token, batch._next_logprobs[row]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all its KV caches."""
+        return int(self._generator.prompt_cache_nbytes)
 
     def leave(self, numbers: list[int]) -> dict[int, tuple[Cache, list[int]]]:
         """Out of the batch; each one's KV cache and the tokens that it holds."""

@@ -19,7 +19,9 @@ from proto.ids import RequestId
 from proto.presence import CacheLoad
 from services.runner.engine import batch, loading
 from services.runner.engine.batch import Batch, Frames
+from services.runner.engine.kv_room import KvRoom
 from services.runner.engine.loading import LoadedModel
+from services.runner.engine.queue import Queue
 from services.runner.engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -33,12 +35,17 @@ LEAST_WAIT_S = 0.0005
 
 
 @dataclass(frozen=True)
+class _Arrival:
+    """Somebody was put into the queue."""
+
+
+@dataclass(frozen=True)
 class _Stop:
     """The order to end."""
 
 
-_Order = Sequence | RequestId | _Stop
-"""A request, the id of one to cancel, or the end."""
+_Order = _Arrival | RequestId | _Stop
+"""That a request came, the id of one to cancel, or the end."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,14 @@ class Snapshot:
     has_work: bool
     running: int
     queued: int
-    """Waiting for a slot, those included that the thread has not seen yet."""
+    """Waiting for a slot."""
     queued_tokens: int
     unread: int
     """Requests that these are of."""
     prefill_tokens_per_s: float
     generated_tokens: int
+    kv_used_tokens: int
+    """Those that running requests hold or are about to."""
     cache: CacheLoad
     prefixes: dict[bytes, int]
     memory_bytes: int
@@ -73,6 +82,7 @@ class ModelThread:
         *,
         slots: int = batch.SLOTS,
         cache_bytes: int = 1 << 30,
+        kv: KvRoom = batch.UNBOUNDED,
         trusts_code: bool = False,
     ) -> None:
         """``deliver`` is called on the model's thread, once for each step that has frames."""
@@ -81,6 +91,7 @@ class ModelThread:
         self._deliver = deliver
         self._slots = slots
         self._cache_bytes = cache_bytes
+        self._kv = kv
         self._trusts_code = trusts_code
         self._inbox: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._batch: Batch | None = None
@@ -94,9 +105,16 @@ class ModelThread:
         self._thread.start()
         return self.loaded
 
+    @property
+    def queue(self) -> Queue[Sequence]:
+        """Of a model that is loaded."""
+        assert self._batch is not None, "only a loaded model has a queue"
+        return self._batch.queue
+
     def submit(self, sequence: Sequence) -> None:
         """Admitted at the very next step, if a slot is free."""
-        self._inbox.put(sequence)
+        self.queue.add(sequence)
+        self._inbox.put(_Arrival())
 
     def cancel(self, request: RequestId) -> None:
         """Effective at the next step; harmless for a request that is over."""
@@ -119,11 +137,12 @@ class ModelThread:
             last_step_at=max(self._last_step_at, min(time.monotonic(), excused_until)),
             has_work=arriving > 0 or (work is not None and work.has_work),
             running=work.running if work else 0,
-            queued=arriving + (work.queued if work else 0),
+            queued=work.queued if work else 0,
             queued_tokens=work.queued_tokens if work else 0,
             unread=arriving + (work.unread if work else 0),
             prefill_tokens_per_s=work.prefill_tokens_per_s if work else 0.0,
             generated_tokens=work.generated_tokens if work else 0,
+            kv_used_tokens=work.kv_used_tokens if work else 0,
             cache=work.cache_load if work else CacheLoad(),
             prefixes=work.cached_prefixes if work else {},
             memory_bytes=mx.get_active_memory() + mx.get_cache_memory(),
@@ -132,7 +151,7 @@ class ModelThread:
     def _run(self) -> None:
         try:
             loaded = loading.load(self._source, self._home, trusts_code=self._trusts_code)
-            work = Batch(loaded, slots=self._slots, cache_bytes=self._cache_bytes)
+            work = Batch(loaded, slots=self._slots, cache_bytes=self._cache_bytes, kv=self._kv)
             work.warm()
         except BaseException as failure:  # noqa: BLE001 - handed to whoever waits for the model
             self.loaded.set_exception(failure)
@@ -171,8 +190,8 @@ class ModelThread:
 
     def _carry_out(self, order: _Order, work: Batch) -> bool:
         match order:
-            case Sequence() as sequence:
-                work.add(sequence)
+            case _Arrival():
+                pass  # It is in the queue already.
             case _Stop():
                 return False
             case request:

@@ -5,6 +5,7 @@ and stop the running streams meanwhile; so prompts are read here, in chunks
 between two decode steps.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 
+from services.runner.engine.queue import Rank
 from services.runner.engine.sequence import Cache, Sequence
 from services.runner.engine.vision.picture import Picture
 
@@ -29,6 +31,10 @@ NEAR = 512
 """Up to this context, attention costs next to nothing beside the rest of the model."""
 LEARNING = 0.5
 """Weight of the latest chunk in the measured rate."""
+OWED_TIMES = 4
+"""A key with so many times fewer requests than the average one is owed a large part of a step,"""
+OWED_S, OWED_STEPS = 0.120, 6
+"""which is so long, or so many times as long as the decode step after it."""
 TELLING = 128
 """Tokens of a chunk that tell how fast prompts are read; fewer are mostly overhead."""
 OLDEST_EVERY = 4
@@ -43,16 +49,27 @@ CLEAR_TOKENS = 4096
 """mlx's buffer cache grows with every new chunk size; so often it is emptied."""
 
 
-def share_s(reading: int, decoding: int, step_s: float) -> float:
+def share_s(reading: int, decoding: int, step_s: float, *, is_owed: bool = False) -> float:
     """How long a chunk may take: two decode steps, more when more is read than decoded.
 
     A pass costs a decode step before it reads its first token, so a chunk of one
     step would be all overhead. Many prompts beside one answer are not held up by
-    it: an early batch of one is the dearest way to decode.
+    it: an early batch of one is the dearest way to decode. ``is_owed``: the prompt
+    is of a key that has next to nothing of the engine beside those who decode, so
+    it is read nearly as fast as if they were not there.
     """
     if not decoding:
         return IDLE_S
+    if is_owed:
+        return min(IDLE_S, max(OWED_S, OWED_STEPS * step_s))
     return min(IDLE_S, max(BUSY_S, 2 * step_s) * max(1.0, reading / decoding))
+
+
+def is_owed(sequence: Sequence, decoding: Run[Sequence]) -> bool:
+    """Whether its key decodes so much less than the average key that it need not wait for them."""
+    counts = Counter(each.share for each in decoding)
+    own = 1 + counts[sequence.share]
+    return len(decoding) >= OWED_TIMES * own * len(counts | {sequence.share: 1})
 
 
 class Pace:
@@ -97,18 +114,24 @@ def _doublings(context: int) -> int:
 
 
 def choose(
-    waiting: Run[Sequence], budget_at: Callable[[int], int], turn: int
+    waiting: Run[Sequence],
+    budget_of: Callable[[Sequence], int],
+    turn: int,
+    rank: Callable[[Sequence], Rank],
 ) -> tuple[list[Sequence], int]:
     """Who is read next, and how far: one prompt, or several that end in one padded batch.
 
-    The shortest remainder goes first, but every ``OLDEST_EVERY``-th turn is the
-    oldest prompt's: a short one never waits behind another's thousands of
-    tokens, and a long one always gets its quarter. ``waiting`` is in order of
-    arrival; ``budget_at`` says how many tokens a chunk may have at a context.
+    The key of the lowest rank has its turn. Of its prompts the one with the
+    shortest remainder goes first, but every ``OLDEST_EVERY``-th turn is the
+    oldest's: a short one never waits behind another's thousands of tokens, and
+    a long one always gets its quarter. ``waiting`` is in order of arrival;
+    ``budget_of`` says how many tokens a chunk may have that begins with one.
     """
     by_length = sorted(waiting, key=lambda sequence: sequence.remaining)
-    first = waiting[0] if turn % OLDEST_EVERY == 0 else by_length[0]
-    budget = budget_at(first.done)
+    lowest = min(map(rank, waiting))
+    in_order = waiting if turn % OLDEST_EVERY == 0 else by_length
+    first = next(sequence for sequence in in_order if rank(sequence) == lowest)
+    budget = budget_of(first)
     group, openings = [first], {_opening(first)}
     if first.remaining <= budget:
         for other in by_length:
@@ -136,7 +159,7 @@ def _opening(sequence: Sequence) -> tuple[int, ...] | None:
     """Its next tokens. Who has the same finds them in the prefix cache a chunk later."""
     if sequence.remaining <= SHARED:
         return None
-    return tuple(sequence.key(sequence.prompt)[sequence.done : sequence.done + SHARED])
+    return tuple(sequence.prefix_key(sequence.prompt)[sequence.done : sequence.done + SHARED])
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,10 @@ class PrefixCache(Protocol):
         """Keep what ``cache`` holds for ``tokens``; the cache is not changed, nor may it be."""
         ...
 
+    def resize(self, limit_bytes: int) -> None:
+        """Keep no more than so much from now on."""
+        ...
+
     def told(self) -> dict[bytes, int]:
         """By the marks that are left, what the mesh may be told."""
         ...
@@ -141,6 +145,10 @@ class RadixCache:
         _mark(path, marks)
         if session is not None and path:
             self._pin(session, end)
+        self._evict()
+
+    def resize(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
         self._evict()
 
     def told(self) -> dict[bytes, int]:
@@ -334,6 +342,10 @@ class SnapshotCache:
         if sum(layer.nbytes for layer in cache) <= self._limit:
             self._entries.insert_cache("", _Marked(tokens, marks), cache)
             self.version += 1
+
+    def resize(self, limit_bytes: int) -> None:
+        self._limit = self._entries.max_bytes = limit_bytes
+        self._entries.trim_to(n_bytes=limit_bytes)
 
     def told(self) -> dict[bytes, int]:
         """Of each snapshot its last mark: it serves whoever goes on from there, and nobody else."""

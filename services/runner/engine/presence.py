@@ -4,17 +4,20 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 import psutil
+from msgspec.structs import replace
 
 from bus.presence import beat, farewell
 from proto.errors import Code, MeshError
 from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EngineState, Gone, ModelCard, NodeBeat
 from proto.subjects import ENGINE_BEAT, ENGINE_TELEMETRY, NODE_BEAT
 from services.host import Host
+from services.runner.engine.activity import Activity
 from services.runner.engine.aliases import with_aliases
+from services.runner.engine.queue import has_place
 from services.runner.engine.settings import Settings
 from services.runner.names import id_of
 
@@ -22,8 +25,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DRAIN_S = 4.0
-"""How long running answers may go on after the engine was asked to stop."""
 ORPHAN_S = 30.0
 """Without an agent for this long, an engine belongs to nobody and ends."""
 WATCH_S = 0.5
@@ -42,6 +43,7 @@ class Presence:
         """Of the model, once it is loaded."""
         self.describe: Callable[[EngineBeat], EngineBeat] = lambda plain: plain
         """Adds what only the engine itself knows to a heartbeat."""
+        self.activity = Activity()
         self._request_s = 1.0
         self._agent_heard = time.monotonic()
         self._counted = (time.monotonic(), 0)
@@ -49,17 +51,11 @@ class Presence:
         self._process = psutil.Process()
 
     def introduce(self, card: ModelCard) -> ModelCard:
-        """The loaded model's card, with the other names that settings give it."""
+        """The loaded model's card, with the other names and the context that settings give it."""
+        context = min(card.context_length, self.settings.context or card.context_length)
+        card = replace(card, context_length=context)
         self.card = with_aliases(card, self.settings.source, self.settings.aliases)
         return self.card
-
-    async def unless_stopped(self, work: Awaitable[T]) -> T | None:
-        """Its result; None when the engine is asked to stop before there is one."""
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self.host.stopping.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        return working.result() if working.done() else None
 
     async def say(self) -> None:
         """Heartbeats, for ever."""
@@ -83,7 +79,9 @@ class Presence:
             loads=id_of(settings.source) if self.state == "loading" else None,
             slots=settings.slots,
             queue_limit=settings.queue_limit,
+            kv_tokens=settings.kv_tokens or 0,
             request_s=round(self._request_s, 3),
+            idle_s=self.activity.idle_s() if self.state == "ready" else 0.0,
             memory_bytes=self._process.memory_info().rss,
         )
         return self.describe(plain)
@@ -101,20 +99,26 @@ class Presence:
             self._counted = now, made
         return self._tokens_per_s
 
-    def refuse_if_full(self, taken: int) -> None:
-        """Raises MeshError when so many requests are all that may run and wait."""
+    def refuse_if_full(self, taken: int, own: int = 0) -> None:
+        """Raises MeshError when so many requests are all that may run and wait, or when ``own``
+        that wait already are all that may of one key.
+        """
         if self.state != "ready":
             raise MeshError(Code.NO_ENGINE, "This engine takes no requests.", retry_after_s=1.0)
-        settings = self.settings
-        waiting = taken - settings.slots
-        if waiting >= settings.queue_limit:
-            wait_s = self._request_s * (1 + waiting / settings.slots)
-            raise MeshError(
-                Code.QUEUE_FULL,
-                f"{settings.slots} requests are running and {waiting} wait already. "
-                "Try again later, or add an engine for this model.",
-                retry_after_s=min(max(1.0, wait_s), 60.0),
-            )
+        slots, limit = self.settings.slots, self.settings.queue_limit
+        waiting = max(0, taken - slots)
+        own = min(own, waiting)
+        if has_place(waiting, own, limit):
+            return
+        behind = own if waiting < limit else waiting
+        whose = f", {own} of them of your key, which may have no more" if waiting < limit else ""
+        wait_s = self._request_s * (1 + behind / slots)
+        raise MeshError(
+            Code.QUEUE_FULL,
+            f"{slots} requests are running and {waiting} wait already{whose}. "
+            "Try again later, or add an engine for this model.",
+            retry_after_s=min(max(1.0, wait_s), 60.0),
+        )
 
     def learn(self, took_s: float) -> None:
         """How long a request ran."""

@@ -106,9 +106,14 @@ def _callable(chat: Chat) -> tuple[Tool, ...]:
 class Reception:
     """One model's requests as they arrive."""
 
-    def __init__(self, model: LoadedModel, album: Album | None = None) -> None:
-        """``album`` has the pictures, for a model that sees."""
+    def __init__(
+        self, model: LoadedModel, album: Album | None = None, made_for: int | None = None
+    ) -> None:
+        """``album`` has the pictures, for a model that sees. ``made_for`` is the context that the
+        model could have, where its card tells the one that it was granted.
+        """
         self._model = model
+        self._made_for = made_for or model.card.context_length
         self._album = album
         self._family = family_of(model.tokenizer)
         self._markup = markup_of(model.tokenizer, self._family)
@@ -143,7 +148,8 @@ class Reception:
         tokens, sight = await self._read(asked.prompt, thinking, asked.gateway)
         asked = msgspec.structs.replace(asked, sampling=self._chosen(asked.sampling))
         sampling.check(asked.sampling, self._model.vocab_size)
-        granted = room(len(tokens), asked.max_tokens, self._model.card.context_length)
+        context = self._model.card.context_length
+        granted = room(len(tokens), asked.max_tokens, context, self._made_for)
         wanted = Wanted.of(asked)
         outline = self._marked(asked.prompt, tokens, wanted)
         rules = self._rules(outline, thinking, granted)

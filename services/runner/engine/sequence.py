@@ -5,18 +5,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import mlx.core as mx
+
 from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timings, Usage
-from proto.ids import RequestId, SessionId
-from proto.inference import FinishReason, Generate, Sampling
+from proto.ids import KeyId, RequestId, SessionId
+from proto.inference import FinishReason, Generate, Priority, Sampling
 from services.runner.engine.answer.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.outline import PLAIN, Outline
+from services.runner.engine.fairness import NOBODY, Share
 from services.runner.engine.marks import Mark, marks_of
 from services.runner.engine.sampling import Processor, Sampler, greedy
 from services.runner.engine.vision.sight import Sight
 
 Cache = list[Any]
 """mlx-lm's caches, one a layer."""
+GROWTH = 128
+"""Tokens of an answer to come that room is kept for; how long it will be nobody knows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +30,7 @@ class Sequence:
 
     request: RequestId
     prompt: list[int]
+    """What is to be read: after a pause, that is what was answered until then as well."""
     max_tokens: int
     """As granted: the context has room for them."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -34,12 +40,27 @@ class Sequence:
     epoch: int = 0
     expires_s: float | None = None
     """Unix time in seconds."""
+    key: KeyId = NOBODY
+    weight: float = 1.0
+    priority: Priority = "interactive"
     outline: Outline = PLAIN
     sight: Sight | None = None
     """The pictures of its prompt."""
     marks: tuple[Mark, ...] = ()
     """How the mesh knows beginnings of its prompt."""
     arrived_at: float = field(default_factory=time.monotonic)
+
+    share: Share = field(default_factory=Share)
+    """What its key has had of the engine."""
+    is_due: bool = False
+    """A batch request that was next in spite of interactive ones."""
+    prompt_tokens: int = 0
+    """Of the prompt that was asked with."""
+    pending: tuple[int, mx.array] | None = None
+    """The next token, drawn before a pause, and the log-probabilities that it was drawn from."""
+
+    was_paused: bool = False
+    """It had to give way before it was over."""
 
     seq: int = 0
     """The number of its next frame."""
@@ -63,6 +84,9 @@ class Sequence:
     progress_at: float = 0.0
     first_token_at: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.prompt_tokens = len(self.prompt)
+
     @classmethod
     def of(
         cls,
@@ -82,6 +106,9 @@ class Sequence:
             session=asked.session,
             epoch=asked.epoch,
             expires_s=asked.expires_s,
+            key=asked.key,
+            weight=asked.weight,
+            priority=asked.priority,
             outline=outline,
             sight=sight,
             marks=marks_of(asked.prompt, len(prompt)),
@@ -92,7 +119,33 @@ class Sequence:
         """Prompt tokens still to be prefilled."""
         return len(self.prompt) - self.done
 
-    def key(self, tokens: list[int]) -> list[int]:
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and answer that there are."""
+        return self.prompt_tokens + self.generated
+
+    @property
+    def claim(self) -> int:
+        """Tokens that there are or soon will be."""
+        return self.length + min(self.max_tokens - self.generated, GROWTH)
+
+    @property
+    def is_equipped(self) -> bool:
+        """It was admitted before, and goes on with what it had then."""
+        return self.answer is not None
+
+    def know(self, cached: int) -> None:
+        """So many of its tokens are known to the prefix cache, so need not be read."""
+        self.done = cached
+        if not self.was_paused:
+            self.cached = cached
+
+    def pause(self) -> None:
+        """It gives its memory back; what it has read and said so far is read again."""
+        self.was_paused = True
+        self.cache, self.done, self.matched_at = None, 0, -1
+
+    def prefix_key(self, tokens: list[int]) -> list[int]:
         """How the prefix cache knows the first of its tokens, prompt and answer."""
         return tokens if self.sight is None else self.sight.key(tokens)
 
@@ -161,7 +214,7 @@ class Sequence:
             self.epoch,
             self.next_seq(),
             reason,
-            Usage(len(self.prompt), self.generated, self.cached, self.said.reasoning_tokens),
+            Usage(self.prompt_tokens, self.generated, self.cached, self.said.reasoning_tokens),
             Timings(
                 queued_s=self.admitted_at - self.arrived_at,
                 prefill_s=self.first_token_at - self.admitted_at,

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from bus import tracing
 from bus.stream import TokenSink, answer_replays
+from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
 from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Priority
@@ -28,8 +29,9 @@ from proto.subjects import (
     GONE,
     TOKENIZE,
 )
+from services.runner.engine.kv_room import KvRoom
 from services.runner.engine.loop import ModelThread
-from services.runner.engine.presence import DRAIN_S, LEARNING, WATCH_S, Presence
+from services.runner.engine.presence import LEARNING, WATCH_S, Presence
 from services.runner.engine.reception import Reception
 from services.runner.engine.vision.album import Album
 
@@ -82,6 +84,7 @@ class Engine:
             self._hand_over,
             slots=settings.slots,
             cache_bytes=settings.cache_bytes,
+            kv=KvRoom(settings.kv_tokens, settings.kv_bytes),
             trusts_code=settings.trusts_code,
         )
         self._open: dict[RequestId, _Open] = {}
@@ -90,12 +93,14 @@ class Engine:
 
     async def load(self) -> bool:
         """False when the engine was asked to stop meanwhile. Raises NotLoadable."""
-        loaded = await self._presence.unless_stopped(asyncio.wrap_future(self.thread.start()))
+        loaded = await self._host.unless_stopped(asyncio.wrap_future(self.thread.start()))
         if loaded is None:
             return False
         card = self._presence.introduce(loaded.card)
         album = None if loaded.eyes is None else Album(self._host.bus, loaded.eyes)
-        self._reception = Reception(dataclasses.replace(loaded, card=card), album)
+        self._reception = Reception(
+            dataclasses.replace(loaded, card=card), album, made_for=loaded.card.context_length
+        )
         return True
 
     async def prepare(self) -> None:
@@ -113,15 +118,9 @@ class Engine:
         await bus.listen(CANCEL, self._cancel, engine)
         await answer_replays(bus, self._sink, engine)
 
-    async def drain(self) -> None:
-        """Let running answers finish for a while, then end them."""
-        end = time.monotonic() + DRAIN_S
-        while self._open and time.monotonic() < end:
-            await asyncio.sleep(0.02)
-        for request in list(self._open):
+    def abandon(self) -> None:
+        for request in self._open:
             self.thread.cancel(request)
-        while self._open and time.monotonic() < end + 0.5:
-            await asyncio.sleep(0.02)
 
     # Requests
 
@@ -129,21 +128,30 @@ class Engine:
         known = self._open.get(asked.request)
         if known is not None or self._sink.knows(asked.request):
             return self._again(asked, known.accepted if known else None)
-        self._presence.refuse_if_full(len(self._open))
+        self._refuse_unless_reachable(asked)
         sequence = await self._reception.receive(asked)
         if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
             return self._again(asked, known.accepted)
-        self._presence.refuse_if_full(len(self._open))
-        accepted = Accepted(
-            prompt_tokens=len(sequence.prompt), place=max(0, len(self._open) - self._settings.slots)
-        )
-        self._open[asked.request] = _Open(
-            asked.gateway, accepted, asked.priority, tracing.current.get()
-        )
+        self._refuse_unless_reachable(asked)
+        is_full = len(self._open) >= self._settings.slots
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
         self.thread.submit(sequence)
+        place = self.thread.queue.place_of(asked.request) if is_full else None
+        accepted = Accepted(prompt_tokens=len(sequence.prompt), place=place or 0)
+        self._open[asked.request] = _Open(
+            asked.gateway, accepted, asked.priority, tracing.current.get()
+        )
+        self._presence.activity.note(len(self._open))
         return accepted
+
+    def _refuse_unless_reachable(self, asked: Generate) -> None:
+        """Raises MeshError when there is no place for it, or no time."""
+        self._presence.refuse_if_full(len(self._open), self.thread.queue.waiting_of(asked.key))
+        if asked.expires_s is not None and asked.expires_s <= time.time():
+            raise MeshError(
+                Code.DEADLINE, "The request's deadline passed before it could be accepted."
+            )
 
     def _again(self, asked: Generate, accepted: Accepted | None) -> Accepted:
         """A request that is known already gets the same stream, never a second generation."""
@@ -170,6 +178,7 @@ class Engine:
                 known = self._open.pop(request, None)
                 if known is not None and isinstance(frame, End):
                     self._account(known, frame)
+        self._presence.activity.note(len(self._open))
 
     def _account(self, known: "_Open", end: End) -> None:
         took_s = end.timings.prefill_s + end.timings.decode_s
@@ -200,10 +209,13 @@ class Engine:
 
     def _describe(self, plain: EngineBeat) -> EngineBeat:
         settings, now = self._settings, self.thread.snapshot()
+        # Who just came and finds a slot free is no news, but memory may be short before slots are.
+        waiting = now.queued if settings.kv_tokens or settings.kv_bytes else 0
+        queued = max(len(self._open) - settings.slots, min(waiting, len(self._open)), 0)
         return replace(
             plain,
-            running=min(len(self._open), settings.slots),
-            queued=max(0, len(self._open) - settings.slots),
+            running=len(self._open) - queued,
+            queued=queued,
             batch_requests=sum(known.priority == "batch" for known in self._open.values()),
             queued_tokens=now.queued_tokens,
             unread=now.unread,
@@ -215,6 +227,7 @@ class Engine:
             generated_tokens=now.generated_tokens,
             memory_bytes=max(plain.memory_bytes, now.memory_bytes),
             cache=now.cache,
+            kv_used_tokens=now.kv_used_tokens,
             prefixes=now.prefixes,
         )
 

@@ -23,6 +23,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Requests that may wait beyond them; one more is refused."""
     cache_bytes: int
     """Most bytes of the prefix cache."""
+    kv_tokens: int | None = None
+    """Most tokens of all running requests together; None: not bounded."""
+    kv_bytes: int | None = None
+    """Most bytes of their KV caches and of the prefix cache together; None: not bounded."""
+    context: int | None = None
+    """Most tokens of one request, prompt and answer; None: as many as the model was made for."""
     aliases: dict[str, str]
     """Other names of models, of this engine's and of others."""
     trusts_code: bool = False
@@ -32,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 def read() -> Settings:
     """From the ODYSSAI_* variables that the agent sets. Raises SettingError."""
     share = min(CACHE_MOST, int(CACHE_SHARE * psutil.virtual_memory().total))
+    kv_tokens, context = _granted("ODYSSAI_KV_TOKENS"), _granted("ODYSSAI_CONTEXT")
     return Settings(
         engine=EngineId(setting("ODYSSAI_ENGINE")),
         node=NodeId(setting("ODYSSAI_NODE")),
@@ -40,6 +47,15 @@ def read() -> Settings:
         slots=int(number("ODYSSAI_SLOTS", 64, least=1)),
         queue_limit=int(number("ODYSSAI_QUEUE", 256)),
         cache_bytes=int(number("ODYSSAI_CACHE_BYTES", share)),
+        kv_tokens=kv_tokens,
+        kv_bytes=_granted("ODYSSAI_KV_BYTES"),
+        # One request alone has to fit, or it would wait for ever.
+        context=min(filter(None, (context, kv_tokens)), default=None),
         aliases=read_aliases(),
         trusts_code=switch("ODYSSAI_TRUST_REMOTE_CODE"),
     )
+
+
+def _granted(name: str) -> int | None:
+    """What the agent's ledger has for this engine."""
+    return int(number(name, 0)) or None

@@ -179,7 +179,7 @@ def test_cancelling_frees_the_slot_whatever_the_request_was_doing(drive, monkeyp
     while not driver.tokens("decoding"):
         driver.step()
     assert (driver.batch.running, driver.batch.queued) == (2, 1)
-    assert driver.batch.place_of("waiting") == 0
+    assert driver.batch.queue.place_of("waiting") == 0
     for name in ("decoding", "reading", "waiting"):
         driver.batch.cancel(name)
         driver.step()

@@ -1,6 +1,7 @@
 import pytest
 
 from services.runner.engine.prefill import FIRST_RATE, LARGEST, SMALLEST, Pace, choose
+from services.runner.engine.queue import Queue
 from tests.unit.engine.asking import ask, prompt
 
 
@@ -9,7 +10,8 @@ def waiting(*lengths):
 
 
 def chosen(sequences, budget, turn=1):
-    return [s.request for s in choose(sequences, lambda _: budget, turn)[0]]
+    rank = Queue(slots=16).rank
+    return [s.request for s in choose(sequences, lambda _: budget, turn, rank)[0]]
 
 
 def test_the_shortest_remainder_goes_first():

@@ -67,14 +67,21 @@ def tokens_and_sight(
     return vision.tokens_and_sight(chat, pictures, eyes, render)
 
 
-def room(prompt_tokens: int, max_tokens: int | None, context_length: int) -> int:
-    """How many tokens the answer may have: what was asked for, within what the context leaves."""
+def room(prompt_tokens: int, max_tokens: int | None, context_length: int, made_for: int = 0) -> int:
+    """How many tokens the answer may have: what was asked for, within what the context leaves.
+
+    ``made_for`` is the context that the model could be loaded with.
+    """
     left = context_length - prompt_tokens
     if left < (max_tokens != 0):
+        holds, cure = "the model's context holds", "shorten the prompt"
+        if made_for > context_length:
+            holds = f"of the model's context of {made_for} tokens it was loaded with"
+            cure += ", or load the model with more (`odyssai load --context`)"
         raise MeshError(
             Code.CONTEXT_OVERFLOW,
-            f"the prompt has {prompt_tokens} tokens and the model's context holds "
-            f"{context_length}, the answer included: shorten the prompt",
+            f"the prompt has {prompt_tokens} tokens and {holds} "
+            f"{context_length}, the answer included: {cure}",
         )
     return left if max_tokens is None else min(max_tokens, left)
 

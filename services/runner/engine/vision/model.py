@@ -109,12 +109,13 @@ def _shown(views: Run[View], length: int) -> tuple[list[Picture], NDArray[np.int
 
 
 def _positions(views: Run[View], length: int) -> NDArray[np.int32]:
-    """[3, rows, length]; what is padded gets those of text, which is nobody's concern."""
+    """[3, rows, length]; what follows a prompt, an answer or padding, goes on as text does."""
     positions = np.empty((3, len(views), length), np.int32)
     for row, (sight, start) in enumerate(views):
         positions[:, row] = np.arange(start, start + length)
         if sight is not None:
             assert sight.positions is not None, "a family with a grid places every token"
+            positions[:, row] += sight.shift
             known = sight.positions[:, start : start + length]
             positions[:, row, : known.shape[1]] = known
     return positions
