@@ -1,13 +1,13 @@
 """The mesh's configuration, as every service sees it: the layers in shared state, merged."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 from bus.connection import Bus
 from bus.errors import Conflict, NotConnected
 from bus.state import Bucket
-from proto.config import CONFIG, Config, ConfigLayer, Layer
+from proto.config import CONFIG, Config, ConfigLayer, ConfigView, Layer
 from proto.effective import effective
 
 log = logging.getLogger(__name__)
@@ -46,10 +46,7 @@ class ConfigFollower:
             if (found := layer if name == key else self.layers.get(name)) is not None
         }
         before = self.effective
-        self.effective = Config()
-        for name in LAYERS:
-            if name in self.layers:
-                self.effective = effective(self.effective, self.layers[name].config)
+        self.effective = merge(self.layers)
         if self.effective != before:
             self._changed(self.effective)
 
@@ -75,3 +72,19 @@ async def change_layer(
         else:
             return after
     raise AssertionError("the last try returns or raises")
+
+
+def merge(layers: Mapping[Layer, ConfigLayer]) -> Config:
+    """What is in effect."""
+    config = Config()
+    for name in LAYERS:
+        if name in layers:
+            config = effective(config, layers[name].config)
+    return config
+
+
+async def look_at(layers: Bucket[ConfigLayer]) -> ConfigView:
+    """As it is in shared state now. Raises NotConnected."""
+    there = await layers.all()
+    known: dict[Layer, ConfigLayer] = {name: there[name] for name in LAYERS if name in there}
+    return ConfigView(effective=merge(known), file=known.get("file"), admin=known.get("admin"))

@@ -108,3 +108,11 @@ class ConfigLayer(Message, frozen=True, kw_only=True):
     """Unix time."""
     problem: str = ""
     """Why its newest version is not in effect: ``config`` is the last that made sense."""
+
+
+class ConfigView(Message, frozen=True, kw_only=True):
+    """All there is to know of the configuration at one moment."""
+
+    effective: Config
+    file: ConfigLayer | None = None
+    admin: ConfigLayer | None = None

@@ -22,24 +22,25 @@ MIN_RESIDENCE_S = 30.0
 
 def effective(lower: Config, upper: Config) -> Config:
     """One layer over another: the upper one's word counts, its null takes the lower one's back."""
-    return _without_nulls(_over(lower, upper))
+    return _without_nulls(merged(lower, upper))
 
 
-def _over(lower: S, upper: S) -> S:
+def merged(lower: S, upper: S) -> S:
+    """The same, but that nulls stay, to take back what lies below both."""
     told = {field.name: getattr(upper, field.name) for field in fields(upper)}
-    merged = {
+    changes = {
         name: _merged(getattr(lower, name), value)
         for name, value in told.items()
         if value is not UNSET
     }
-    return replace(lower, **merged)
+    return replace(lower, **changes)
 
 
 def _merged(lower: Any, upper: Any) -> Any:
     if isinstance(upper, dict) and isinstance(lower, dict):
         return lower | {name: _merged(lower.get(name), value) for name, value in upper.items()}
     if isinstance(upper, Setting) and isinstance(lower, type(upper)):
-        return _over(lower, upper)
+        return merged(lower, upper)
     return upper
 
 
@@ -94,7 +95,7 @@ def model_config(config: Config, names: Collection[str]) -> ModelConfig:
     exactest_last = [*sorted(patterns, key=lambda p: (len(p), p)), *reversed(own)]
     known = ModelConfig()
     for name in exactest_last:
-        known = _over(known, entries[name])
+        known = merged(known, entries[name])
     return known
 
 

@@ -10,7 +10,9 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 
@@ -24,8 +26,20 @@ from proto.subjects import SERVICE_BEAT
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 EXIT_NO_BUS = 69
 """EX_UNAVAILABLE: the supervisor tries again."""
+
+
+def _version() -> str:
+    try:
+        return version("odyssai-mesh")
+    except PackageNotFoundError:
+        return "0.0.0+source"
+
+
+VERSION = _version()
 
 
 class SettingError(Exception):
@@ -74,6 +88,14 @@ class Host:
     boot: str = field(default_factory=fresh)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process was asked to end; a service then drains and returns."""
+
+    async def unless_stopped(self, work: Awaitable[T]) -> T | None:
+        """Its result; None when the process is asked to end before there is one."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return working.result() if working.done() else None
 
 
 Serve = Callable[[Host], Awaitable[None]]
@@ -129,14 +151,19 @@ def _end_with(lifeline: int) -> None:
     os._exit(os.EX_OK)
 
 
-async def present(host: Host) -> None:
-    """Say every second that this service lives, and say farewell when it is stopped."""
+async def present(host: Host, epoch: Callable[[], int] = lambda: 0) -> None:
+    """Say every second that this service lives, and say farewell when it is stopped.
+
+    ``epoch`` is that of the lease it holds, 0 while it holds none.
+    """
 
     def describe() -> ServiceBeat:
-        return ServiceBeat(service=host.service, id=host.id, boot=host.boot, pid=os.getpid())
+        return ServiceBeat(
+            service=host.service, id=host.id, boot=host.boot, pid=os.getpid(), epoch=epoch()
+        )
 
     try:
-        await beat(host.bus, host.id, (SERVICE_BEAT,), describe)
+        await beat(host.bus, host.id, (SERVICE_BEAT,), describe, lambda said: said.epoch)
     finally:
         gone = Gone(kind="service", id=host.id, boot=host.boot, why="stopped")
         await farewell(host.bus, gone)

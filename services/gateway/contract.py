@@ -10,8 +10,9 @@ from msgspec.structs import fields
 
 from bus.fleet import Fleet
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
 from services.gateway.models import XOdyssai, entries
+from services.host import VERSION
 
 NAME = "odyssai-mesh"
 DIALECTS = ("openai/v1", "openai/responses", "anthropic/v1", "ollama/api")

@@ -1,7 +1,6 @@
 """What all endpoints of one gateway process share."""
 
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 from msgspec.structs import replace
 
@@ -58,13 +57,3 @@ class Gateway:
         prompts = (question.prompt,)
         async with self.images.held(question.model, prompts, self.fleet, pictures_in) as shown:
             return await self.mesh.count(replace(question, prompt=shown[0], gateway=self.id))
-
-
-def _version() -> str:
-    try:
-        return version("odyssai-mesh")
-    except PackageNotFoundError:
-        return "0.0.0+source"
-
-
-VERSION = _version()

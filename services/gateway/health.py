@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from services.gateway.contract import NAME
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
+from services.host import VERSION
 
 
 class Health(Struct, frozen=True):

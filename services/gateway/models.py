@@ -14,10 +14,11 @@ from proto.errors import Code, MeshError
 from proto.presence import STALL_S, EngineBeat, ModelCard, ModelKind
 from proto.state import ENGINES, EngineRecord
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
 from services.gateway.model_pages import ModelInfo, ModelPage, info, page
 from services.gateway.placing import unknown
 from services.gateway.query import flag
+from services.host import VERSION
 
 
 class XOdyssai(Struct, frozen=True, kw_only=True):

@@ -10,10 +10,11 @@ from msgspec import Struct
 from proto.dialects import ollama
 from proto.errors import Code, MeshError
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_json
 from services.gateway.models import ModelEntry, entries
 from services.gateway.ollama import resolve
+from services.host import VERSION
 
 SPOKEN = "0.33.0"
 """The release of Ollama whose API is spoken here; clients ask for no less than they need."""

@@ -22,12 +22,13 @@ from proto.dialects.responses import response as answered
 from services.gateway.admin import description as admin
 from services.gateway.contract import NAME, Contract
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
 from services.gateway.health import Health, Readiness, Welcome
 from services.gateway.model_pages import ModelInfo, ModelPage
 from services.gateway.models import ModelEntry, ModelList
 from services.gateway.ollama_embed import EmbedAnswer, EmbeddingsAnswer
 from services.gateway.ollama_models import Running, Shown, Status, Tags, Version
+from services.host import VERSION
 
 REFUSALS = {
     400: "The request makes no sense, or asks for what cannot be honoured; the message names it.",

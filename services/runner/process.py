@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -48,19 +49,20 @@ class EngineProcess:
     @classmethod
     def adopt(cls, record: EngineRecord) -> "EngineProcess | None":
         """The process of a record, if it still is the one the record speaks of."""
-        started = _started(record.pid)
-        if started is None or abs(started - record.started_s) > SAME_START_S:
+        process = cls(record.pid, record.started_s, None)
+        if not process._is_alive():
+            _bury(record.pid)
             return None
-        return cls(record.pid, started, None)
+        return process
 
     async def ended(self) -> str:
         """Wait for its end; what the system says of it."""
         if self._child is not None:
-            code = await self._child.wait()
-            return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            return _spelled(await self._child.wait())
         while self._is_alive():
             await asyncio.sleep(LOOK_S)
-        return "ended"
+        status = _bury(self.pid)
+        return "ended" if status is None else _spelled(status)
 
     def signal(self, sign: signal.Signals) -> None:
         if self._is_alive():
@@ -90,6 +92,22 @@ def _started(pid: int) -> float | None:
         return None
 
 
+def _bury(pid: int) -> int | None:
+    """The status of a process that has ended, for one that an earlier life of this agent started.
+
+    None: it was no child of ours, or is buried already.
+    """
+    try:
+        buried, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if buried else None
+
+
+def _spelled(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
 def _lifeline() -> tuple[int, ...]:
     lifeline = os.environ.get("ODYSSAI_LIFELINE_FD")
     return (int(lifeline),) if lifeline else ()
@@ -105,9 +123,19 @@ def _open_log(log: Path) -> IO[bytes]:
     return log.open("ab")
 
 
-def last_words(log: Path, lines: int = 3) -> str:
-    """The end of an engine's log, for the event that says why it failed."""
+NOT_LOADABLE = f"exit status {os.EX_DATAERR}"
+"""How an engine ends whose model cannot be loaded; the last it says is why, for people."""
+_SENTENCE = re.compile(r" ERROR engine \S+: ")
+_TAIL_BYTES = 4096
+
+
+def last_words(log: Path, why: str, lines: int = 3) -> str:
+    """Why an engine ended, with the end of its log; its own sentence where it has one."""
+    if not log.exists():
+        return why
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 4096))
-        text = file.read().decode(errors="replace")
-    return "\n".join(text.strip().splitlines()[-lines:])
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        said = file.read().decode(errors="replace").strip()
+    if why == NOT_LOADABLE and _SENTENCE.search(said):
+        return _SENTENCE.split(said)[-1]
+    return f"{why}: " + "\n".join(said.splitlines()[-lines:])

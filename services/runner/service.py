@@ -1,79 +1,133 @@
-"""The agent's loop: keep one engine alive for every model this node should hold."""
+"""The agent's loop: run the engines that its node's plan wants, and say how far they are."""
 
 import asyncio
 import logging
 import os
 import platform
-import signal
 import socket
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-import msgspec
 import psutil
 
-from bus.errors import BusError, Conflict
+from bus.errors import NotConnected
 from bus.presence import beat, farewell
 from bus.state import Bucket
-from proto.ids import EngineId, ModelId, NodeId, engine_id, fresh
-from proto.presence import (
-    STALL_S,
-    EngineBeat,
-    EnginePhase,
-    EngineStatus,
-    Gone,
-    NodeBeat,
-)
+from proto.ids import engine_id
+from proto.plan import NodePlan, Placement, Quarantine
+from proto.presence import EngineStatus, Gone, NodeBeat
 from proto.state import ENGINES, EngineRecord
-from proto.subjects import ENGINE_BEAT, EVENT_TELEMETRY, NODE_BEAT, NODE_TELEMETRY
-from proto.telemetry import EngineEvent, Phase
-from services.host import Host
-from services.runner.process import EngineProcess, last_words
+from proto.subjects import NODE_BEAT, NODE_TELEMETRY, RESTART_AGENT
+from services.host import VERSION, Host
+from services.runner.crew import Crew
+from services.runner.flags import Flag
+from services.runner.keeper import Desk
+from services.runner.memory import available_bytes, wirable_bytes
+from services.runner.plan import Memory, with_flags_only_of, with_quarantine
+from services.runner.plan_record import PlanRecord
+from services.runner.records import Records
+from services.runner.restart import Restart
 from services.runner.settings import Settings, read
+from services.runner.store.store import ModelStore
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S = 0.1
-LONGEST_WAIT_S = 10.0
-"""Restarts wait ever longer, so that a model that cannot load does not burn the node."""
-STEADY_S = 30.0
-"""An engine that lived this long starts over with the first wait."""
-WEDGED_S = 10.0
-"""An engine out of rotation this long, silent or without a step, is ended and started again."""
-GRACE_S = 5.0
-RECORD_AGAIN_S = 0.2
+T = TypeVar("T")
+
+AGAIN_S = 0.2
 
 
-async def serve(host: Host) -> None:
-    """Hold this node's engines until asked to stop, then stop them."""
-    settings = read()
-    records = await Bucket.open(host.bus, ENGINES, EngineRecord)
-    keepers = [Keeper(host, settings.node, source, records) for source in settings.sources]
-    for keeper in keepers:
-        await host.bus.listen(ENGINE_BEAT, keeper.hear, keeper.engine)
-    async with asyncio.TaskGroup() as tasks:
-        living = [
-            tasks.create_task(work)
-            for keeper in keepers
-            for work in (keeper.keep(), keeper.note_readiness())
-        ]
-        living.append(tasks.create_task(_present(host, settings, keepers)))
-        await host.stopping.wait()
-        for task in living:
-            task.cancel()
-    async with asyncio.TaskGroup() as tasks:
-        for keeper in keepers:
-            tasks.create_task(keeper.stop())
-    await farewell(host.bus, Gone(kind="node", id=settings.node, boot=host.boot, why="stopped"))
+async def serve(host: Host, restart: Restart) -> None:
+    """Run what the plan says until asked to stop, or to start anew without ending any engine."""
+    agent = await host.unless_stopped(Agent.open(host, read()))
+    if agent is not None:
+        await host.bus.answer(RESTART_AGENT, restart.answer, agent.node)
+        await agent.run(restart)
     await host.bus.settled()
 
 
-async def _present(host: Host, settings: Settings, keepers: "list[Keeper]") -> None:
-    def describe() -> NodeBeat:
+class Agent:
+    """What a node runs, how far it is with it, and what it has left to give away."""
+
+    def __init__(
+        self,
+        host: Host,
+        settings: Settings,
+        record: PlanRecord,
+        records: Records,
+        wirable_bytes: int,
+    ) -> None:
+        self.node = settings.node
+        self._host = host
+        self._settings = settings
+        self._record = record
+        self._wirable_bytes = wirable_bytes
+        self._store = ModelStore(host, settings.node)
+        self._desk = Desk(
+            host, settings.node, records, self._store, self._give_up, settings.crash_limit
+        )
+        self._flags = [
+            Flag(host.bus, settings.node, source, record, self._store, self._memory)
+            for source in settings.sources
+        ]
+        self._crew: Crew
+
+    @classmethod
+    async def open(cls, host: Host, settings: Settings) -> "Agent":
+        """Once the mesh's state is there: without it nobody knows what runs here already."""
+        record = await _once_there(lambda: PlanRecord.open(host.bus, settings.node))
+        records = await _once_there(lambda: Bucket.open(host.bus, ENGINES, EngineRecord))
+        return cls(host, settings, record, Records(records), await wirable_bytes())
+
+    async def run(self, restart: Restart) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._crew = crew = Crew(self._desk, tasks)
+            self._store.is_loaded = crew.holds
+            living = [
+                tasks.create_task(work)
+                for work in (self._present(), self._store.run(), self._follow_plan())
+            ]
+            await _first(self._host.stopping, restart.asked)
+            for task in living:
+                task.cancel()
+            if self._host.stopping.is_set():
+                crew.stop()
+            else:
+                crew.leave()
+        if self._host.stopping.is_set():
+            gone = Gone(kind="node", id=self.node, boot=self._host.boot, why="stopped")
+            await farewell(self._host.bus, gone)
+
+    async def _follow_plan(self) -> None:
+        """What the plan has is started at once; flags are placed beside it."""
+        named = {flag.engine for flag in self._flags}
+        plan = await self._record.change(lambda plan: with_flags_only_of(plan, named))
+        await self._crew.end_strangers(plan)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._record.watch(self._hear_plan))
+            for flag in self._flags:
+                tasks.create_task(flag.run())
+
+    def _hear_plan(self, plan: NodePlan) -> None:
+        self._crew.follow(plan)
+        self._store.set_tasks(plan.tasks)
+
+    async def _give_up(self, placement: Placement, quarantine: Quarantine) -> None:
+        await self._record.change(lambda plan: with_quarantine(plan, placement, quarantine))
+
+    def _memory(self) -> Memory:
+        return Memory(self._wirable_bytes, available_bytes(), self._crew.measured())
+
+    async def _present(self) -> None:
+        await beat(
+            self._host.bus, self.node, (NODE_BEAT, NODE_TELEMETRY), self._describe, _what_is_urgent
+        )
+
+    def _describe(self) -> NodeBeat:
         memory = psutil.virtual_memory()
         return NodeBeat(
-            node=settings.node,
-            boot=host.boot,
+            node=self.node,
+            boot=self._host.boot,
             pid=os.getpid(),
             host=socket.gethostname(),
             platform=f"{platform.system()} {platform.machine()}",
@@ -81,183 +135,51 @@ async def _present(host: Host, settings: Settings, keepers: "list[Keeper]") -> N
             memory_bytes=memory.total,
             free_bytes=memory.available,
             load=os.getloadavg()[0],
-            engines=tuple(keeper.status() for keeper in keepers),
+            wirable_bytes=self._wirable_bytes,
+            engines=self._statuses(),
+            tasks=self._store.tasks(),
+            is_draining=self._record.plan.is_drained,
+            version=VERSION,
         )
 
-    await beat(host.bus, settings.node, (NODE_BEAT, NODE_TELEMETRY), describe)
+    def _statuses(self) -> tuple[EngineStatus, ...]:
+        """By engine: what its keeper says counts most, then its flag, then its quarantine."""
+        known = {
+            status.engine: status
+            for status in (
+                *map(self._quarantined, self._record.plan.quarantined),
+                *filter(None, (flag.status() for flag in self._flags)),
+                *self._crew.statuses(),
+            )
+        }
+        return tuple(known[engine] for engine in sorted(known))
+
+    def _quarantined(self, quarantine: Quarantine) -> EngineStatus:
+        return EngineStatus(
+            engine=engine_id(self.node, quarantine.source),
+            model=quarantine.model,
+            phase="quarantined",
+            detail=quarantine.reason,
+            crashes=quarantine.crashes,
+        )
 
 
-class Keeper:
-    """Keeps one engine: adopts the one that runs, or starts it, again and again."""
+def _what_is_urgent(beat: NodeBeat) -> object:
+    engines = [(status.engine, status.phase, status.life) for status in beat.engines]
+    return engines, [(task.job, task.phase) for task in beat.tasks], beat.is_draining
 
-    def __init__(
-        self,
-        host: Host,
-        node: NodeId,
-        source: str,
-        records: Bucket[EngineRecord],
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.engine: EngineId = engine_id(node, source)
-        self._host = host
-        self._node = node
-        self._source = source
-        self._records = records
-        self._now = now
-        self._process: EngineProcess | None = None
-        self._boot = ""
-        self._heard: EngineBeat | None = None
-        self._ready: asyncio.Queue[EngineBeat] = asyncio.Queue()
-        self._well_at = self._now()
-        self._log = host.home / "logs" / f"engine-{self.engine}.log"
 
-    def hear(self, beat: EngineBeat) -> None:
-        is_news = self._heard is None or self._heard.boot != beat.boot
-        was_ready = not is_news and self._heard is not None and self._heard.state == "ready"
-        self._heard = beat
-        self._boot = beat.boot
-        if beat.stalled_s < STALL_S:  # At work it is never quite zero.
-            self._well_at = self._now()
-        if beat.state == "ready" and not was_ready:
-            self._ready.put_nowait(beat)
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waiting:
+        wait.cancel()
 
-    def status(self) -> EngineStatus:
-        is_ready = self._heard is not None and self._heard.state == "ready"
-        phase: EnginePhase = "ready" if is_ready else "loading"
-        return EngineStatus(engine=self.engine, model=ModelId(self._source), phase=phase)
 
-    def is_wedged(self) -> bool:
-        """It was heard once, and has been silent or without a step for ``WEDGED_S``."""
-        return self._heard is not None and self._now() - self._well_at > WEDGED_S
-
-    def excuse_silence(self) -> None:
-        """While the bus is away nobody is heard, and that proves nothing about the engine."""
-        self._well_at = self._now()
-
-    async def keep(self) -> None:
-        wait_s = FIRST_WAIT_S
-        self._process = await self._adopted()
-        while True:
-            if self._process is None:
-                await self._start()
-            born = time.monotonic()
-            why = await self._end_of_life()
-            await self._mourn(why)
-            wait_s = FIRST_WAIT_S if time.monotonic() - born > STEADY_S else wait_s
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-
-    async def stop(self) -> None:
-        if self._process is None:
-            return
-        await self._process.stop(GRACE_S)
-        await self._say_gone("stopped")
-        await self._event("stopped")
+async def _once_there(open_: Callable[[], Awaitable[T]]) -> T:
+    while True:
         try:
-            await self._records.delete(self.engine)
-        except BusError as error:
-            log.warning("the record of %s stays: %s", self.engine, error)
-
-    async def _adopted(self) -> EngineProcess | None:
-        found = await self._records.get(self.engine)
-        process = EngineProcess.adopt(found[0]) if found else None
-        if process is not None:
-            log.info("adopted %s, pid %d", self.engine, process.pid)
-            self._well_at = self._now()
-            await self._event("adopted")
-        return process
-
-    async def _start(self) -> None:
-        self._boot = fresh()
-        self._heard = None
-        await self._event("starting")
-        self._process = await EngineProcess.start(
-            {
-                "ODYSSAI_ENGINE": self.engine,
-                "ODYSSAI_NODE": self._node,
-                "ODYSSAI_SOURCE": self._source,
-                "ODYSSAI_BOOT": self._boot,
-            },
-            self._log,
-        )
-        self._well_at = self._now()
-        record = EngineRecord(
-            engine=self.engine,
-            node=self._node,
-            pid=self._process.pid,
-            started_s=self._process.started_s,
-            source=self._source,
-        )
-        await self._write_down(record)
-
-    async def _write_down(self, record: EngineRecord) -> None:
-        """Not before it is done: of an engine without a record a later agent knows nothing."""
-        while True:
-            try:
-                before = await self._records.get(self.engine)
-                kept = before[0].models if before else ()
-                await self._records.put(self.engine, _with_models(record, kept))
-            except BusError as error:
-                log.warning("no record of %s yet: %s", self.engine, error)
-                await asyncio.sleep(RECORD_AGAIN_S)
-            else:
-                return
-
-    async def _end_of_life(self) -> str:
-        """Wait until the process ends, ending it if it no longer makes progress."""
-        assert self._process is not None, "only a started engine can end"
-        life = asyncio.ensure_future(self._process.ended())
-        try:
-            while not (await asyncio.wait({life}, timeout=1.0))[0]:
-                if not self._host.bus.is_connected:
-                    self.excuse_silence()
-                elif self.is_wedged():
-                    log.error("%s makes no progress for %g s: ending it", self.engine, WEDGED_S)
-                    self._process.signal(signal.SIGKILL)
-            return await life
-        finally:
-            life.cancel()
-
-    async def _mourn(self, why: str) -> None:
-        self._process = None
-        words = last_words(self._log) if self._log.exists() else ""
-        log.error("engine %s ended: %s; %s", self.engine, why, words)
-        await self._say_gone(why)
-        await self._event("restarting", f"{why}: {words}")
-
-    async def note_readiness(self) -> None:
-        """Write down what each life of the engine serves, once it does."""
-        while True:
-            await self._note(await self._ready.get())
-
-    async def _note(self, beat: EngineBeat) -> None:
-        await self._event("ready")
-        names = tuple(name for card in beat.models for name in (card.id, *card.aliases))
-        try:
-            found = await self._records.get(self.engine)
-            if found is not None and found[0].pid == beat.pid:
-                await self._records.swap(self.engine, _with_models(found[0], names), found[1])
-        except Conflict:
-            log.info("the record of %s was renewed meanwhile", self.engine)
-        except BusError as error:
-            log.warning("the record of %s lacks its models: %s", self.engine, error)
-
-    async def _say_gone(self, why: str) -> None:
-        await farewell(
-            self._host.bus, Gone(kind="engine", id=self.engine, boot=self._boot, why=why)
-        )
-
-    async def _event(self, phase: Phase, detail: str = "") -> None:
-        event = EngineEvent(
-            engine=self.engine,
-            node=self._node,
-            model=self._source,
-            phase=phase,
-            detail=detail,
-            at_s=time.time(),
-        )
-        await self._host.bus.publish(EVENT_TELEMETRY, event, self.engine)
-
-
-def _with_models(record: EngineRecord, names: tuple[str, ...]) -> EngineRecord:
-    return msgspec.structs.replace(record, models=tuple(ModelId(name) for name in names))
+            return await open_()
+        except NotConnected as away:
+            log.warning("waiting for the mesh's state: %s", away)
+            await asyncio.sleep(AGAIN_S)

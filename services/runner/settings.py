@@ -5,24 +5,38 @@ import socket
 from msgspec import Struct
 
 from proto.ids import NodeId, slug
-from services.host import SettingError, setting
+from services.host import SettingError, number, setting
+
+NO_MODEL = "none"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     node: NodeId
     sources: tuple[str, ...]
-    """Model folders or Hugging Face ids; an engine for each."""
+    """Model folders or Hugging Face ids that it is to hold whatever else is in its plan."""
     aliases: dict[str, str]
     """Other names of models, each for one source or name; engines read them themselves."""
+    crash_limit: int
+    """Ends of an engine within ten minutes after which its model is quarantined; 0: never."""
 
 
 def read() -> Settings:
-    """From ODYSSAI_NODE, ODYSSAI_MODELS and ODYSSAI_ALIASES. Raises SettingError."""
+    """From the ODYSSAI_* variables of an agent. Raises SettingError."""
     node = setting("ODYSSAI_NODE", slug(socket.gethostname()) or "node")
     if slug(node) != node:
         raise SettingError(f"ODYSSAI_NODE may hold a-z, 0-9 and '-', not {node!r}")
-    sources = [part.strip() for part in setting("ODYSSAI_MODELS", "smollm2").split(",")]
-    return Settings(node=NodeId(node), sources=tuple(filter(None, sources)), aliases=read_aliases())
+    return Settings(
+        node=NodeId(node),
+        sources=_sources(setting("ODYSSAI_MODELS", "smollm2")),
+        aliases=read_aliases(),
+        crash_limit=int(number("ODYSSAI_CRASH_LIMIT", 3)),
+    )
+
+
+def _sources(text: str) -> tuple[str, ...]:
+    """Each once; ``none``: what the plan says, and nothing else."""
+    named = dict.fromkeys(filter(None, map(str.strip, text.split(","))))
+    return tuple(source for source in named if source != NO_MODEL)
 
 
 def read_aliases() -> dict[str, str]:

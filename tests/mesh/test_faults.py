@@ -10,6 +10,10 @@ import openai
 import psutil
 import pytest
 
+from bus.connection import Bus
+from proto.ids import NodeId
+from proto.jobs import RestartAgent
+from proto.subjects import RESTART_AGENT
 from tests.mesh.asking import Reader, async_gpt_of, chat, greedy_text, posted
 from tests.mesh.conftest import OwnMesh
 from tests.mesh.house import NODE, Command, Mesh, soon, until
@@ -22,7 +26,8 @@ OUT_OF_ROTATION_S = 3.0
 
 @pytest.fixture(scope="module")
 def breakable(start_mesh: OwnMesh) -> Mesh:
-    return start_mesh()
+    """Its engines die by the tests' hands, which says nothing against the model."""
+    return start_mesh(told={"ODYSSAI_CRASH_LIMIT": "0"})
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,24 @@ async def test_a_running_stream_does_not_notice(
     assert streamed.finish == "length"
     assert await greedy_text(client)
     assert breakable.process_of("engine") == engine
+
+
+async def test_a_running_stream_does_not_notice_that_the_agent_starts_anew(
+    breakable: Mesh, client: openai.AsyncOpenAI, expected: str, heard: Telemetry
+) -> None:
+    reader = await Reader(client, max_tokens=SPAN).until_under_way()
+    engine, agent = breakable.process_of("engine"), breakable.process_of("runner")
+    since = heard.now
+    async with Bus.connect(breakable.access.url("mesh"), "test:restart") as bus:
+        await bus.ask(RESTART_AGENT, RestartAgent(node=NodeId(NODE)), NODE)
+    await heard.until("event", lambda event: event["phase"] == "adopted", since, within_s=15)
+    assert not reader.is_over
+
+    streamed = await reader.whole()
+    assert streamed.text == expected
+    assert streamed.finish == "length"
+    assert breakable.process_of("engine") == engine
+    assert breakable.process_of("runner") == agent
 
 
 async def test_without_a_scheduler_requests_are_served_at_once(

@@ -4,8 +4,10 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from proto.config import Config, ConfigView
 from proto.dialects import openai
 from proto.overview import JobView, ModelView, NodeView
+from services.gateway.admin.config import ModelSettings
 from services.gateway.admin.jobs import WISHES, JobList
 from services.gateway.admin.models import Jobs, ModelViews
 from services.gateway.admin.nodes import NodeViews
@@ -38,6 +40,8 @@ BODIES: dict[str, type[Struct]] = {
 }
 SHOWN: dict[str, tuple[str, type[Struct]]] = {
     "/admin/status": ("The mesh in numbers.", MeshStatus),
+    "/admin/config": ("What is in effect, and the layers it comes from.", ConfigView),
+    "/admin/config/models/{model}": ("What it comes to for one model.", ModelSettings),
     "/admin/models": ("Every model that is stored or loaded somewhere.", ModelViews),
     "/admin/models/{model}": ("One model.", ModelView),
     "/admin/nodes": ("Every machine.", NodeViews),
@@ -50,7 +54,12 @@ TYPES: list[type[Struct]] = [
     *(answer for _, answer in SHOWN.values() if answer is not JobView),
     JobView,
     Jobs,
+    Config,
 ]
+CHANGES = {
+    "put": "Put this in place of all that was set over HTTP.",
+    "patch": "Lay this over what was set over HTTP; a null takes back what the file says.",
+}
 REFUSALS = {
     400: "The request makes no sense; the message names the field.",
     401: "The token is missing or wrong.",
@@ -79,6 +88,7 @@ def paths(schemas: Schemas) -> dict[str, Any]:
         forget = _operation(schemas, path, f"Forget {what}.", JobView, begun=True)
         described[path]["delete"] = forget
     described["/admin/jobs/{job}/events"] = {"get": _events(schemas)}
+    described["/admin/config"] |= _config_changes(schemas)
     for verb in WISHES:
         path = f"/admin/jobs/{{job}}/{verb}"
         steer = _operation(schemas, path, f"{verb.capitalize()} a job.", JobView, begun=True)
@@ -97,6 +107,22 @@ def _order(schemas: Schemas, path: str, body: type[Struct]) -> dict[str, Any]:
         operation["parameters"].append({**every, "schema": {"type": "boolean"}})
         operation["responses"]["200"] = _json("It is over.", schemas.of(JobView, Jobs))
     return operation
+
+
+def _config_changes(schemas: Schemas) -> dict[str, Any]:
+    path = "/admin/config"
+    described = {}
+    for method, summary in CHANGES.items():
+        described[method] = _operation(schemas, path, summary, ConfigView)
+        described[method]["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas.of(Config)}},
+        }
+    what = "Forget a setting that was set over HTTP, or all: the file's count again."
+    described["delete"] = _operation(schemas, path, what, ConfigView)
+    named = {"name": "setting", "in": "query", "description": "Such as `models/org/name/context`."}
+    described["delete"]["parameters"].append({**named, "schema": {"type": "string"}})
+    return described
 
 
 def _events(schemas: Schemas) -> dict[str, Any]:

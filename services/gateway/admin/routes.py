@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from services.gateway.admin import jobs, models, nodes
+from services.gateway.admin import config, jobs, models, nodes
 from services.gateway.admin.access import Endpoint, guarded
 from services.gateway.admin.status import show_status
 
@@ -24,6 +24,8 @@ def _endpoints(parts: list[str]) -> Mapping[str, Endpoint]:
     match parts:
         case ["status"]:
             return _read(show_status)
+        case ["config", *name]:
+            return _config(name)
         case ["load"]:
             return {"POST": models.load_now}
         case ["unload"]:
@@ -34,6 +36,21 @@ def _endpoints(parts: list[str]) -> Mapping[str, Endpoint]:
             return _jobs(rest)
         case ["nodes", *rest]:
             return _nodes(rest)
+        case _:
+            return {}
+
+
+def _config(rest: list[str]) -> Mapping[str, Endpoint]:
+    match rest:
+        case []:
+            return {
+                **_read(config.show_config),
+                "PATCH": config.change_config,
+                "PUT": config.replace_config,
+                "DELETE": config.forget_config,
+            }
+        case ["models", *name] if name:
+            return _read(partial(config.show_model_settings, "/".join(name)))
         case _:
             return {}
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 from bus import jobs
 from proto.overview import Overview
 from services.gateway.exchange import Exchange
-from services.gateway.gateway import VERSION, Gateway
+from services.gateway.gateway import Gateway
+from services.host import VERSION
 
 
 class MeshStatus(Struct, frozen=True, kw_only=True):

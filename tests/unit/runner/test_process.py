@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from proto.ids import EngineId, NodeId
 from proto.state import EngineRecord
-from services.runner.process import EngineProcess
+from services.runner.process import NOT_LOADABLE, EngineProcess, last_words
 from tests.mesh.house import until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -63,23 +64,25 @@ def test_another_process_of_the_same_number_is_not(start: Start) -> None:
     assert EngineProcess.adopt(record_of(process.pid, started_s - 1)) is None
 
 
-def test_a_dead_process_is_not_adopted_even_if_nobody_buried_it(start: Start) -> None:
+def test_a_dead_process_is_not_adopted_but_buried(start: Start) -> None:
     process = start()
     record = record_of(process.pid, psutil.Process(process.pid).create_time())
     process.kill()
     until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
 
     assert EngineProcess.adopt(record) is None
+    assert not psutil.pid_exists(process.pid)
 
 
-async def test_the_end_of_an_adopted_process_is_noticed(start: Start) -> None:
+async def test_the_end_of_an_adopted_child_is_noticed_and_it_is_buried(start: Start) -> None:
     process = start()
     life = asyncio.create_task(adopted(process).ended())
 
     process.kill()
 
     async with asyncio.timeout(3):
-        assert await life == "ended"
+        assert await life == "SIGKILL"
+    assert not psutil.pid_exists(process.pid)
 
 
 async def test_a_process_that_will_not_end_is_made_to(start: Start) -> None:
@@ -90,7 +93,7 @@ async def test_a_process_that_will_not_end_is_made_to(start: Start) -> None:
     async with asyncio.timeout(3):
         await adopted(process).stop(grace_s=0.1)
 
-    assert process.wait(1) == -signal.SIGKILL
+    assert not psutil.pid_exists(process.pid)
 
 
 async def test_a_process_that_ended_is_not_signalled(start: Start) -> None:
@@ -100,3 +103,15 @@ async def test_a_process_that_ended_is_not_signalled(start: Start) -> None:
 
     engine.signal(signal.SIGKILL)
     await engine.stop(grace_s=1)
+
+
+def test_an_engine_that_cannot_load_its_model_is_quoted(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text(
+        "2026-01-02 INFO engine bus: reconnected\n"
+        "2026-01-02 ERROR engine services.runner.engine.serving: no such model;\ncheck the path\n"
+    )
+
+    assert last_words(log, NOT_LOADABLE) == "no such model;\ncheck the path"
+    assert last_words(log, "SIGKILL", lines=1) == "SIGKILL: check the path"
+    assert last_words(tmp_path / "none.log", "SIGKILL") == "SIGKILL"

@@ -34,3 +34,16 @@ def test_an_alias_for_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, told: 
 
     with pytest.raises(SettingError, match="NAME=MODEL"):
         read()
+
+
+def test_no_model_by_flag_leaves_all_to_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read().sources == ("smollm2",)
+    monkeypatch.setenv("ODYSSAI_MODELS", "none")
+
+    assert read().sources == ()
+
+
+def test_a_model_that_is_named_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODYSSAI_MODELS", "a,b,a")
+
+    assert read().sources == ("a", "b")
