@@ -1,8 +1,6 @@
 """Who is asked next: the fleet's heartbeats, and what was sent since they were said."""
 
-import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -39,12 +37,11 @@ class Router:
 
     A burst of requests that begin alike thus goes to one engine before it has
     said a word of them, and a burst of unlike ones spreads. Other routers'
-    decisions are known by the heartbeats alone. The clock is handed in.
+    decisions are known by the heartbeats alone. The clock is the fleet's.
     """
 
-    def __init__(self, fleet: Fleet, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._now = now
         self._known: dict[EngineId, _Engine] = {}
 
     def route(self, question: Schedule) -> tuple[Candidate, ...]:
@@ -52,7 +49,7 @@ class Router:
         beats = self._fleet.holders(question.model)
         if not beats:
             return ()
-        now = self._now()
+        now = self._fleet.now()
         known = {beat.engine: self._of(beat, now) for beat in beats}
         choices = rank(question, [engine.standing for engine in known.values()])
         known[choices[0].beat.engine].send(question, choices[0], now)

@@ -1,23 +1,31 @@
 """What a decision and a heartbeat cost a scheduler, with ten nodes and with a thousand.
 
-The scheduler is the real one; engines, their caches and ten open conversations on each are
-simulated, and what they say is handed over as the bytes that the bus would bring.
+The scheduler is the real one, on a bus with nobody else; engines, their caches and ten open
+conversations on each are simulated, and what they say is handed over as the bytes that it would bring.
 """
 
-import asyncio
 import gc
 import random
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean
 
+import uvloop
+
+from bus.config import ConfigFollower
+from bus.connection import Bus
+from bus.fleet import Fleet
+from ops.bench._bus import bus_server
 from ops.bench._report import Report, parser, percentile, say
 from proto.ids import EngineId, ModelId, NodeId, SessionId
 from proto.inference import Prefix, Schedule
 from proto.presence import HEARTBEAT_S, MOST_PREFIXES, EngineBeat, ModelCard, NodeBeat
 from proto.subjects import ENGINE_BEAT, NODE_BEAT, SCHEDULE
+from services.scheduler.known import Known
 from services.scheduler.service import Scheduler
 
 AIM_US = 200.0
@@ -158,18 +166,24 @@ def main(argv: Sequence[str]) -> int:
             "Processor time of its thread: what other programs take meanwhile is left out.",
         ],
     )
-    medians = {nodes: asyncio.run(_tell(report, nodes, extent)) for nodes in extent.nodes}
-    least, most = extent.nodes[0], extent.nodes[-1]
-    growth = medians[most] / medians[least]
-    report.add(f"growth from {least} to {most} nodes", growth, at_most=AIM_GROWTH)
+    uvloop.run(run(report, extent))
     return report.close(as_json=args.json)
 
 
-async def _tell(report: Report, nodes: int, extent: Extent) -> float:
+async def run(report: Report, extent: Extent) -> None:
+    with tempfile.TemporaryDirectory(prefix="odyssai-bench-") as folder:
+        async with bus_server(Path(folder)) as url, Bus.connect(url, "bench") as bus:
+            medians = {nodes: await _tell(report, bus, nodes, extent) for nodes in extent.nodes}
+    least, most = extent.nodes[0], extent.nodes[-1]
+    growth = medians[most] / medians[least]
+    report.add(f"growth from {least} to {most} nodes", growth, at_most=AIM_GROWTH)
+
+
+async def _tell(report: Report, bus: Bus, nodes: int, extent: Extent) -> float:
     """The median decision."""
     world = World(nodes)
     gc.freeze()  # As services do, once they have started.
-    costs = await measure(world, extent.decisions)
+    costs = await measure(bus, world, extent.decisions)
     gc.unfreeze()
     name, decisions = f"{nodes} nodes", costs.decisions
     aim = AIM_US if nodes == max(extent.nodes) else None
@@ -182,12 +196,13 @@ async def _tell(report: Report, nodes: int, extent: Extent) -> float:
     return percentile(decisions, 0.50)
 
 
-async def measure(world: World, decisions: int) -> Costs:
+async def measure(bus: Bus, world: World, decisions: int) -> Costs:
     """A heartbeat of some engine before each decision: there are as many of both where an engine
     has ten open requests and each takes ten seconds. A simulated clock keeps that pace.
     """
     now_s = 0.0
-    scheduler = Scheduler(lambda: now_s)
+    fleet = Fleet(lambda: now_s)
+    scheduler = Scheduler(bus, fleet, await Known.open(bus, fleet, ConfigFollower()))
     for number, engine in enumerate(world.engines):
         scheduler.fleet.hear_node(NODE_BEAT.decode(world.node_beat(number)))
         scheduler.fleet.hear_engine(ENGINE_BEAT.decode(engine.beat()))

@@ -31,8 +31,8 @@ def fleet(clock: Clock) -> Fleet:
 
 
 @pytest.fixture
-def router(fleet: Fleet, clock: Clock) -> Router:
-    return Router(fleet, clock)
+def router(fleet: Fleet) -> Router:
+    return Router(fleet)
 
 
 def beat(engine: str, **fields: object) -> EngineBeat:

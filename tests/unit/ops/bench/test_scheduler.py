@@ -3,8 +3,8 @@
 from ops.bench.scheduler import OPEN, REPLICAS, World, main, measure
 
 
-async def test_every_decision_and_every_heartbeat_is_counted_once():
-    costs = await measure(World(10), 50)
+async def test_every_decision_and_every_heartbeat_is_counted_once(bus):
+    costs = await measure(bus, World(10), 50)
 
     assert (len(costs.decisions), len(costs.beats)) == (50, 50)
     assert min(costs.decisions) > 0
