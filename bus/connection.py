@@ -86,12 +86,13 @@ def _without_secret(url: str) -> str:
     return ",".join(part.rpartition("@")[2] for part in url.split(","))
 
 
-async def _uncaught(reply: Awaitable[T]) -> T:
+async def uncaught(reply: Awaitable[T]) -> T:
     """Await it; a cancellation that came together with the reply counts.
 
     Python 3.11's ``wait_for``, which nats-py uses, swallows it then
-    (https://github.com/python/cpython/issues/86296): a client that left at that
-    moment would be generated for to the end.
+    (https://github.com/python/cpython/issues/86296), and nats-py does so itself
+    while it flushes: a client that left at that moment would be generated for
+    to the end.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
@@ -99,6 +100,18 @@ async def _uncaught(reply: Awaitable[T]) -> T:
     if task and task.cancelling() > before:
         raise asyncio.CancelledError
     return value
+
+
+class Hearing:
+    """One subscription, for whoever wants to end it before the process ends."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    async def stop(self) -> None:
+        """Hear nothing more; what was heard already is still answered."""
+        with suppress(nats.errors.Error):
+            await self._subscription.unsubscribe()
 
 
 class Bus:
@@ -159,33 +172,34 @@ class Bus:
         except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
             log.debug("bus: not connected, dropped a message for %s", subject.pattern)
 
-    async def listen(self, subject: Subject[M], heard: Callable[[M], None], *tokens: str) -> None:
+    async def listen(
+        self, subject: Subject[M], heard: Callable[[M], None], *tokens: str
+    ) -> Hearing:
         """Call ``heard`` with every message; with no tokens given, from everybody."""
-        await self._subscribe(subject, heard, tokens)
+        return await self._subscribe(subject, heard, tokens)
 
     @asynccontextmanager
     async def listening(
         self, subject: Subject[M], heard: Callable[[M], None], *tokens: str
     ) -> AsyncIterator[None]:
         """``listen`` for as long as the block lasts. Nothing said after it began is missed."""
-        subscription = await self._subscribe(subject, heard, tokens)
+        hearing = await self._subscribe(subject, heard, tokens)
         await self.settled()
         try:
             yield
         finally:
-            with suppress(nats.errors.Error):
-                await subscription.unsubscribe()
+            await hearing.stop()
 
     async def _subscribe(
         self, subject: Subject[M], heard: Callable[[M], None], tokens: tuple[str, ...]
-    ) -> Subscription:
+    ) -> Hearing:
         async def receive(mail: Msg) -> None:
             message = self._open(subject, mail)
             if message is not None:
                 heard(message)
 
         address = subject.at(*tokens) if tokens else subject.pattern
-        return await self._client.subscribe(address, cb=receive)
+        return Hearing(await self._client.subscribe(address, cb=receive))
 
     async def ask(
         self, question: Question[M, A], message: M, *tokens: str, timeout_s: float = ANSWER_S
@@ -200,7 +214,7 @@ class Bus:
         if context is not None:
             headers[tracing.HEADER] = context.header
         try:
-            mail = await _uncaught(
+            mail = await uncaught(
                 self._client.request(
                     question.at(*tokens),
                     question.encode(message),
@@ -227,7 +241,7 @@ class Bus:
         reply: Callable[[M], Awaitable[A]],
         *tokens: str,
         group: str = "",
-    ) -> None:
+    ) -> Hearing:
         """Answer a question with what ``reply`` returns, or with the MeshError it raises.
 
         Questions are answered side by side. Within a ``group`` each is answered
@@ -240,7 +254,7 @@ class Bus:
             task.add_done_callback(self._tasks.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
-        await self._client.subscribe(address, queue=group, cb=receive)
+        return Hearing(await self._client.subscribe(address, queue=group, cb=receive))
 
     async def _reply(
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg

@@ -19,13 +19,15 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
-from bus.connection import Bus
+from bus.connection import Bus, uncaught
 from bus.errors import Conflict, NotConnected
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 
+_WRONG_REVISION = (10071, 10164)
+"""The server's codes for a record that is not at the revision that was named."""
 REREAD_S = 15.0
 """Watchers of nats-py end in silence when the server restarts: all is read now and then."""
 
@@ -95,12 +97,16 @@ class Bucket(Generic[M]):
         try:
             return await bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
         except APIError:
+            pass
+        try:
             return await bus.jetstream.create_key_value(bucket=name, history=1)
+        except APIError:  # Somebody else made it meanwhile, and gave it limits.
+            return await bus.jetstream.key_value(name)
 
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""
         try:
-            entry = await self._kv.get(key)
+            entry = await uncaught(self._kv.get(key))
         except (KeyNotFoundError, KeyDeletedError):
             return None
         except (NatsError, OSError) as error:
@@ -111,7 +117,7 @@ class Bucket(Generic[M]):
     async def put(self, key: str, record: M) -> int:
         """Write whatever was there before; the new revision."""
         try:
-            return await self._kv.put(key, self._encode(record))
+            return await uncaught(self._kv.put(key, self._encode(record)))
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
 
@@ -119,28 +125,34 @@ class Bucket(Generic[M]):
         """Write only if the record is still at ``revision`` (0: absent). Raises Conflict."""
         try:
             if revision == 0:
-                return await self._kv.create(key, self._encode(record))
-            return await self._kv.update(key, self._encode(record), last=revision)
+                return await uncaught(self._kv.create(key, self._encode(record)))
+            return await uncaught(self._kv.update(key, self._encode(record), last=revision))
         except KeyWrongLastSequenceError as error:
             raise Conflict(key) from error
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """Whatever it says; with a ``revision``, only if it is still at that. Raises Conflict."""
         try:
-            await self._kv.delete(key)
+            await uncaught(self._kv.delete(key, last=revision))
         except (NatsError, OSError) as error:
+            if isinstance(error, APIError) and error.err_code in _WRONG_REVISION:
+                raise Conflict(key) from error
             raise NotConnected(str(error)) from error
 
     async def all(self) -> dict[str, M]:
+        return {key: record for key, (record, _) in (await self.all_revisions()).items()}
+
+    async def all_revisions(self) -> dict[str, tuple[M, int]]:
         try:
-            keys = await self._kv.keys()
+            keys = await uncaught(self._kv.keys())
         except NoKeysError:
             return {}
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
         found = {key: await self.get(key) for key in keys}
-        return {key: record[0] for key, record in found.items() if record is not None}
+        return {key: record for key, record in found.items() if record is not None}
 
     async def follow(self, key: str, silence_s: float) -> AsyncGenerator[M | None]:
         """What stands below a key, in the order in which it was written, then what is added.
@@ -180,14 +192,40 @@ class Bucket(Generic[M]):
         REREAD_S, or at once after a reconnect.
         """
         known: dict[str, M] = {}
+
+        def tell(key: str, record: M | None, _: int) -> None:
+            if known.get(key) == record:
+                return
+            if record is None:
+                known.pop(key, None)
+            else:
+                known[key] = record
+            changed(key, record)
+
+        await self.watch_revisions(tell)
+
+    async def watch_revisions(self, changed: Callable[[str, M | None, int], None]) -> None:
+        """As ``watch``, with the revision of each; the same may be told more than once.
+
+        A record that was found missing comes with revision 0.
+        """
+        known: dict[str, int] = {}
         wake = asyncio.Event()
         self._bus.on_reconnect.append(wake.set)
+
+        def tell(key: str, record: M | None, revision: int) -> None:
+            if record is None:
+                known.pop(key, None)
+            else:
+                known[key] = revision
+            changed(key, record, revision)
+
         try:
             while True:
                 wake.clear()
                 try:
-                    self._compare(known, await self.all(), changed)
-                    await self._follow(known, changed, wake)
+                    self._compare(known, await self.all_revisions(), tell)
+                    await self._follow(tell, wake)
                 except (NotConnected, NatsError, APIError, OSError) as error:
                     log.info("state: watching again after %s", error or type(error).__name__)
                     await asyncio.sleep(0.1)
@@ -195,7 +233,7 @@ class Bucket(Generic[M]):
             self._bus.on_reconnect.remove(wake.set)
 
     async def _follow(
-        self, known: dict[str, M], changed: Callable[[str, M | None], None], wake: asyncio.Event
+        self, tell: Callable[[str, M | None, int], None], wake: asyncio.Event
     ) -> None:
         watcher = await self._kv.watchall()
         end = asyncio.get_running_loop().time() + REREAD_S
@@ -209,27 +247,20 @@ class Bucket(Generic[M]):
                     continue
                 is_gone = entry.operation in ("DEL", "PURGE")
                 record = None if is_gone else self._open(entry.key, entry.value or b"")
-                self._tell(known, entry.key, record, changed)
+                tell(entry.key, record, entry.revision or 0)
         finally:
             await watcher.stop()
 
-    def _compare(
-        self, known: dict[str, M], there: dict[str, M], changed: Callable[[str, M | None], None]
-    ) -> None:
-        for key in [*known, *there]:
-            self._tell(known, key, there.get(key), changed)
-
     @staticmethod
-    def _tell(
-        known: dict[str, M], key: str, record: M | None, changed: Callable[[str, M | None], None]
+    def _compare(
+        known: dict[str, int],
+        there: dict[str, tuple[M, int]],
+        tell: Callable[[str, M | None, int], None],
     ) -> None:
-        if known.get(key) == record:
-            return
-        if record is None:
-            known.pop(key, None)
-        else:
-            known[key] = record
-        changed(key, record)
+        for key in [key for key in known if key not in there]:
+            tell(key, None, 0)
+        for key, (record, revision) in there.items():
+            tell(key, record, revision)
 
     def _open(self, key: str, value: bytes) -> M | None:
         try:

@@ -151,14 +151,19 @@ def _end_with(lifeline: int) -> None:
     os._exit(os.EX_OK)
 
 
-async def present(host: Host) -> None:
-    """Say every second that this service lives, and say farewell when it is stopped."""
+async def present(host: Host, epoch: Callable[[], int] = lambda: 0) -> None:
+    """Say every second that this service lives, and say farewell when it is stopped.
+
+    ``epoch`` is that of the lease it holds, 0 while it holds none.
+    """
 
     def describe() -> ServiceBeat:
-        return ServiceBeat(service=host.service, id=host.id, boot=host.boot, pid=os.getpid())
+        return ServiceBeat(
+            service=host.service, id=host.id, boot=host.boot, pid=os.getpid(), epoch=epoch()
+        )
 
     try:
-        await beat(host.bus, host.id, (SERVICE_BEAT,), describe)
+        await beat(host.bus, host.id, (SERVICE_BEAT,), describe, lambda said: said.epoch)
     finally:
         gone = Gone(kind="service", id=host.id, boot=host.boot, why="stopped")
         await farewell(host.bus, gone)

@@ -4,16 +4,24 @@ import asyncio
 
 from bus.config import ConfigFollower
 from bus.fleet import Fleet
+from bus.lease import Lease, lead
 from bus.router import Router
 from bus.state import Bucket
 from proto.errors import Code, MeshError
 from proto.inference import Schedule, Scheduled
+from proto.overview import LookAround, Overview
 from proto.presence import HEARTBEAT_S, EngineBeat
 from proto.state import ENGINES, EngineRecord
-from proto.subjects import SCHEDULE
+from proto.subjects import LOOK_AROUND, SCHEDULE
 from services.host import Host, present
 from services.scheduler.config_file import ConfigFile
+from services.scheduler.known import Known
+from services.scheduler.leading import Reign
+from services.scheduler.overview import look_around
 from services.scheduler.settings import Settings
+
+LEASE = "scheduler"
+"""What is led: placing, loading, jobs."""
 
 
 async def serve(host: Host) -> None:
@@ -23,15 +31,26 @@ async def serve(host: Host) -> None:
     scheduler = Scheduler()
     await scheduler.fleet.follow(host.bus)
     records = await Bucket.open(host.bus, ENGINES, EngineRecord)
+    known = await Known.open(host.bus, scheduler.fleet, config)
+    lease = await Lease.open(host.bus, LEASE, host.id, host.boot)
+
+    async def look(asked: LookAround) -> Overview:
+        return look_around(asked, known.view(), lease.leader, lease.epoch)
+
     async with asyncio.TaskGroup() as tasks:
         living = [
             tasks.create_task(records.watch(scheduler.hear_record)),
             tasks.create_task(config.run(host.bus)),
             tasks.create_task(ConfigFile(settings.config).follow(host.bus)),
-            tasks.create_task(present(host)),
+            tasks.create_task(known.follow()),
+            tasks.create_task(present(host, lambda: lease.epoch if lease.is_held else 0)),
         ]
         await asyncio.sleep(HEARTBEAT_S)  # One round of heartbeats: before it, nobody is known.
         await host.bus.answer(SCHEDULE, scheduler.schedule, group="scheduler")
+        await host.bus.answer(LOOK_AROUND, look, group="scheduler")
+        living.append(
+            tasks.create_task(lead(lease, lambda epoch: Reign(host, known, epoch).last()))
+        )
         await host.stopping.wait()
         for task in living:
             task.cancel()

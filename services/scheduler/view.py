@@ -1,15 +1,19 @@
 """All that a decision about nodes and models may weigh, as of one moment. No bus, no clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from proto.config import Config
-from proto.ids import EngineId, ModelId, NodeId
+from proto.ids import EngineId, JobId, ModelId, NodeId
+from proto.jobs import Job
 from proto.memory import Holding, free_bytes
 from proto.plan import NodePlan, Placement
 from proto.presence import EngineBeat, EngineStatus, NodeBeat
 from proto.store import Store, StoredModel
+
+GIVEN_UP = ("refused", "quarantined")
+"""Phases of an engine that no agent starts any more."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,20 @@ class View:
     config: Config = field(default_factory=Config)
     ready_since: Mapping[EngineId, float] = field(default_factory=dict)
     """Unix time at which an engine was first heard to be ready in this life."""
+    jobs: Mapping[JobId, Job] = field(default_factory=dict)
+    promised: Mapping[NodeId, int] = field(default_factory=dict)
+    """Bytes on a node that jobs before this one wait for."""
 
     def plan(self, node: NodeId) -> NodePlan:
         return self.plans.get(node) or NodePlan(node=node)
+
+    def with_plan(self, plan: NodePlan) -> "View":
+        """The same moment, had one node another plan."""
+        return replace(self, plans={**self.plans, plan.node: plan})
+
+    def with_nodes(self, nodes: Mapping[NodeId, NodeBeat]) -> "View":
+        """The same moment, were only these alive."""
+        return replace(self, nodes=nodes)
 
     def placements(self, model: ModelId) -> list[tuple[NodeId, Placement]]:
         """Where a model is or should be, in the order of the nodes."""

@@ -155,3 +155,17 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(bus: Bus) -
 
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_who_stopped_answering_is_asked_no_more(bus: Bus) -> None:
+    engine = fresh()
+
+    async def count(_: CountTokens) -> Counted:
+        return Counted(tokens=0)
+
+    hearing = await bus.answer(COUNT_TOKENS, count, engine)
+    await bus.ask(COUNT_TOKENS, QUESTION, engine)
+    await hearing.stop()
+
+    with pytest.raises(NobodyThere):
+        await bus.ask(COUNT_TOKENS, QUESTION, engine)

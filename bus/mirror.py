@@ -1,0 +1,73 @@
+"""A bucket as one process knows it: followed, and never older than what it wrote itself."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from bus.errors import Conflict
+from bus.state import Bucket
+
+M = TypeVar("M")
+
+TRIES = 5
+"""A record that somebody else changes at the same moment is read and changed again."""
+
+
+class Mirror(Generic[M]):
+    """Records by key, as of the newest revision that was heard or written."""
+
+    def __init__(self, bucket: Bucket[M]) -> None:
+        self.bucket = bucket
+        self._records: dict[str, M] = {}
+        self._revisions: dict[str, int] = {}
+        self.changed = asyncio.Event()
+        """Set with every change; whoever waits for one clears it."""
+
+    @property
+    def records(self) -> Mapping[str, M]:
+        return self._records
+
+    async def run(self) -> None:
+        """Follow the bucket for ever."""
+        await self.bucket.watch_revisions(self._hear)
+
+    async def read(self) -> None:
+        """Know all that is there now, before it is followed. Raises NotConnected."""
+        for key, (record, revision) in (await self.bucket.all_revisions()).items():
+            self._hear(key, record, revision)
+
+    def _hear(self, key: str, record: M | None, revision: int) -> None:
+        if 0 < revision <= self._revisions.get(key, 0):
+            return
+        if record is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = record
+        self._revisions[key] = revision
+        self.changed.set()
+
+    async def change(self, key: str, change: Callable[[M | None], M]) -> M:
+        """Write what ``change`` makes of the newest record, unless that is what it was.
+
+        ``change`` may be called more than once; what it raises is raised here.
+        Raises NotConnected and, after TRIES, Conflict.
+        """
+        for _ in range(TRIES):
+            found = await self.bucket.get(key)
+            before, revision = found or (None, 0)
+            after = change(before)
+            if after == before:
+                self._hear(key, after, revision)
+                return after
+            try:
+                revision = await self.bucket.swap(key, after, revision)
+            except Conflict:
+                continue
+            self._hear(key, after, revision)
+            return after
+        raise Conflict(key)
+
+    async def delete(self, key: str) -> None:
+        """Raises NotConnected."""
+        await self.bucket.delete(key)
+        self._records.pop(key, None)

@@ -1,0 +1,117 @@
+"""Give a node nothing new, and see that what it alone serves is served elsewhere first."""
+
+from msgspec import structs
+
+from proto.errors import MeshError
+from proto.ids import JobId, ModelId, NodeId
+from proto.jobs import Drain, Job, Load, Undrain
+from proto.presence import HEARTBEAT_S
+from services.scheduler.changes import Change, set_drained
+from services.scheduler.jobs.step import Follow, Step, ended, failed, progress, words
+from services.scheduler.placing import Wish, check_present, choose
+from services.scheduler.view import View
+
+QUIET_S = 1.5 * HEARTBEAT_S
+"""Nothing runs there in two heartbeats of each engine."""
+
+
+def advance(job: Job, order: Drain, view: View) -> Step:
+    try:
+        check_present(view, [order.node])
+    except MeshError as error:
+        return Step(failed(job, view.now_s, error))
+    if view.plan(order.node).is_drained:
+        return _emptied(job, order.node, view)
+    return _moving(job, order.node, view)
+
+
+def undo(job: Job, order: Drain, view: View) -> tuple[tuple[NodeId, Change], ...]:
+    return ((order.node, set_drained(False)),)
+
+
+def advance_undrain(job: Job, order: Undrain, view: View) -> Step:
+    try:
+        check_present(view, [order.node])
+    except MeshError as error:
+        return Step(failed(job, view.now_s, error))
+    done = ended(job, view.now_s, "done", f"{order.node} takes requests again")
+    return Step(done, ((order.node, set_drained(False)),))
+
+
+def _moving(job: Job, node: NodeId, view: View) -> Step:
+    """Load elsewhere, where it fits, what nobody else serves; what does not fit is told."""
+    stuck: list[str] = []
+    for model in _only_here(node, view):
+        load = _load_of(job.id, model, view)
+        if load is None:
+            there = _elsewhere(model, node, view)
+            if there is None:
+                stuck.append(model)
+                continue
+            order = Load(model=model, nodes=(there,), makes_room=False)
+            moving = structs.replace(job, phase="moving", detail=f"{model} goes to {there}")
+            return Step(moving, acts=(Follow(order, _sake(job.id)),))
+        if not load.is_over:
+            return Step(structs.replace(job, phase="moving", detail=f"waiting for {model}"))
+        stuck.append(model)
+    detail = f"no other node has room for {words(stuck)}" if stuck else ""
+    draining = structs.replace(job, phase="draining", detail=detail)
+    return Step(draining, ((node, set_drained(True)),))
+
+
+def _only_here(node: NodeId, view: View) -> list[ModelId]:
+    here = [p.model for p in view.plan(node).placements if not p.is_draining]
+    elsewhere = {
+        p.model
+        for other, plan in view.plans.items()
+        if other != node and other in view.nodes and not plan.is_drained
+        for p in plan.placements
+        if not p.is_draining and _is_ready(other, p.engine, view)
+    }
+    return [model for model in dict.fromkeys(here) if model not in elsewhere]
+
+
+def _is_ready(node: NodeId, engine: str, view: View) -> bool:
+    beat = view.nodes.get(node)
+    return beat is not None and any(s.engine == engine and s.phase == "ready" for s in beat.engines)
+
+
+def _elsewhere(model: ModelId, node: NodeId, view: View) -> NodeId | None:
+    others = {other: beat for other, beat in view.nodes.items() if other != node}
+    wish = Wish(model=model, makes_room=False)
+    try:
+        return choose(view.with_nodes(others), wish, 1)[0]
+    except MeshError:
+        return None
+
+
+def _load_of(job: JobId, model: ModelId, view: View) -> Job | None:
+    return next(
+        (
+            other
+            for other in view.jobs.values()
+            if other.by == _sake(job)
+            and isinstance(other.order, Load)
+            and other.order.model == model
+        ),
+        None,
+    )
+
+
+def _sake(job: JobId) -> str:
+    return f"drain {job}"
+
+
+def _emptied(job: Job, node: NodeId, view: View) -> Step:
+    busy = sum(beat.running + beat.queued for beat in view.engines.values() if beat.node == node)
+    heard = view.nodes[node].is_draining
+    if busy or not heard:
+        told = f"{busy} requests still run" if heard else "its agent has not heard yet"
+        part = progress(node, "draining", told)
+        return Step(structs.replace(job, phase="draining", nodes=(part,)))
+    if job.phase != "quiet":
+        return Step(structs.replace(job, phase="quiet", nodes=(progress(node, "quiet"),)))
+    if view.now_s - job.updated_s < QUIET_S:
+        return Step(job)
+    detail = "; ".join(filter(None, (f"nothing runs on {node}", job.detail)))
+    return Step(ended(job, view.now_s, "done", detail))

@@ -1,0 +1,84 @@
+"""Start a node's agent anew, and its engines one after the other if they are asked for, too."""
+
+from msgspec import structs
+
+from proto.errors import MeshError
+from proto.ids import EngineId
+from proto.jobs import Job, NodeProgress, Restart
+from proto.plan import Placement
+from services.scheduler.changes import alter
+from services.scheduler.jobs.step import (
+    DONE,
+    READY,
+    RestartTheAgent,
+    Step,
+    ended,
+    failed,
+    progress,
+)
+from services.scheduler.placing import check_present
+from services.scheduler.view import View
+
+ENDING = "ending"
+"""Of the agent: its detail is the life that ends, by its boot."""
+
+
+def advance(job: Job, order: Restart, view: View) -> Step:
+    """``job.nodes`` holds the agent first, then a line for each engine, its id in ``detail``."""
+    if not job.nodes:
+        return _begun(job, order, view)
+    agent = job.nodes[0]
+    if agent.phase == ENDING:
+        return _reborn(job, agent, order, view)
+    return _next_engine(job, order, view)
+
+
+def _begun(job: Job, order: Restart, view: View) -> Step:
+    try:
+        check_present(view, [order.node])
+    except MeshError as error:
+        return Step(failed(job, view.now_s, error))
+    agent = progress(order.node, ENDING, view.nodes[order.node].boot)
+    engines = [
+        progress(order.node, "waiting", placement.engine)
+        for placement in view.plan(order.node).placements
+        if order.engines and not placement.is_draining
+    ]
+    begun = structs.replace(job, phase="restarting the agent", nodes=(agent, *engines))
+    return Step(begun, acts=(RestartTheAgent(order.node),))
+
+
+def _reborn(job: Job, agent: NodeProgress, order: Restart, view: View) -> Step:
+    beat = view.nodes.get(order.node)
+    if beat is None or beat.boot == agent.detail:
+        return Step(job)
+    nodes = (progress(order.node, DONE), *job.nodes[1:])
+    return Step(structs.replace(job, phase="restarting engines", nodes=nodes))
+
+
+def _next_engine(job: Job, order: Restart, view: View) -> Step:
+    """One at a time, so that the others serve meanwhile."""
+    for at, part in enumerate(job.nodes):
+        if part.phase in (DONE, READY):
+            continue
+        placement = _placement(EngineId(part.detail), order, view)
+        if placement is None:
+            return Step(_with(job, at, DONE))
+        if part.phase == "waiting":
+            anew = alter([placement.engine], life=placement.life + 1)
+            return Step(_with(job, at, "restarting"), ((order.node, anew),))
+        status = view.status(order.node, placement.engine)
+        if status is None or status.life != placement.life or status.phase != READY:
+            return Step(job)
+        return Step(_with(job, at, READY))
+    return Step(ended(job, view.now_s, "done", f"{order.node} has started anew"))
+
+
+def _placement(engine: EngineId, order: Restart, view: View) -> Placement | None:
+    return next((p for p in view.plan(order.node).placements if p.engine == engine), None)
+
+
+def _with(job: Job, at: int, phase: str) -> Job:
+    nodes = list(job.nodes)
+    nodes[at] = structs.replace(nodes[at], phase=phase)
+    return structs.replace(job, nodes=tuple(nodes))

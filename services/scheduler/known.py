@@ -1,0 +1,85 @@
+"""What a scheduler knows of the mesh: heartbeats and shared state, followed all the time."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from bus.config import ConfigFollower
+from bus.connection import Bus
+from bus.fleet import Fleet
+from bus.mirror import Mirror
+from bus.state import Bucket, Limits
+from proto.ids import EngineId
+from proto.jobs import JOBS, KEPT_S, Job
+from proto.plan import PLANS, NodePlan
+from proto.presence import EngineBeat
+from proto.store import STORES, Store
+from proto.subjects import ENGINE_BEAT
+from services.scheduler.view import View
+
+JOB_LIMITS = Limits(ttl_s=KEPT_S, max_bytes=64 << 20)
+
+
+class Known:
+    """Every scheduler's own; none of it is lost with one. ``now`` is unix time."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        config: ConfigFollower,
+        plans: Mirror[NodePlan],
+        stores: Mirror[Store],
+        jobs: Mirror[Job],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.plans = plans
+        self.stores = stores
+        self.jobs = jobs
+        self._fleet = fleet
+        self._config = config
+        self._now = now
+        self._ready: dict[EngineId, tuple[str, float]] = {}
+
+    @classmethod
+    async def open(cls, bus: Bus, fleet: Fleet, config: ConfigFollower) -> "Known":
+        """Raises NotConnected."""
+        known = cls(
+            fleet,
+            config,
+            Mirror(await Bucket.open(bus, PLANS, NodePlan)),
+            Mirror(await Bucket.open(bus, STORES, Store)),
+            Mirror(await Bucket.open(bus, JOBS, Job, JOB_LIMITS)),
+        )
+        await bus.listen(ENGINE_BEAT, known.hear_engine)
+        return known
+
+    async def follow(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for mirror in (self.plans, self.stores, self.jobs):
+                tasks.create_task(mirror.run())
+
+    async def read(self) -> None:
+        """All that is shared, as of now. Raises NotConnected."""
+        await self.plans.read()
+        await self.stores.read()
+        await self.jobs.read()
+
+    def hear_engine(self, beat: EngineBeat) -> None:
+        boot, _ = self._ready.get(beat.engine, ("", 0.0))
+        if beat.state == "ready" and beat.boot != boot:
+            self._ready[beat.engine] = (beat.boot, self._now())
+
+    def view(self) -> View:
+        engines = {beat.engine: beat for beat in self._fleet.engines()}
+        self._ready = {engine: heard for engine, heard in self._ready.items() if engine in engines}
+        return View(
+            now_s=self._now(),
+            nodes={beat.node: beat for beat in self._fleet.nodes()},
+            engines=engines,
+            plans={plan.node: plan for plan in self.plans.records.values()},
+            stores={store.node: store for store in self.stores.records.values()},
+            config=self._config.effective,
+            ready_since={engine: since_s for engine, (_, since_s) in self._ready.items()},
+            jobs={job.id: job for job in self.jobs.records.values()},
+        )

@@ -1,0 +1,208 @@
+"""The whole mesh at one look: pure, from what a scheduler knows."""
+
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from proto.ids import ModelId, NodeId
+from proto.jobs import Job
+from proto.overview import (
+    EngineView,
+    LookAround,
+    MemoryView,
+    ModelState,
+    ModelView,
+    NodeState,
+    NodeView,
+    Overview,
+    StoredView,
+)
+from proto.plan import Placement
+from proto.presence import EngineBeat, EnginePhase, ModelKind
+from proto.store import StoredModel
+from services.scheduler.view import View
+
+COMING = ("waiting", "fetching", "starting", "loading", "crashed")
+
+
+def look_around(asked: LookAround, view: View, leader: str, epoch: int) -> Overview:
+    engines = _engines(view)
+    nodes = sorted({*view.nodes, *view.plans, *view.stores})
+    return Overview(
+        nodes=tuple(_node(node, engines, view) for node in nodes),
+        models=tuple(_model(model, engines, view) for model in _models(engines, view)),
+        jobs=tuple(_jobs(asked, view.jobs.values())),
+        leader=leader,
+        epoch=epoch,
+    )
+
+
+def _jobs(asked: LookAround, jobs: Iterable[Job]) -> list[Job]:
+    told = [
+        job
+        for job in jobs
+        if (asked.job is None or job.id == asked.job)
+        and (job.ended_s is None or job.ended_s >= asked.jobs_since_s)
+    ]
+    return sorted(told, key=lambda job: (job.created_s, job.id), reverse=True)
+
+
+def _engines(view: View) -> list[EngineView]:
+    """All that plans want, and all that is heard without being in one."""
+    planned = [
+        _planned(node, placement, view)
+        for node in sorted(view.plans)
+        for placement in view.plans[node].placements
+    ]
+    known = {engine.engine for engine in planned}
+    foreign = [
+        _foreign(beat, ModelId(card.id))
+        for beat in view.engines.values()
+        if beat.engine not in known
+        for card in beat.models
+    ]
+    return planned + foreign
+
+
+def _planned(node: NodeId, placement: Placement, view: View) -> EngineView:
+    status = view.status(node, placement.engine)
+    phase: EnginePhase = status.phase if status else "waiting"
+    return _engine(
+        view.engines.get(placement.engine),
+        EngineView(
+            engine=placement.engine,
+            model=placement.model,
+            node=node,
+            phase="draining" if placement.is_draining and phase == "ready" else phase,
+            detail=status.detail if status else "",
+            grant=placement.grant,
+            is_pinned=placement.is_pinned,
+            origin=placement.origin,
+            crashes=status.crashes if status else 0,
+        ),
+    )
+
+
+def _foreign(beat: EngineBeat, model: ModelId) -> EngineView:
+    phase: EnginePhase = beat.state
+    return _engine(beat, EngineView(engine=beat.engine, model=model, node=beat.node, phase=phase))
+
+
+def _engine(beat: EngineBeat | None, engine: EngineView) -> EngineView:
+    if beat is None:
+        return engine
+    return structs.replace(
+        engine,
+        measured_bytes=beat.memory_bytes,
+        slots=beat.slots,
+        running=beat.running,
+        queued=beat.queued,
+        tokens_per_s=beat.tokens_per_s,
+        idle_s=beat.idle_s,
+    )
+
+
+def _node(node: NodeId, engines: list[EngineView], view: View) -> NodeView:
+    beat = view.nodes.get(node)
+    plan = view.plan(node)
+    store = view.stores.get(node)
+    state: NodeState = "silent" if beat is None else "draining" if plan.is_drained else "alive"
+    held = tuple(engine for engine in engines if engine.node == node)
+    return NodeView(
+        node=node,
+        state=state,
+        host=beat.host if beat else "",
+        platform=beat.platform if beat else "",
+        memory=_memory(node, held, view),
+        free_disk_bytes=store.free_disk_bytes if store else 0,
+        engines=held,
+        tasks=beat.tasks if beat else (),
+        quarantined=plan.quarantined,
+        agent_version=beat.version if beat else "",
+    )
+
+
+def _memory(node: NodeId, held: tuple[EngineView, ...], view: View) -> MemoryView:
+    beat = view.nodes.get(node)
+    return MemoryView(
+        total=beat.memory_bytes if beat else 0,
+        wirable=beat.wirable_bytes if beat else 0,
+        reserved=sum(p.grant.total_bytes for p in view.plan(node).placements),
+        measured=sum(engine.measured_bytes for engine in held),
+        free=max(0, view.free_bytes(node)),
+    )
+
+
+def _models(engines: list[EngineView], view: View) -> list[ModelId]:
+    stored = {model.id for store in view.stores.values() for model in store.models}
+    quarantined = {q.model for plan in view.plans.values() for q in plan.quarantined}
+    return sorted(stored | quarantined | {engine.model for engine in engines})
+
+
+def _model(model: ModelId, engines: list[EngineView], view: View) -> ModelView:
+    stored = [
+        (node, known)
+        for node in sorted(view.stores)
+        for known in view.stores[node].models
+        if known.id == model
+    ]
+    own = tuple(engine for engine in engines if engine.model == model)
+    known = stored[0][1] if stored else None
+    return ModelView(
+        model=model,
+        state=_state(model, own, stored, view),
+        aliases=_aliases(model, stored, view),
+        kind=known.kind if known else _card_kind(model, view),
+        family=known.family if known else "",
+        quantization=known.quantization if known else "",
+        footprint=known.footprint if known else None,
+        stored=tuple(_stored(node, found) for node, found in stored),
+        engines=own,
+        is_same_everywhere=len({found.fingerprint for _, found in stored}) < 2,
+    )
+
+
+def _state(
+    model: ModelId,
+    engines: tuple[EngineView, ...],
+    stored: list[tuple[NodeId, StoredModel]],
+    view: View,
+) -> ModelState:
+    """The best that can be said of it."""
+    phases = {engine.phase for engine in engines}
+    if any(engine.phase == "ready" and engine.grant for engine in engines):
+        return "loaded"
+    if any(engine.phase == "ready" for engine in engines):
+        return "upstream" if any(_upstream(e, view) for e in engines) else "loaded"
+    if phases & set(COMING):
+        return "loading"
+    if any(q.model == model for plan in view.plans.values() for q in plan.quarantined):
+        return "quarantined"
+    return "stored" if stored or not engines else "loading"
+
+
+def _upstream(engine: EngineView, view: View) -> bool:
+    beat = view.engines.get(engine.engine)
+    return beat is not None and beat.upstream is not None
+
+
+def _aliases(
+    model: ModelId, stored: list[tuple[NodeId, StoredModel]], view: View
+) -> tuple[ModelId, ...]:
+    own = [alias for _, known in stored for alias in known.aliases]
+    placed = [alias for _, placement in view.placements(model) for alias in placement.aliases]
+    return tuple(dict.fromkeys([*own, *placed]))
+
+
+def _card_kind(model: ModelId, view: View) -> ModelKind:
+    cards = [card for beat in view.engines.values() for card in beat.models if card.id == model]
+    return cards[0].kind if cards else "llm"
+
+
+def _stored(node: NodeId, known: StoredModel) -> StoredView:
+    return StoredView(
+        node=node,
+        revision=known.revision,
+        fingerprint=known.fingerprint,
+        disk_bytes=known.disk_bytes,
+    )

@@ -1,0 +1,96 @@
+"""Why a model does not fit, in numbers, and what would make it fit."""
+
+from proto.errors import Code, MeshError
+from proto.ids import ModelId, NodeId
+from proto.memory import Footprint, Grant, grants, least_grant
+from proto.plan import Placement
+from services.scheduler.view import View
+
+SMALLEST_BITS = 4
+
+
+def no_memory(
+    view: View,
+    node: NodeId,
+    model: ModelId,
+    footprint: Footprint,
+    context: int | None,
+    batch: int | None,
+    why: str = "",
+) -> MeshError:
+    """Raised when even the least grant that was asked for finds no room on a node."""
+    least = least_grant(footprint, context, batch)
+    parts = [
+        f"{model} needs {gigabytes(least.total_bytes)} ({_made_of(least)})",
+        f"{node} has {gigabytes(max(0, view.free_bytes(node)))} left of "
+        f"{gigabytes(_wirable(view, node))}{_reserved(view, node)}",
+    ]
+    text = "; ".join(parts) + (f"; {why}" if why else "")
+    ways = _ways(view, node, footprint, least)
+    hint = f" It would fit {', or '.join(ways)}." if ways else ""
+    return MeshError(Code.NO_MEMORY, f"{text}.{hint}", param="model")
+
+
+def gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 95e6 else f"{size / 1e6:.0f} MB"
+
+
+def _made_of(grant: Grant) -> str:
+    batch = max(1, grant.kv_tokens // max(1, grant.context))
+    return (
+        f"weights {gigabytes(grant.weights_bytes)}, KV cache {gigabytes(grant.kv_bytes)} for "
+        f"{batch} × {grant.context} tokens, head-room {gigabytes(grant.headroom_bytes)}"
+    )
+
+
+def _wirable(view: View, node: NodeId) -> int:
+    beat = view.nodes.get(node)
+    return beat.wirable_bytes if beat else 0
+
+
+def _reserved(view: View, node: NodeId) -> str:
+    held = view.plan(node).placements
+    if not held:
+        return ""
+    total = sum(p.grant.total_bytes for p in held)
+    return f": {gigabytes(total)} are reserved for {', '.join(sorted(p.model for p in held))}"
+
+
+def _ways(view: View, node: NodeId, footprint: Footprint, least: Grant) -> list[str]:
+    free = view.free_bytes(node)
+    return [
+        *_smaller(footprint, free, least),
+        *_after_unloading(view, node, least.total_bytes - free),
+        *_quantised(footprint, free, least),
+    ]
+
+
+def _smaller(footprint: Footprint, free: int, least: Grant) -> list[str]:
+    """The most generous grant below the one that was insisted on."""
+    fitting = (g for g in grants(footprint) if g.total_bytes <= free and g.context < least.context)
+    found = next(fitting, None)
+    if found is None and least.kv_tokens > least.context:
+        one = least_grant(footprint, least.context, 1)
+        return [f"with --batch 1 (--context {least.context})"] if one.total_bytes <= free else []
+    if found is None:
+        return []
+    return [f"with --context {found.context} --batch {found.kv_tokens // found.context}"]
+
+
+def _after_unloading(view: View, node: NodeId, missing: int) -> list[str]:
+    """The smallest engine that is enough."""
+
+    def frees(placement: Placement) -> int:
+        return view.holding(placement).counted_bytes
+
+    enough = [p for p in view.plan(node).placements if frees(p) >= missing]
+    if not enough:
+        return []
+    one = min(enough, key=lambda p: (frees(p), p.engine))
+    return [f"after `odyssai unload {one.model}` ({gigabytes(frees(one))})"]
+
+
+def _quantised(footprint: Footprint, free: int, least: Grant) -> list[str]:
+    """Of 16-bit weights a quarter stays, and a little for scales."""
+    kept = 0.3 * least.weights_bytes + least.kv_bytes + least.headroom_bytes
+    return ["as a 4-bit conversion (`odyssai convert --bits 4`)"] if kept <= free else []
