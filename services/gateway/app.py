@@ -182,7 +182,7 @@ def _wrong_method(exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> Mesh
     takes = " or ".join(method for method in endpoints if method != "HEAD")
     why = f"{exchange.path} takes {takes}, not {exchange.method}."
     if exchange.path.startswith("/v1/models"):
-        why += " Which models there are is set by ODYSSAI_MODELS of each node."
+        why += " /admin/models loads and removes models."
     return MeshError(Code.METHOD_NOT_ALLOWED, why)
 
 
