@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from tests.conftest import NatsServer
 
 
 @pytest.fixture
-def nats(nats_server: NatsServer) -> Iterator[str]:
+def nats(nats_server: NatsServer) -> str:
     """With a file's word in effect, and a mistake in its newest version."""
     config = Config(default_model="m", models={"org/m": ModelConfig(context=8)})
     layer = ConfigLayer(config=config, origin="studio:/odyssai.yaml", problem="line 3: no")
@@ -25,7 +24,7 @@ def nats(nats_server: NatsServer) -> Iterator[str]:
             await change_layer(await open_layers(bus), "file", lambda _: layer)
 
     asyncio.run(write())
-    yield nats_server.url
+    return nats_server.url
 
 
 def test_what_is_set_wins_until_it_is_unset(nats: str, capsys: pytest.CaptureFixture[str]) -> None:
