@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bus import embedded
+from bus.address import Address
 from ops import probe
 from ops.child import Program
+from ops.doorkeeper import Doorkeeper
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
+from proto.ids import NodeId
 
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
 DEFAULT_MODEL = "smollm2"
@@ -118,7 +121,7 @@ async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = N
     started_s = time.monotonic()
     if "gateway" in plan.services and not embedded.is_free(plan.host, plan.port):
         raise CannotStart(f"port {plan.port} on {plan.host} is taken; choose another with --port")
-    plan, bus = _bus_of(plan)
+    plan, bus, doorkeeper = _bus_of(plan)
     supervisor = Supervisor(
         [_program(plan, name) for name in plan.services] if programs is None else programs,
         bus,
@@ -129,15 +132,16 @@ async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
-    await supervisor.run(lambda: announce(plan, screen, started_s))
+    beside = [doorkeeper.run] if doorkeeper else []
+    await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
 
 
-def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None]:
+def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, Doorkeeper | None]:
     """The plan with the bus it will use, and the program when that has to be started."""
     if plan.nats:
         # Held until this process ends: two on one home would write into the same logs.
         embedded.claim_home(plan.home)
-        return plan, None
+        return plan, None, None
     server = embedded.prepare(plan.home, plan.bus_host)
     program = Program(
         "nats-server",
@@ -149,7 +153,9 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None]:
     )
     access = server.access
     joined = replace(plan, nats=access.url("mesh"))
-    return joined, BusProgram(program, lambda: embedded.answers(access))
+    taken = [NodeId(plan.node)] if "runner" in plan.services else []
+    doorkeeper = Doorkeeper(plan.home, access, taken)
+    return joined, BusProgram(program, lambda: embedded.answers(access)), doorkeeper
 
 
 def _program(plan: Plan, service: str) -> Program:
@@ -244,7 +250,7 @@ odyssai serves, after {took_s:.1f} s
 
 
 def _places(plan: Plan) -> str:
-    bus = (plan.nats or "").rpartition("@")[2].removeprefix("nats://")
+    bus = Address.parse(plan.nats or "").shown.removeprefix("nats://")
     access = embedded.known_access(plan.home)
     if access and access.url("mesh") == plan.nats:
         bus += f"  (credentials in {plan.home / 'bus' / 'credentials.json'})"
