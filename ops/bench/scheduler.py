@@ -1,7 +1,7 @@
 """What a decision and a heartbeat cost a scheduler, with ten nodes and with a thousand.
 
-The scheduler is the real one, on a bus with nobody else; engines, their caches and ten open
-conversations on each are simulated, and what they say is handed over as the bytes that it would bring.
+The scheduler is the real one, on a bus with nobody else. Engines, their caches and ten open
+conversations on each are simulated; what they say is handed over as the bytes that come by bus.
 """
 
 import gc
