@@ -1,6 +1,7 @@
 """Shared state that outlives a process: typed JetStream KV with watch and compare-and-set."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Bucket(Generic[M]):
         """
         try:
             try:
-                kv = await bus.jetstream.key_value(name)
+                kv = await uncaught(bus.jetstream.key_value(name))
             except BucketNotFoundError:
                 kv = await cls._create(bus, name)
             if limits is not None:
@@ -81,7 +82,7 @@ class Bucket(Generic[M]):
 
     @staticmethod
     async def _limit(bus: Bus, name: str, limits: Limits) -> None:
-        config = (await bus.jetstream.stream_info(f"KV_{name}")).config
+        config = (await uncaught(bus.jetstream.stream_info(f"KV_{name}"))).config
         wanted = config.evolve(
             max_age=limits.ttl_s,
             max_bytes=limits.max_bytes,
@@ -89,19 +90,21 @@ class Bucket(Generic[M]):
             duplicate_window=min(limits.ttl_s, config.duplicate_window or limits.ttl_s),
         )
         if wanted != config:
-            await bus.jetstream.update_stream(wanted)
+            await uncaught(bus.jetstream.update_stream(wanted))
 
     @staticmethod
     async def _create(bus: Bus, name: str) -> KeyValue:
         """On three servers where the bus has them, so that one may be lost."""
         try:
-            return await bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
+            return await uncaught(
+                bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
+            )
         except APIError:
             pass
         try:
-            return await bus.jetstream.create_key_value(bucket=name, history=1)
+            return await uncaught(bus.jetstream.create_key_value(bucket=name, history=1))
         except APIError:  # Somebody else made it meanwhile, and gave it limits.
-            return await bus.jetstream.key_value(name)
+            return await uncaught(bus.jetstream.key_value(name))
 
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""
@@ -162,7 +165,7 @@ class Bucket(Generic[M]):
         """
         while True:
             try:
-                watcher = await self._kv.watch(f"{key}.*", ignore_deletes=True)
+                watcher = await uncaught(self._kv.watch(f"{key}.*", ignore_deletes=True))
                 try:
                     while (record := await self._next(watcher, silence_s)) is not None:
                         yield record
@@ -176,7 +179,7 @@ class Bucket(Generic[M]):
     async def _next(self, watcher: KeyValue.KeyWatcher, silence_s: float) -> M | None:
         while True:
             try:
-                entry = await watcher.updates(timeout=silence_s)
+                entry = await uncaught(watcher.updates(timeout=silence_s))
             except (TimeoutError, NatsError):
                 return None
             if entry is None:
@@ -235,12 +238,12 @@ class Bucket(Generic[M]):
     async def _follow(
         self, tell: Callable[[str, M | None, int], None], wake: asyncio.Event
     ) -> None:
-        watcher = await self._kv.watchall()
+        watcher = await uncaught(self._kv.watchall())
         end = asyncio.get_running_loop().time() + REREAD_S
         try:
             while not wake.is_set() and asyncio.get_running_loop().time() < end:
                 try:
-                    entry = await watcher.updates(timeout=1.0)
+                    entry = await uncaught(watcher.updates(timeout=1.0))
                 except (TimeoutError, NatsError):
                     continue
                 if entry is None:
@@ -249,7 +252,9 @@ class Bucket(Generic[M]):
                 record = None if is_gone else self._open(entry.key, entry.value or b"")
                 tell(entry.key, record, entry.revision or 0)
         finally:
-            await watcher.stop()
+            # Of a connection that is closed there is nothing to stop.
+            with contextlib.suppress(NatsError):
+                await watcher.stop()
 
     @staticmethod
     def _compare(

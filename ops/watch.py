@@ -14,17 +14,20 @@ import msgspec
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
+from ops import reach
+from ops.words import progress, size
 from proto.presence import STALL_S, EngineBeat, NodeBeat
 from proto.subjects import (
     ALERT_TELEMETRY,
     ENGINE_TELEMETRY,
     EVENT_TELEMETRY,
+    JOB_TELEMETRY,
     NODE_TELEMETRY,
     REQUEST_TELEMETRY,
     TELEMETRY,
     Subject,
 )
-from proto.telemetry import Alert, EngineEvent, RequestEvent
+from proto.telemetry import Alert, EngineEvent, JobEvent, RequestEvent
 
 QUIET_S = 10.0
 """A beat that says nothing new is printed this seldom."""
@@ -34,22 +37,11 @@ def main(args: argparse.Namespace) -> int:
     # `odyssai watch | head` ends without a word.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        asyncio.run(_watch(_url(args), Raw() if args.json else Readable()))
+        asyncio.run(_watch(reach.url(args, "ops"), Raw() if args.json else Readable()))
     except (BusError, embedded.EmbeddedError) as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _url(args: argparse.Namespace) -> str:
-    if args.nats:
-        return str(args.nats)
-    access = embedded.known_access(args.home.expanduser())
-    if access:
-        return access.url("ops")
-    if "ODYSSAI_NATS" in os.environ:
-        return os.environ["ODYSSAI_NATS"]
-    raise BusError(f"{args.home} has no bus; give --nats URL or --home DIR")
 
 
 async def _watch(url: str, view: "Raw | Readable") -> None:
@@ -106,8 +98,8 @@ def _told(kind: str, body: bytes) -> str:
 
 def _engine(beat: EngineBeat) -> str:
     work = f"{beat.state}, {beat.running} running, {beat.queued} queued"
-    figures = [f"{beat.tokens_per_s:.0f} tokens/s", _size(beat.memory_bytes)]
-    figures.append(f"cache {_size(beat.cache.used_bytes)}")
+    figures = [f"{beat.tokens_per_s:.0f} tokens/s", size(beat.memory_bytes)]
+    figures.append(f"cache {size(beat.cache.used_bytes)}")
     if beat.stalled_s >= STALL_S:
         figures.append(f"stalled {beat.stalled_s:.1f} s")
     return " · ".join([work, *figures, *(model.id for model in beat.models)])
@@ -116,7 +108,7 @@ def _engine(beat: EngineBeat) -> str:
 def _node(beat: NodeBeat) -> str:
     engines = len(beat.engines)
     state = f"{beat.host}, {engines} engine{'s' * (engines != 1)}"
-    return f"{state} · {_size(beat.free_bytes)} of {_size(beat.memory_bytes)} free"
+    return f"{state} · {size(beat.free_bytes)} of {size(beat.memory_bytes)} free"
 
 
 def _request(event: RequestEvent) -> str:
@@ -139,15 +131,20 @@ def _event(event: EngineEvent) -> str:
     return f"{event.phase} {event.model} on {event.node}{detail}"
 
 
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+def _job(event: JobEvent) -> str:
+    what = " ".join(filter(None, (event.kind, event.model)))
+    state = ", ".join(dict.fromkeys((event.state, event.phase)))
+    parts = [f"{what} {state}", *map(progress, event.nodes), event.detail]
+    return " · ".join(filter(None, parts))
 
 
-_BEATS = {"engine", "node"}
+_BEATS = {"engine", "node", "job"}
+"""Said again and again; told when something is new."""
 _KINDS: dict[str, tuple[Subject[Any], Callable[[Any], str]]] = {
     "engine": (ENGINE_TELEMETRY, _engine),
     "node": (NODE_TELEMETRY, _node),
     "request": (REQUEST_TELEMETRY, _request),
     "alert": (ALERT_TELEMETRY, _alert),
     "event": (EVENT_TELEMETRY, _event),
+    "job": (JOB_TELEMETRY, _job),
 }

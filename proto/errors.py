@@ -32,6 +32,7 @@ class Code(Enum):
     ENGINE_LOST = ("engine_lost", 502)
     UPSTREAM = ("upstream_error", 502)
     NO_ENGINE = ("no_engine", 503)
+    NOT_LOADED = ("model_not_loaded", 503)
     BUS_UNAVAILABLE = ("bus_unavailable", 503)
     NO_LEADER = ("no_leader", 503)
     NO_MEMORY = ("insufficient_memory", 507)

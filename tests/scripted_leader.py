@@ -70,6 +70,7 @@ class ScriptedLeader:
     begins_as: dict[str, Any] = field(default_factory=dict)
     """Fields of the jobs to come."""
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    is_followed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def tell(self, id: JobId, **changes: Any) -> None:
         """The job goes on, and so its event says."""
@@ -95,6 +96,12 @@ class ScriptedLeader:
             await self.was_asked.wait()
         return list(self.jobs.values())[-1]
 
+    async def followed_job(self) -> Job:
+        """The same, once somebody hears its events."""
+        async with asyncio.timeout(20):
+            await self.is_followed.wait()
+        return await self.the_job()
+
     async def _submit(self, asked: Submit) -> Submitted:
         if self.refusal is not None:
             raise self.refusal
@@ -117,6 +124,8 @@ class ScriptedLeader:
         return Submitted(job=self.jobs[asked.job])
 
     async def _look(self, asked: LookAround) -> Overview:
+        if asked.job is not None:
+            self.is_followed.set()
         known = sorted(self.jobs.values(), key=lambda job: -job.created_s)
         shown = [job for job in known if asked.job in (None, job.id)]
         return Overview(nodes=NODES, models=MODELS, jobs=tuple(shown), leader="s1", epoch=7)

@@ -37,3 +37,7 @@ def add_bus(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("ODYSSAI_LOG", "info"),
         help="how much goes to the logs (default: %(default)s)",
     )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")

@@ -9,7 +9,7 @@ from proto.dialects.anthropic import envelope
 from proto.dialects.anthropic_answer import STOP_REASONS, Message, StopReason, Usage, usage_of
 from proto.dialects.anthropic_content import signature_of
 from proto.dialects.anthropic_ids import tool_use_id
-from proto.dialects.asked import WAITING
+from proto.dialects.asked import sign_of_life
 from proto.errors import MeshError
 from proto.frames import CallDelta, Delta, End, Progress
 from proto.frames import Usage as Spent
@@ -94,9 +94,9 @@ class Events:
         stop = _MessageDelta(_Stop(STOP_REASONS[frame.reason], frame.stop), usage_of(frame.usage))
         return start + self._close() + _event(b"message_delta", _encode(stop)) + MESSAGE_STOP
 
-    def waiting(self) -> bytes:
+    def waiting(self, what: str = "") -> bytes:
         """A ping, but nothing that a client could take for an event before the first one."""
-        return PING if self._is_open else WAITING
+        return PING if self._is_open else sign_of_life(what)
 
     def failed(self, error: MeshError) -> bytes:
         return _event(b"error", envelope(error, self._request_id))

@@ -161,3 +161,8 @@ def _explain(complaint: str, not_yet: Mapping[str, str], root: str = "") -> NoRe
         raise invalid(f"`{where}` is required; add it.", where)
     subject = f"`{where}`: " if where else "The body: "
     raise invalid(f"{subject}{what[:1].lower()}{what[1:]}.", where or None)
+
+
+def sign_of_life(what: str) -> bytes:
+    """``WAITING``, or a comment that tells people what for."""
+    return b": %b\n\n" % " ".join(what.split()).encode() if what else WAITING

@@ -215,7 +215,7 @@ class _Events:
     def call(self, index: int, frame: CallDelta) -> bytes:
         return b""
 
-    def waiting(self) -> bytes:
+    def waiting(self, what: str = "") -> bytes:
         return self._line(self.SAID % b'""')
 
     def failed(self, error: MeshError) -> bytes:

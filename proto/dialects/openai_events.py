@@ -1,6 +1,6 @@
 """What OpenAI's clients receive: completions as server-sent events."""
 
-from proto.dialects.asked import WAITING, Asked
+from proto.dialects.asked import WAITING, Asked, sign_of_life
 from proto.dialects.openai import envelope
 from proto.dialects.openai_answer import (
     Heading,
@@ -37,8 +37,8 @@ class _Events:
     def call(self, index: int, frame: CallDelta) -> bytes:
         return b""
 
-    def waiting(self) -> bytes:
-        return WAITING
+    def waiting(self, what: str = "") -> bytes:
+        return sign_of_life(what)
 
     def failed(self, error: MeshError) -> bytes:
         """No [DONE] after it: the answer is not complete, and SDKs raise on the error itself."""

@@ -14,16 +14,8 @@ from proto.ids import EngineId
 from proto.inference import Candidate, Generate, Schedule
 from proto.prefix import prefixes_of
 from proto.subjects import GENERATE
-from services.gateway.mesh import (
-    LOST,
-    PATIENCE_S,
-    POLL_S,
-    Mesh,
-    accept_s,
-    all_refused,
-    size,
-    too_large,
-)
+from services.gateway.mesh import Mesh, accept_s, all_refused, size, too_large
+from services.gateway.wait import LOST, Tell
 
 ATTEMPTS = 3
 SILENT_S = 5.0
@@ -43,7 +35,10 @@ class Keeper(Protocol):
 class Generation:
     """One choice being generated: an accepted request, moved to another engine if need be."""
 
-    def __init__(self, mesh: Mesh, keeper: Keeper, question: Generate) -> None:
+    def __init__(
+        self, mesh: Mesh, keeper: Keeper, question: Generate, tell: Tell | None = None
+    ) -> None:
+        """``tell`` hears what it waits for while its model is being loaded."""
         self.question = question
         self.engine: EngineId | None = None
         self.boot = ""
@@ -52,6 +47,7 @@ class Generation:
         """The client has seen text of this attempt, so that no other could take its place."""
         self._mesh = mesh
         self._keeper = keeper
+        self._tell = tell
         self._stream: TokenStream | None = None
         self._asking: asyncio.Timeout | None = None
         self._avoid: list[EngineId] = []
@@ -73,15 +69,13 @@ class Generation:
             priority=self.question.priority,
             session=self.question.session,
         )
-        end = time.monotonic() + PATIENCE_S
+        wait = self._mesh.wait(self.question.request, self._tell)
         while True:
             try:
                 question = replace(schedule, avoid=tuple(self._avoid))
-                return await self._offer(await self._mesh.candidates(question))
+                return await self._offer(await self._mesh.candidates(question, wait))
             except MeshError as error:
-                if error.code not in LOST or time.monotonic() > end:
-                    raise
-            await asyncio.sleep(POLL_S)
+                await wait.after(error)
 
     async def take(self) -> list[AnyFrame]:
         """The next frames, in order; none when the engine was silent for a while or changed.

@@ -9,7 +9,7 @@ from proto.errors import Code, MeshError
 from proto.ids import EngineId, ModelId, RequestId
 from proto.inference import Cancel, Candidate, Schedule
 from proto.subjects import CANCEL, Question
-from services.gateway.mesh import LOST, PATIENCE_S, POLL_S, Mesh, all_refused, too_large
+from services.gateway.mesh import Mesh, all_refused, too_large
 
 M = TypeVar("M")
 A = TypeVar("A")
@@ -51,23 +51,21 @@ class Enquiry(Generic[M, A]):
         self._chars = chars
         self._avoid: list[EngineId] = []
         self._losses = 0
-        self._patient_until = 0.0
+        self._wait = mesh.wait(request)
         self._asking: asyncio.Timeout | None = None
 
     async def answer(self) -> Reply[A]:
         """The first answer there is. Raises MeshError."""
-        self._patient_until = time.monotonic() + PATIENCE_S
         while True:
             schedule = Schedule(
                 model=self._model, prompt_bytes=self._chars, avoid=tuple(self._avoid)
             )
             try:
-                return await self._offer(await self._mesh.candidates(schedule))
+                return await self._offer(await self._mesh.candidates(schedule, self._wait))
             except MeshError as error:
-                is_over = self._losses >= ATTEMPTS or time.monotonic() > self._patient_until
-                if error.code not in LOST or is_over:
+                if self._losses >= ATTEMPTS:
                     raise
-            await asyncio.sleep(POLL_S)
+                await self._wait.after(error)
 
     def lose(self) -> None:
         """The engine is gone, or its answer is: ask elsewhere. May be said twice."""
@@ -101,7 +99,7 @@ class Enquiry(Generic[M, A]):
         except (NoAnswer, NotConnected, TimeoutError) as error:
             self._avoid.append(candidate.engine)
             self._losses += 1
-            self._patient_until = time.monotonic() + RECOVERY_S
+            self._wait.extend(RECOVERY_S)
             await self._withdraw(candidate.engine)
             raise MeshError(
                 Code.ENGINE_LOST, f"Engine {candidate.engine} was lost while at work; ask again."

@@ -21,11 +21,13 @@ from services.gateway.defaults import with_defaults
 from services.gateway.dispatch import Generation
 from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
+from services.gateway.keepalive import KeepAlive
 from services.gateway.mesh import size
 from services.gateway.models import fingerprint
 from services.gateway.record import Record
 from services.gateway.session import in_session
 from services.gateway.volatile import steadied
+from services.gateway.wait import Tell
 from services.gateway.wire import About, Endpoint, Wire
 
 MOST_NAMES = 32
@@ -42,9 +44,21 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
         asked = understood(gateway, exchange, record, wire.asked(body))
         async with exchange:
             with deadline(exchange) as expires_s:
-                async with generating(gateway, exchange.id, asked, expires_s) as generations:
+                tell = _company(gateway, wire, exchange, asked)
+                async with generating(
+                    gateway, exchange.id, asked, expires_s, tell=tell
+                ) as generations:
                     record.engine = generations[0].engine
                     await _answer(gateway, wire, exchange, record, asked, generations)
+
+
+def _company(gateway: Gateway, wire: Wire, exchange: Exchange, asked: Asked) -> Tell | None:
+    """Who keeps the client company while its model is being loaded, if it streams."""
+    if not asked.stream:
+        return None
+    headers = [*wire.stream_headers, *answer_headers(asked, None)]
+    events = wire.events(asked, _about(gateway, exchange, asked))
+    return KeepAlive(exchange, headers, events).tell
 
 
 @asynccontextmanager
@@ -121,17 +135,19 @@ async def generating(
     asked: Asked,
     expires_s: float | None,
     pictures_in: str = "messages",
+    tell: Tell | None = None,
 ) -> AsyncIterator[list[Generation]]:
     """Every choice, accepted by an engine; whatever is still at work at the end is told to stop.
 
-    ``pictures_in`` names the field of the request that may hold pictures. Raises MeshError.
+    ``pictures_in`` names the field of the request that may hold pictures, ``tell``
+    hears what is waited for while the model is being loaded. Raises MeshError.
     """
     held = gateway.images.held(asked.model, asked.prompts, gateway.fleet, pictures_in)
     async with held as prompts:
         asked = replace(asked, prompts=prompts)
         generations = [
             gateway.watch.generation(
-                asked.generate(choice, _name(request, choice, asked), gateway.id, expires_s)
+                asked.generate(choice, _name(request, choice, asked), gateway.id, expires_s), tell
             )
             for choice in range(asked.choices)
         ]
@@ -158,11 +174,7 @@ async def _answer(
     asked: Asked,
     generations: list[Generation],
 ) -> None:
-    about = About(
-        request=exchange.id,
-        created=int(time.time()),
-        fingerprint=fingerprint(gateway.fleet, asked.model),
-    )
+    about = _about(gateway, exchange, asked)
     if not asked.stream:
         answers = await relay.gather(generations, record)
         record.engine = generations[0].engine
@@ -172,11 +184,21 @@ async def _answer(
         )
     events = wire.events(asked, about)
     exchange.last_words = events.failed
-    await exchange.begin(200, [*wire.stream_headers, *answer_headers(asked, generations[0].engine)])
+    if not exchange.is_started:
+        served = answer_headers(asked, generations[0].engine)
+        await exchange.begin(200, [*wire.stream_headers, *served])
     try:
         await relay.stream(generations, events, exchange, record)
     finally:
         record.engine = generations[0].engine
+
+
+def _about(gateway: Gateway, exchange: Exchange, asked: Asked) -> About:
+    return About(
+        request=exchange.id,
+        created=int(time.time()),
+        fingerprint=fingerprint(gateway.fleet, asked.model),
+    )
 
 
 def answer_headers(asked: Asked, engine: EngineId | None) -> Headers:

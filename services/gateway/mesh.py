@@ -1,9 +1,9 @@
 """What the gateway asks the mesh: where to go, and whatever one engine of a model can answer."""
 
-import asyncio
 import logging
-import time
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from bus.connection import Bus
 from bus.errors import BusError, NoAnswer, NobodyThere, TooLarge
@@ -11,10 +11,20 @@ from bus.fleet import Fleet
 from bus.router import Router
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
-from proto.ids import ModelId
-from proto.inference import Candidate, Chat, Counted, CountTokens, Prompt, Schedule, Text
+from proto.ids import ModelId, RequestId, fresh
+from proto.inference import (
+    Candidate,
+    Chat,
+    Counted,
+    CountTokens,
+    Prompt,
+    Schedule,
+    Scheduled,
+    Text,
+)
 from proto.subjects import COUNT_TOKENS, SCHEDULE, Question
 from services.gateway.placing import pick, sole_holder
+from services.gateway.wait import Tell, Wait
 
 log = logging.getLogger(__name__)
 
@@ -29,22 +39,21 @@ ACCEPT_S = 10.0
 """An engine tokenises the prompt before it answers, which takes seconds for a very long one."""
 IMAGE_S = 2.0
 """It also takes and measures each picture."""
-PATIENCE_S = 10.0
-"""How long a request waits for an engine that is known but not there: one restart."""
-POLL_S = 0.2
-
-LOST = (Code.ENGINE_LOST, Code.NO_ENGINE, Code.BUS_UNAVAILABLE)
-"""What may be better in a moment, or elsewhere."""
 
 
 class Mesh:
     """The bus, the streams and the fleet, as all requests of this process share them."""
 
-    def __init__(self, bus: Bus, source: TokenSource, fleet: Fleet) -> None:
+    def __init__(self, bus: Bus, source: TokenSource, fleet: Fleet, load_s: float) -> None:
+        """``load_s``: how long a request waits at most for its model to be loaded."""
         self.bus = bus
         self.source = source
         self.fleet = fleet
         self._router = Router(fleet)
+        self._load_s = load_s
+
+    def wait(self, request: RequestId, tell: Tell | None = None) -> Wait:
+        return Wait(request, self._load_s, tell)
 
     async def ask(
         self,
@@ -59,15 +68,13 @@ class Mesh:
         ``chars`` is how much there is to read, ``wait_s`` how long one engine may take.
         """
         schedule = Schedule(model=model, prompt_bytes=chars)
-        end = time.monotonic() + PATIENCE_S
+        wait = self.wait(RequestId(fresh()))
         while True:
             try:
-                candidates = await self.candidates(schedule)
+                candidates = await self.candidates(schedule, wait)
                 return await self._ask_one_of(candidates, subject, question, wait_s)
             except MeshError as error:
-                if error.code not in LOST or time.monotonic() > end:
-                    raise
-            await asyncio.sleep(POLL_S)
+                await wait.after(error)
 
     async def count(self, question: CountTokens) -> Counted:
         """Raises MeshError."""
@@ -92,19 +99,32 @@ class Mesh:
                 log.info("engine %s: no answer to %s: %s", candidate.engine, subject.pattern, error)
         raise all_refused([])
 
-    async def candidates(self, question: Schedule) -> tuple[Candidate, ...]:
-        """Engines to try, best first. Raises MeshError when there is none.
+    async def candidates(self, question: Schedule, wait: Wait) -> tuple[Candidate, ...]:
+        """Engines to try, best first; while the model is being loaded, it waits for them.
 
         One engine alone is no choice: asking a scheduler would cost a millisecond or
         two of the first token. Where no scheduler answers, or one refuses that has not
         heard yet of an engine that serves, the gateway decides as a scheduler would.
+        Raises MeshError when there is none.
         """
-        sole = sole_holder(question, self.fleet)
-        if sole is not None:
-            return (sole,)
+        question = replace(question, request=wait.request, since_s=wait.since_s)
+        while True:
+            sole = sole_holder(question, self.fleet)
+            if sole is not None:
+                return (sole,)
+            scheduled = await self._scheduled(question, wait)
+            if scheduled.candidates:
+                return scheduled.candidates
+            await wait.for_load(
+                question.model,
+                scheduled.waits_for,
+                lambda: bool(self.fleet.holders(question.model)),
+            )
+
+    async def _scheduled(self, question: Schedule, wait: Wait) -> Scheduled:
         for _ in range(SCHEDULERS):
             try:
-                return (await self.bus.ask(SCHEDULE, question, timeout_s=SCHEDULE_S)).candidates
+                return await self.bus.ask(SCHEDULE, question, timeout_s=SCHEDULE_S)
             except NoAnswer:
                 continue
             except NobodyThere:
@@ -115,7 +135,10 @@ class Mesh:
                 if not self.fleet.holders(question.model):
                     raise
                 break
-        return pick(question, self._router, self.fleet)
+        if wait.loads_for and not self.fleet.holders(question.model):
+            # The scheduler that loads it is being replaced; its successor will go on.
+            return Scheduled(waits_for=wait.loads_for)
+        return Scheduled(candidates=pick(question, self._router, self.fleet))
 
 
 def size(prompt: Prompt) -> int:

@@ -32,7 +32,7 @@ async def serve(host: Host) -> None:
     fleet = Fleet()
     await fleet.follow(host.bus)
     async with TokenSource.connect(host.bus, GatewayId(host.id)) as source:
-        mesh = Mesh(host.bus, source, fleet)
+        mesh = Mesh(host.bus, source, fleet, settings.load_wait_s)
         watch = Watch(mesh)
         await watch.follow()
         gateway = Gateway(GatewayId(host.id), settings, mesh, watch)

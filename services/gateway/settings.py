@@ -18,6 +18,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     prompt_limit_chars: int
     """Four bytes a character are what the bus carries in one message of 8 MB."""
     cors: Cors
+    load_wait_s: float
+    """How long a request waits at most for its model to be loaded."""
     admin_token: str
     """Who shows it may administer the mesh; empty: who is on this machine may."""
     drain_s: float
@@ -39,6 +41,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             body_limit_bytes=int(number("ODYSSAI_BODY_LIMIT_MB", 32, 1) * 2**20),
             prompt_limit_chars=int(number("ODYSSAI_PROMPT_LIMIT_CHARS", 2_000_000, 1)),
             cors=Cors(_origins(setting("ODYSSAI_CORS_ORIGINS", "*"))),
+            load_wait_s=number("ODYSSAI_LOAD_WAIT_S", 600.0, 0),
             admin_token=setting("ODYSSAI_ADMIN_TOKEN", ""),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
             responses=Limits(

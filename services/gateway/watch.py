@@ -13,6 +13,7 @@ from proto.subjects import CANCEL, GONE, Question
 from services.gateway.dispatch import Generation
 from services.gateway.enquiry import Enquiry, Reply
 from services.gateway.mesh import Mesh
+from services.gateway.wait import Tell
 
 M = TypeVar("M")
 A = TypeVar("A")
@@ -52,8 +53,8 @@ class Watch:
         self._mesh.bus.on_reconnect.append(self._excuse_silence)
         self._mesh.bus.on_reconnect.append(self._ask_again)
 
-    def generation(self, question: Generate) -> Generation:
-        generation = Generation(self._mesh, self, question)
+    def generation(self, question: Generate, tell: Tell | None = None) -> Generation:
+        generation = Generation(self._mesh, self, question, tell)
         self._open.add(generation)
         return generation
 

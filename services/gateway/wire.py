@@ -26,8 +26,8 @@ class Events(Protocol):
 
     def end(self, index: int, frame: End) -> bytes: ...
 
-    def waiting(self) -> bytes:
-        """A sign of life, where the dialect has a way to give one."""
+    def waiting(self, what: str = "") -> bytes:
+        """A sign of life, where the dialect has a way to give one, saying what is waited for."""
 
     def failed(self, error: MeshError) -> bytes: ...
 

@@ -116,5 +116,6 @@ def live(work: Callable[[Order], None], type_: type[Order]) -> None:
 
 
 def _end_with_agent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):  # Not through the buffer: its lock outlives Python.
+        continue
     os._exit(os.EX_OK)

@@ -77,7 +77,9 @@ class Agent:
         """Once the mesh's state is there: without it nobody knows what runs here already."""
         record = await _once_there(lambda: PlanRecord.open(host.bus, settings.node))
         records = await _once_there(lambda: Bucket.open(host.bus, ENGINES, EngineRecord))
-        return cls(host, settings, record, Records(records), await wirable_bytes())
+        return cls(
+            host, settings, record, Records(records), await wirable_bytes(settings.memory_bytes)
+        )
 
     async def run(self, restart: Restart) -> None:
         async with asyncio.TaskGroup() as tasks:

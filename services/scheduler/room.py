@@ -8,17 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from msgspec import UNSET
-
+from proto.effective import min_residence_s
 from proto.ids import EngineId, ModelId, NodeId
 from proto.plan import Placement
-from services.scheduler.view import View
+from services.scheduler.view import GIVEN_UP, View
 
-MIN_RESIDENCE_S = 30.0
-"""Unless the configuration says otherwise."""
 LOOK_AGAIN_S = 0.5
 """When that which was drained may be gone."""
-_USELESS = ("refused", "quarantined")
 
 
 @dataclass(frozen=True)
@@ -140,20 +136,14 @@ def _free_s(view: View, node: NodeId, placement: Placement, claim: Claim) -> flo
     """One that does not serve yet has all of its residence before it, and even a person waits
     until it does; one that never will serve has none.
     """
-    residence_s = 0.0 if claim.by == "operator" else min_residence_s(view)
+    residence_s = 0.0 if claim.by == "operator" else min_residence_s(view.config)
     beat = view.engines.get(placement.engine)
     if beat is not None and beat.state == "ready":
         return _since_s(view, placement) + residence_s
     status = view.status(node, placement.engine)
-    if status is not None and status.phase in _USELESS:
+    if status is not None and status.phase in GIVEN_UP:
         return view.now_s
     return view.now_s + max(residence_s, LOOK_AGAIN_S)
-
-
-def min_residence_s(view: View) -> float:
-    loading = view.config.loading
-    said = UNSET if loading is UNSET else loading.min_residence_s
-    return MIN_RESIDENCE_S if said is UNSET or said is None else said
 
 
 def _least_recently_used(resident: _Resident) -> tuple[bool, float, float, EngineId]:

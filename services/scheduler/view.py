@@ -12,6 +12,9 @@ from proto.plan import NodePlan, Placement
 from proto.presence import EngineBeat, EngineStatus, NodeBeat
 from proto.store import Store, StoredModel
 
+GIVEN_UP = ("refused", "quarantined")
+"""Phases of an engine that no agent starts any more."""
+
 
 @dataclass(frozen=True)
 class View:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bus import embedded
+from ops import command
 from proto import subjects
 from proto.subjects import Subject
 
@@ -28,6 +29,13 @@ def test_every_setting_is_described_and_none_that_is_not_there() -> None:
     described = set(SETTING.findall((ROOT / "docs/settings.md").read_text()))
 
     assert used == described
+
+
+def test_every_command_is_described() -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    (commands,) = [a for a in command.parser()._actions if isinstance(a.choices, dict)]
+
+    assert [name for name in commands.choices or () if f"`odyssai {name}" not in page] == []
 
 
 def test_every_package_is_on_the_map() -> None:

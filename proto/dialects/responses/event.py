@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from proto.dialects.asked import WAITING, Answered
+from proto.dialects.asked import Answered, sign_of_life
 from proto.dialects.responses.draft import (
     CustomDraft,
     Draft,
@@ -71,8 +71,8 @@ class Events:
     def progress(self, index: int, frame: Progress) -> bytes:
         return b": prefill %d/%d\n\n" % (frame.done, frame.total)
 
-    def waiting(self) -> bytes:
-        return WAITING
+    def waiting(self, what: str = "") -> bytes:
+        return sign_of_life(what)
 
     def delta(self, index: int, frame: Delta) -> bytes:
         if frame.channel == "reasoning":

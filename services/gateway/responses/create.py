@@ -8,6 +8,7 @@ from services.gateway.dispatch import Generation
 from services.gateway.exchange import EVENT_STREAM, JSON, Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import answer_headers, deadline, generating, recorded
+from services.gateway.keepalive import KeepAlive
 from services.gateway.record import Record
 from services.gateway.responses import turn as turns
 from services.gateway.responses.replay import tell
@@ -15,6 +16,7 @@ from services.gateway.responses.turn import ENDPOINT, Turn
 from services.gateway.responses.work import Origin, Work
 from services.gateway.stored.store import keep
 from services.gateway.stored.told import Scribe
+from services.gateway.wait import Tell
 
 
 async def create(gateway: Gateway, exchange: Exchange) -> None:
@@ -35,12 +37,27 @@ async def create(gateway: Gateway, exchange: Exchange) -> None:
 async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Turn) -> None:
     async with exchange:
         with deadline(exchange) as expires_s:
-            async with generating(
-                gateway, exchange.id, turn.asked, expires_s, "input"
-            ) as generations:
-                record.engine = generations[0].engine
-                answer = _stream if turn.asked.stream else _whole
-                await answer(gateway, exchange, record, turn, generations)
+            tell = _company(exchange, turn)
+            try:
+                async with generating(
+                    gateway, exchange.id, turn.asked, expires_s, "input", tell
+                ) as generations:
+                    record.engine = generations[0].engine
+                    answer = _stream if turn.asked.stream else _whole
+                    await answer(gateway, exchange, record, turn, generations)
+            except MeshError as error:
+                if exchange.is_started:
+                    turn.events.fail(error)
+                    await keep(gateway.background.store, turn.stored())
+                raise
+
+
+def _company(exchange: Exchange, turn: Turn) -> Tell | None:
+    """Who keeps the client company while its model is being loaded, if it streams."""
+    if not turn.asked.stream:
+        return None
+    headers = [*EVENT_STREAM, *answer_headers(turn.asked, None)]
+    return KeepAlive(exchange, headers, turn.events, turn.events.opening).tell
 
 
 async def _whole(
@@ -68,14 +85,12 @@ async def _stream(
 ) -> None:
     events = turn.events
     exchange.last_words = events.failed
-    await exchange.begin(200, [*EVENT_STREAM, *answer_headers(turn.asked, record.engine)])
-    await exchange.write(events.opening())
+    if not exchange.is_started:
+        headers = [*EVENT_STREAM, *answer_headers(turn.asked, record.engine)]
+        await exchange.begin(200, headers)
+        await exchange.write(events.opening())
     try:
         await relay.stream(generations, events, exchange, record)
-    except MeshError as error:
-        events.fail(error)
-        await keep(gateway.background.store, turn.stored())
-        raise
     finally:
         record.engine = generations[0].engine
     events.response = await keep(gateway.background.store, turn.stored())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import httpx2  # huggingface_hub's own client: its errors are these.
-from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -30,6 +30,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not exported
     WeakFileLock,
     build_hf_headers,
+    disable_progress_bars,
 )
 
 from proto.errors import Code, MeshError
@@ -48,6 +49,9 @@ ATTEMPTS = 6
 """In a row without a byte; one that brings bytes starts the count anew."""
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+CHUNK_BYTES = 256 << 10
+"""Written at a time, and so the most that a broken connection loses; the hub's own 10 MB is more
+than slow lines bring in a minute."""
 _SHA256_LETTERS = 64
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PIECE = 4 << 20
@@ -239,5 +243,11 @@ def _told(order: FetchOrder, refused: HfHubHTTPError | HFValidationError) -> Mes
     return MeshError(Code.UPSTREAM, f"the hub answered {status} for {model}: try again later")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
+    disable_progress_bars()
     live(fetch, FetchOrder)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,8 @@ from proto.inference import (
     Detokenized,
     FinishReason,
     Generate,
+    Schedule,
+    Scheduled,
     Text,
     Tokenize,
     Tokenized,
@@ -39,6 +41,7 @@ from proto.subjects import (
     ENGINE_BEAT,
     GENERATE,
     RERANK,
+    SCHEDULE,
     TOKENIZE,
 )
 from services.gateway import service
@@ -208,6 +211,31 @@ async def engine(url: str, id: str = "e1", script: Script = hello) -> AsyncItera
             beats.cancel()
             for running in scripted._running:
                 running.cancel()
+
+
+@dataclass
+class ScriptedScheduler:
+    """Says the same to every question until it is told otherwise."""
+
+    waits_for: str = ""
+    refusal: MeshError | None = None
+    questions: asyncio.Queue[Schedule] = field(default_factory=asyncio.Queue)
+
+    async def _schedule(self, question: Schedule) -> Scheduled:
+        self.questions.put_nowait(question)
+        if self.refusal is not None:
+            raise self.refusal
+        return Scheduled(waits_for=self.waits_for)
+
+
+@asynccontextmanager
+async def scheduler(url: str, waits_for: str = "loading 40 %") -> AsyncIterator[ScriptedScheduler]:
+    """It knows no engine: gateways find those themselves, by their heartbeats."""
+    scripted = ScriptedScheduler(waits_for)
+    async with Bus.connect(url, f"scheduler:{fresh()}") as bus:
+        await bus.answer(SCHEDULE, scripted._schedule, group="scheduler")
+        await bus.settled()
+        yield scripted
 
 
 def full() -> MeshError:

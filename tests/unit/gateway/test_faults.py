@@ -13,7 +13,7 @@ from proto.errors import Code, MeshError
 from proto.frames import Failed, Progress
 from proto.inference import Schedule
 from proto.subjects import SCHEDULE
-from services.gateway import dispatch, generate, watch
+from services.gateway import dispatch, generate, wait, watch
 from tests.unit.gateway.scripted import ALIAS, MODEL, deltas, end, full, hello, silence
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -201,7 +201,7 @@ async def test_an_unknown_model_is_a_404_that_lists_what_there_is(openai, anthro
 
 
 async def test_without_a_scheduler_a_model_that_nobody_serves_is_no_404(http, monkeypatch):
-    monkeypatch.setattr(dispatch, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(wait, "PATIENCE_S", 0.0)
 
     answer = await http.post("/v1/chat/completions", json=CHAT | {"model": "on-disk"})
 
@@ -240,7 +240,7 @@ async def test_a_model_that_recovers_is_waited_for(http, scripted):
 
 
 async def test_a_model_that_does_not_recover_is_a_503(http, scripted, monkeypatch):
-    monkeypatch.setattr(dispatch, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(wait, "PATIENCE_S", 0.0)
     monkeypatch.setattr(scripted, "beat", lambda beat=scripted.beat: beat(state="loading"))
     await scripted.say()
 

@@ -267,7 +267,7 @@ async def test_a_pull_tells_how_far_it_is(client, nats_url):
     async with leader(nats_url) as leading:
         lines = await client.pull("org/new", stream=True)
         first = await anext(aiter(lines))
-        job = await leading.the_job()
+        job = await leading.followed_job()
         await leading.fetch(job.id, 250)
         await leading.tell(job.id, state="done")
         rest = [line async for line in lines]

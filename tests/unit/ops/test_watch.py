@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bus.connection import Bus
 from ops import watch
 from proto.ids import EngineId, ModelId, NodeId
-from proto.presence import EngineBeat, ModelCard, NodeBeat
+from proto.jobs import NodeProgress
+from proto.presence import EngineBeat, EngineStatus, ModelCard, NodeBeat
 from proto.subjects import ALERT_TELEMETRY
-from proto.telemetry import Alert, EngineEvent, RequestEvent
+from proto.telemetry import Alert, EngineEvent, JobEvent, RequestEvent
 
 
 def line(kind: str, message: Any, view: watch.Readable | None = None) -> str | None:
@@ -52,9 +54,10 @@ def test_a_quiet_speaker_is_shown_now_and_then(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_node_tells_its_memory() -> None:
+    status = EngineStatus(engine=EngineId("e"), model=ModelId("tiny"), phase="ready")
     node = NodeBeat(
         node=NodeId("n"), boot="b", pid=1, host="studio.local", platform="darwin",
-        memory_bytes=64_000_000_000, free_bytes=900_000_000, engines=(EngineId("e"),),
+        memory_bytes=64_000_000_000, free_bytes=900_000_000, engines=(status,),
     )  # fmt: skip
 
     assert "studio.local, 1 engine · 900 MB of 64.0 GB free" in (line("node", node) or "")
@@ -79,6 +82,23 @@ def test_alerts_and_events_are_told() -> None:
 
     assert "over: engine_gone e · SIGKILL" in (line("alert", alert) or "")
     assert (line("event", event) or "").endswith("starting tiny on n")
+
+
+def test_a_job_is_told_when_it_does_something_else() -> None:
+    view = watch.Readable()
+    fetching = NodeProgress(
+        node=NodeId("n"), phase="fetching", done_bytes=1_000_000_000, total_bytes=4_000_000_000
+    )
+    event = JobEvent(
+        job="j", kind="pull", model="org/x", state="running", phase="fetching", nodes=(fetching,),
+        at_s=0.0,
+    )  # fmt: skip
+
+    first = line("job", event, view) or ""
+
+    assert first.endswith("pull org/x running, fetching · n fetching · 25 % of 4.0 GB")
+    assert line("job", replace(event, nodes=()), view) is None
+    assert line("job", replace(event, state="done", phase="done"), view)
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"[1]", b"{}", b"null", b'{"state": 1}'])

@@ -1,29 +1,19 @@
 """Which engines make room for a model, and when."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from proto.config import Config, LoadingConfig
-from proto.memory import Grant
-from proto.plan import NodePlan, Placement
-from proto.presence import EngineBeat, EngineStatus, NodeBeat
+from proto.plan import Placement
+from proto.presence import EngineBeat, EngineStatus
 from services.scheduler.room import LOOK_AGAIN_S, Claim, make_room
 from services.scheduler.view import View
+from tests.unit.scheduler import fleet
+from tests.unit.scheduler.fleet import NOW, beat, placement
 
-NOW = 1000.0
 NODE = "studio"
 PERSON = Claim(model="new", by="operator", since_s=NOW)
 REQUEST = Claim(model="new", by="demand", since_s=NOW)
-
-
-def placement(engine: str, size: int = 10, **fields: object) -> Placement:
-    grant = Grant(weights_bytes=size, kv_bytes=0, headroom_bytes=0, context=1, kv_tokens=1)
-    plain = {"model": engine, "source": engine, "origin": "demand", "placed_s": NOW - 100}
-    return Placement(engine=engine, grant=grant, **(plain | fields))
-
-
-def beat(engine: str, **fields: object) -> EngineBeat:
-    plain = {"node": NODE, "boot": "b", "pid": 1, "state": "ready", "models": ()}
-    return EngineBeat(engine=engine, **(plain | fields))
 
 
 def view(
@@ -32,20 +22,11 @@ def view(
     *,
     wirable: int = 10,
     statuses: tuple[EngineStatus, ...] = (),
-    **fields: object,
+    **fields: Any,
 ) -> View:
-    """A node whose operating system has memory to spare: the ledger alone decides."""
-    node = NodeBeat(
-        node=NODE, boot="b", pid=1, host="h", platform="p", free_bytes=1000,
-        wirable_bytes=wirable, engines=statuses,
-    )  # fmt: skip
-    return View(
-        now_s=NOW,
-        nodes={NODE: node},
-        engines={b.engine: b for b in beats},
-        plans={NODE: NodePlan(node=NODE, placements=tuple(placements))},
-        **fields,
-    )
+    engines = {b.engine: b for b in beats}
+    alive = fleet.node(*statuses, wirable=wirable)
+    return fleet.view(*placements, alive=alive, engines=engines, **fields)
 
 
 def test_what_fits_needs_nobody_to_go() -> None:
@@ -130,7 +111,7 @@ def test_a_pinned_engine_stays_and_is_named() -> None:
 
 
 def test_a_model_never_makes_room_for_itself() -> None:
-    seen = view([placement("e", model="new")], [beat("e", idle_s=60)])
+    seen = view([placement("new")], [beat("new", idle_s=60)])
 
     assert make_room(seen, NODE, 10, PERSON).wait_s is None
 
@@ -173,7 +154,7 @@ def test_an_engine_that_still_loads_is_not_ended_by_anybody() -> None:
 
 
 def test_an_engine_that_never_will_serve_goes_at_once() -> None:
-    status = EngineStatus(engine="a", model="a", phase="refused")
+    status = fleet.status("a", "refused")
 
     assert make_room(view([placement("a")], statuses=(status,)), NODE, 10, REQUEST).evict == ("a",)
 

@@ -99,7 +99,7 @@ async def test_who_waits_gets_the_job_when_it_is_over(
     admin: httpx.AsyncClient, leader: ScriptedLeader
 ) -> None:
     asked = asyncio.create_task(admin.post("/admin/models/load", json={"model": M, "wait": True}))
-    job = await leader.the_job()
+    job = await leader.followed_job()
     await leader.tell(job.id, phase="loading")
     await leader.tell(job.id, state="done", phase="ready")
 
@@ -111,7 +111,7 @@ async def test_a_failure_that_was_waited_for_has_its_own_status(
     admin: httpx.AsyncClient, leader: ScriptedLeader
 ) -> None:
     asked = asyncio.create_task(admin.post("/admin/load", json={"model": M}))
-    job = await leader.the_job()
+    job = await leader.followed_job()
     why = MeshError(Code.NO_MEMORY, "It needs 9 GB; 3 GB are free on a.", param="model")
     await leader.tell(job.id, state="failed", error=why.refusal())
 

@@ -5,10 +5,11 @@ import asyncio
 import openai as openai_sdk
 import pytest
 
+from proto.errors import Code, MeshError
 from proto.frames import Delta, End, Progress, Timings, Usage
 from services.gateway.stored import background, peers
 from services.gateway.stored.store import Store
-from tests.unit.gateway.scripted import MODEL, full
+from tests.unit.gateway.scripted import MODEL, full, scheduler
 
 
 @pytest.fixture
@@ -128,9 +129,11 @@ async def test_it_waits_where_every_engine_is_full(ask, scripted, until):
     assert len(scripted.asked) == 2
 
 
-async def test_its_refusal_is_its_failure(ask, until):
-    response = await ask(background=True, model="nobody")
-    failed = await until(response.id, "failed")
+async def test_its_refusal_is_its_failure(ask, until, nats_url):
+    async with scheduler(nats_url) as refusing:
+        refusing.refusal = MeshError(Code.MODEL_NOT_FOUND, "There is no model 'nobody'.")
+        response = await ask(background=True, model="nobody")
+        failed = await until(response.id, "failed")
 
     assert failed.error.code == "invalid_prompt"
     assert "nobody" in failed.error.message

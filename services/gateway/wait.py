@@ -1,0 +1,70 @@
+"""How a request waits: for an engine that is known but not there, and for a model to be loaded."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from proto.errors import Code, MeshError
+from proto.ids import ModelId, RequestId
+
+PATIENCE_S = 10.0
+"""How long a request waits for an engine that is known but not there: one restart."""
+POLL_S = 0.2
+LONGEST_POLL_S = 1.0
+"""While a model is loaded, schedulers are asked ever less often, but never less than this."""
+
+LOST = (Code.ENGINE_LOST, Code.NO_ENGINE, Code.BUS_UNAVAILABLE)
+"""What may be better in a moment, or elsewhere."""
+
+Tell = Callable[[str], Awaitable[None]]
+"""Who is told, again and again, what a request waits for."""
+
+
+async def _nobody(waits_for: str) -> None:
+    pass
+
+
+class Wait:
+    """One request's wait for an engine, from its first question on."""
+
+    def __init__(self, request: RequestId, load_s: float, tell: Tell | None = None) -> None:
+        """``load_s``: how long it waits at most for its model to be loaded."""
+        self.request = request
+        self.since_s = time.time()
+        """Unix time."""
+        self.loads_for = ""
+        """What the model's loading waits for; empty as long as nobody said that it is loaded."""
+        self._load_s = load_s
+        self._tell = tell or _nobody
+        self._pause_s = POLL_S
+        self._patient_until = time.monotonic() + PATIENCE_S
+
+    def extend(self, seconds: float) -> None:
+        """Be patient for so long from now on."""
+        self._patient_until = time.monotonic() + seconds
+
+    async def after(self, error: MeshError) -> None:
+        """Return when it is time to ask again. Raises what will not be better then."""
+        if error.code not in LOST or time.monotonic() > self._patient_until:
+            raise error
+        await asyncio.sleep(POLL_S)
+
+    async def for_load(self, model: ModelId, waits_for: str, is_served: Callable[[], bool]) -> None:
+        """Return when it is time to ask again, at once when the model is served. Raises MeshError.
+
+        An engine that is lost afterwards is waited for as long as any other.
+        """
+        self.loads_for = waits_for or "loading"
+        if time.time() - self.since_s >= self._load_s:
+            raise MeshError(
+                Code.DEADLINE,
+                f"The model {model!r} was not loaded within {self._load_s:g} s "
+                f"({self.loads_for}). Ask again later, or load it with `odyssai load {model}`.",
+            )
+        await self._tell(self.loads_for)
+        end = time.monotonic() + self._pause_s
+        await asyncio.sleep(POLL_S)
+        while time.monotonic() < end and not is_served():
+            await asyncio.sleep(POLL_S)
+        self._pause_s = min(LONGEST_POLL_S, 2 * self._pause_s)
+        self.extend(PATIENCE_S)
