@@ -17,7 +17,8 @@ from bus.errors import BusError
 from proto.ids import NodeId
 from proto.jobs import Job, Order, SteerJob, Submit
 from proto.overview import LookAround, NodeView, Overview
-from proto.subjects import LOOK_AROUND, STEER_JOB, SUBMIT
+from proto.presence import ServiceBeat
+from proto.subjects import LOOK_AROUND, SERVICE_BEAT, STEER_JOB, SUBMIT
 from tests.mesh.house import END_S, ROOT, environment, free_port
 
 PATIENCE_S = 30.0
@@ -70,8 +71,8 @@ class Fleet:
                 start_new_session=True,
             )
 
-    def pid(self, name: str) -> int:
-        return self._processes[name].pid
+    def name_of(self, pid: int) -> str:
+        return next(name for name, process in self._processes.items() if process.pid == pid)
 
     def kill(self, name: str) -> None:
         process = self._processes.pop(name)
@@ -108,12 +109,28 @@ class Operator:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
+        self._services: dict[str, ServiceBeat] = {}
 
     @classmethod
     @asynccontextmanager
     async def at(cls, url: str) -> "AsyncIterator[Operator]":
         async with Bus.connect(url, "test:operator") as bus:
-            yield cls(bus)
+            operator = cls(bus)
+            await bus.listen(SERVICE_BEAT, operator._hear)
+            yield operator
+
+    def _hear(self, beat: ServiceBeat) -> None:
+        self._services[beat.id] = beat
+
+    async def leader(self) -> ServiceBeat:
+        """Which scheduler leads, by its own word."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                name = (await self.look()).leader
+                beat = self._services.get(name)
+                if beat is not None and beat.epoch:
+                    return beat
+                await asyncio.sleep(LOOK_S)
 
     async def submit(self, order: Order) -> Job:
         """As soon as somebody leads."""
