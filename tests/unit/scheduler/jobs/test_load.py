@@ -280,13 +280,15 @@ def test_an_engine_whose_agent_has_not_heard_that_it_drains_is_not_removed() -> 
 
 
 def test_a_later_job_does_not_take_what_an_earlier_one_waits_for() -> None:
-    mesh = Paper("a", wirable=3 * GB)
+    mesh = Paper("a", wirable=4 * GB)
     mesh.store("a", stored("m"))
+    mesh.place("a", placed("e", "old", 2 * GB))
+    mesh.pass_time(100)
     job = Job(id="j1", order=Load(model="m"), created_s=1.0, updated_s=1.0)
     mesh.jobs["j1"] = job
-    step = advance(job, replace(mesh.view, promised={"a": 2 * GB}))
 
-    assert step.job.nodes[0].phase == "making room"
+    assert advance(job, mesh.view).job.phase == "placing"
+    assert advance(job, replace(mesh.view, promised={"a": GB})).job.phase == "making room"
 
 
 def test_a_quarantined_model_is_refused_with_its_reason() -> None:
