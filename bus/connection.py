@@ -19,7 +19,8 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
-from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
+from bus.address import Address
+from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge, TurnedAway
 from proto.errors import Code, MeshError, Refused
 from proto.subjects import Question, Subject
 
@@ -34,20 +35,47 @@ RECONNECT_WAIT_S = 0.05
 PING_INTERVAL_S = 5
 FIRST_CONNECT_S = 30.0
 """How long a starting process waits for the bus server."""
+TURNED_AWAY_WAIT_S = 1.0
+"""Who was turned away asks again in no hurry: it takes a person to change the answer."""
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 DEADLINE = "deadline"
 """Header: unix time in seconds after which the asker no longer listens."""
 
 
-async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options: Any) -> Client:
-    """One NATS connection that reconnects for ever. Raises NotConnected after FIRST_CONNECT_S."""
+async def dial(
+    url: str,
+    name: str,
+    on_reconnect: Callable[[], None],
+    on_refusal: Callable[[], None] = lambda: None,
+    within_s: float | None = None,
+    **options: Any,
+) -> Client:
+    """One NATS connection that reconnects for ever. ``url`` is a ``bus.address``.
+
+    Raises TurnedAway, or NotConnected after ``within_s`` (None: FIRST_CONNECT_S). ``on_refusal``
+    hears when a server that once let us in does so no longer.
+    """
+    address = Address.parse(url)
+    client = Client()
     last: list[Exception] = []
 
     async def failed(error: Exception) -> None:
         last[:] = [error]
-        if not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
+        if _is_refusal(error):
+            await refused(error)
+        elif not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
             log.warning("bus: %s", error or type(error).__name__)
+
+    async def refused(error: Exception) -> None:
+        if not was_in:
+            raise _turned_away(address) from error
+        on_refusal()
+        await asyncio.sleep(TURNED_AWAY_WAIT_S)
+
+    async def closed() -> None:
+        if client.last_error is not None and _is_refusal(client.last_error):
+            on_refusal()
 
     async def disconnected() -> None:
         log.info("bus: disconnected, reconnecting")
@@ -56,11 +84,11 @@ async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options:
         log.info("bus: reconnected")
         on_reconnect()
 
-    client = Client()
+    was_in = False
     try:
-        async with asyncio.timeout(FIRST_CONNECT_S):
+        async with asyncio.timeout(FIRST_CONNECT_S if within_s is None else within_s):
             await client.connect(
-                url.split(","),
+                **address.dialled(name),
                 name=name,
                 reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # it only sleeps
                 max_reconnect_attempts=-1,
@@ -70,20 +98,34 @@ async def dial(url: str, name: str, on_reconnect: Callable[[], None], **options:
                 error_cb=failed,
                 disconnected_cb=disconnected,
                 reconnected_cb=reconnected,
-                inbox_prefix=f"_INBOX.{name.replace(':', '.')}",
+                closed_cb=closed,
                 **options,
             )
+    except TurnedAway:
+        await client.close()
+        raise
     except (nats.errors.Error, OSError, TimeoutError) as error:
         why = last[0] if last else error
         raise NotConnected(
-            f"no bus at {_without_secret(url)}: {why or type(why).__name__}; "
-            "is nats-server running there, and are the credentials in the URL right?"
+            f"no bus at {address.shown}: {why or type(why).__name__}; is nats-server running there?"
         ) from error
+    was_in = True
     return client
 
 
-def _without_secret(url: str) -> str:
-    return ",".join(part.rpartition("@")[2] for part in url.split(","))
+def _is_refusal(error: Exception) -> bool:
+    """By its words: at the first connection nats-py gives it no type of its own."""
+    words = str(error).lower()
+    return "authorization violation" in words or "authentication revoked" in words
+
+
+def _turned_away(address: Address) -> TurnedAway:
+    remedy = (
+        "this node was removed, or is of another mesh; join again with a new invitation"
+        if address.seed
+        else "are user and password in its URL right?"
+    )
+    return TurnedAway(f"the bus at {address.shown} turns us away: {remedy}")
 
 
 async def uncaught(reply: Awaitable[T]) -> T:
@@ -127,15 +169,19 @@ class Bus:
         """``kind:id``; the server reports it when the connection ends."""
         self.bad_mail = 0
         self.on_reconnect: list[Callable[[], None]] = []
+        self.on_refusal: list[Callable[[], None]] = []
+        """Told when the server no longer lets us in."""
         self._client: Client
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, url: str, name: str) -> "AsyncIterator[Bus]":
-        """Raises NotConnected."""
+    async def connect(
+        cls, url: str, name: str, within_s: float | None = None
+    ) -> "AsyncIterator[Bus]":
+        """Raises NotConnected, after ``within_s`` at the latest (None: FIRST_CONNECT_S)."""
         bus = cls(url, name)
-        bus._client = await dial(url, name, bus._reconnected)
+        bus._client = await dial(url, name, bus._reconnected, bus._refused, within_s)
         try:
             yield bus
         finally:
@@ -154,6 +200,10 @@ class Bus:
 
     def _reconnected(self) -> None:
         for hook in self.on_reconnect:
+            hook()
+
+    def _refused(self) -> None:
+        for hook in self.on_refusal:
             hook()
 
     async def settled(self) -> None:

@@ -14,14 +14,22 @@ import socket
 import stat
 import sysconfig
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-User = Literal["mesh", "ops", "sys"]
-"""``mesh`` may all, ``ops`` hears telemetry only, ``sys`` hears the server's own events."""
+import msgspec
+
+from bus import authority, interfaces
+from bus.address import Address
+from bus.authority import Vouched
+from bus.greeting import greeting
+from bus.members import Members
+from bus.server_config import Config, Tls, User
 
 LOOPBACK = "127.0.0.1"
+_LOOPBACKS = (LOOPBACK, "::1", "localhost")
 CLAIM_S = 2.0
 """A supervisor that was killed leaves a server that needs a moment to end."""
 READY_S = 10.0
@@ -29,37 +37,6 @@ READY_S = 10.0
 
 _PROBE_S = 0.005
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}
-
-_CONFIG = """\
-server_name: {name}
-host: {host}
-port: {port}
-max_payload: 8MB
-max_pending: 64MB
-# One stuck reader is cut off; nobody else waits for it.
-write_deadline: "2s"
-no_fast_producer_stall: true
-# A hung client is noticed within 6 seconds.
-ping_interval: "2s"
-ping_max: 2
-# Every request has a subject of its own: the cache would only churn.
-disable_sublist_cache: true
-jetstream {{ store_dir: {store}, max_mem: 128MB, max_file: 2GB }}
-system_account: SYS
-accounts {{
-  SYS {{ users: [{{ user: sys, password: {sys} }}] }}
-  MESH {{
-    jetstream: enabled
-    users: [
-      {{ user: mesh, password: {mesh} }}
-      {{ user: ops, password: {ops}, permissions: {{
-        publish: {{ deny: [">"] }}
-        subscribe: {{ allow: ["telemetry.>", "_INBOX.ops.>"] }}
-      }} }}
-    ]
-  }}
-}}
-"""
 
 
 class EmbeddedError(Exception):
@@ -87,6 +64,13 @@ class Access:
     """Where the server listens."""
     port: int
     passwords: dict[User, str]
+    ca: str = ""
+    """File with the certificate of the authority; empty: nothing is encrypted."""
+
+    @property
+    def is_local(self) -> bool:
+        """Nobody reaches it from another machine."""
+        return self.host in _LOOPBACKS
 
     @property
     def near(self) -> str:
@@ -98,7 +82,18 @@ class Access:
         return f"{_bracketed(self.near)}:{self.port}"
 
     def url(self, user: User) -> str:
-        return f"nats://{user}:{self.passwords[user]}@{self.address}"
+        server = f"nats://{user}:{self.passwords[user]}@{self.address}"
+        if not self.ca:
+            return server
+        return str(Address((server,), ca=Path(self.ca), name=self.name))
+
+    @property
+    def reachable(self) -> tuple[str, ...]:
+        """``host:port`` by which others may reach it, the likeliest first, this machine last."""
+        hosts: tuple[str, ...] = (self.near,)
+        if self.host in _EVERYWHERE:
+            hosts = (*interfaces.addresses(), interfaces.local_name(), self.near)
+        return tuple(f"{_bracketed(host)}:{self.port}" for host in hosts)
 
 
 @dataclass(frozen=True)
@@ -119,12 +114,11 @@ def prepare(home: Path, host: str = LOOPBACK) -> EmbeddedServer:
     try:
         folder = private_folder(home / "bus")
         access = _settle(folder, host)
-        config = folder / "nats.conf"
-        _write_private(config, _config(access, folder / "jetstream"))
+        write_config(home, access, known_members(home))
     except BaseException:
         os.close(claim)
         raise
-    argv = (str(program), "-c", str(config))
+    argv = (str(program), "-c", str(folder / "nats.conf"))
     return EmbeddedServer(access, argv, folder / "credentials.json", claim)
 
 
@@ -144,29 +138,87 @@ def known_access(home: Path) -> Access | None:
     return access
 
 
+def known_members(home: Path) -> Members:
+    """Raises ForeignState."""
+    path = home / "bus" / "members.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Members)
+    except FileNotFoundError:
+        return Members()
+    except (OSError, msgspec.DecodeError) as error:
+        raise ForeignState(
+            f"{path} cannot be used ({error}); remove it, and invite all nodes anew"
+        ) from error
+
+
+def keep_members(home: Path, access: Access, members: Members) -> None:
+    """The running server knows them when it has been told to reload."""
+    write_private(home / "bus" / "members.json", msgspec.json.encode(members).decode())
+    write_config(home, access, members)
+
+
+def write_config(home: Path, access: Access, members: Members) -> None:
+    """The server's settings, and certificates that are valid today."""
+    folder = home / "bus"
+    tls = certify(folder, access, datetime.now(UTC)) if access.ca else None
+    config = Config(
+        name=access.name,
+        host=access.host,
+        port=access.port,
+        passwords=access.passwords,
+        members=members,
+        store=folder / "jetstream",
+        tls=tls,
+    )
+    write_private(folder / "nats.conf", config.text())
+
+
+def certify(folder: Path, access: Access, now: datetime) -> Tls:
+    """The server's certificate, renewed where it needs to be. Raises ForeignState."""
+    vouching = _kept(folder, "ca", lambda: authority.new_authority(access.name, now))
+    hosts = _hosts(access)
+    server = _kept(folder, "server", lambda: authority.vouch(vouching, hosts, now))
+    if not authority.is_current(server.certificate, vouching.certificate, hosts, now):
+        _keep(folder, "server", authority.vouch(vouching, hosts, now))
+    return Tls(folder / "server.pem", folder / "server.key")
+
+
+def _hosts(access: Access) -> list[str]:
+    """All that the server may be called by: its mesh's name first, by which our own know it."""
+    reachable = [address.rpartition(":")[0].strip("[]") for address in access.reachable]
+    named = [access.name, *_LOOPBACKS, *reachable]
+    return list(dict.fromkeys(named))
+
+
+def _kept(folder: Path, name: str, make: Callable[[], Vouched]) -> Vouched:
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    try:
+        if not (certificate.exists() and key.exists()):
+            _keep(folder, name, make())
+        return Vouched(certificate.read_text(), key.read_text())
+    except OSError as error:
+        raise ForeignState(f"{certificate} cannot be used: {error.strerror}") from error
+
+
+def _keep(folder: Path, name: str, vouched: Vouched) -> None:
+    write_private(folder / f"{name}.key", vouched.key)
+    write_private(folder / f"{name}.pem", vouched.certificate)
+
+
 async def answers(access: Access, within_s: float = READY_S) -> bool:
     """Whether this very server, not another on its port, greets us in time."""
-    greeting = f'"server_name":"{access.name}"'.encode()
     try:
         async with asyncio.timeout(within_s):
-            while greeting not in await _greeting(access):
+            while not await _is_there(access):
                 await asyncio.sleep(_PROBE_S)
     except TimeoutError:
         return False
     return True
 
 
-async def _greeting(access: Access) -> bytes:
-    try:
-        reader, writer = await asyncio.open_connection(access.near, access.port)
-    except OSError:
-        return b""
-    try:
-        return await reader.readline()
-    except OSError:
-        return b""
-    finally:
-        writer.close()
+async def _is_there(access: Access) -> bool:
+    found = await greeting(access.near, access.port)
+    return found is not None and found.name == access.name
 
 
 def find_server() -> Path:
@@ -245,9 +297,10 @@ def _settle(folder: Path, host: str) -> Access:
     passwords = before.passwords if before else _new_passwords()
     name = before.name if before else f"odyssai-{secrets.token_hex(4)}"
     port = before.port if before and is_free(host, before.port) else _free_port(host)
-    access = Access(name, host, port, passwords)
+    ca = "" if host in _LOOPBACKS else str(folder / "ca.pem")
+    access = Access(name, host, port, passwords, ca)
     if access != before:
-        _write_private(folder / "credentials.json", json.dumps(vars(access), indent=1))
+        write_private(folder / "credentials.json", json.dumps(vars(access), indent=1))
     return access
 
 
@@ -265,21 +318,9 @@ def _free_port(host: str) -> int:
         return port
 
 
-def _config(access: Access, store: Path) -> str:
-    quoted = {user: json.dumps(password) for user, password in access.passwords.items()}
-    return _CONFIG.format(
-        name=access.name,
-        host=json.dumps(access.host),
-        port=access.port,
-        # The server reads no \\u escapes.
-        store=json.dumps(str(store), ensure_ascii=False),
-        **quoted,
-    )
-
-
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Whole or not at all."""
-    draft = path.with_suffix(".new")
+    draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)

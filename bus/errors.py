@@ -2,6 +2,7 @@
 
 BusError
 ├── NotConnected   the bus server cannot be reached
+│   └── TurnedAway   it does not know who we are
 ├── NobodyThere    no service listens at that address
 ├── NoAnswer       somebody listens but did not answer in time
 ├── TooLarge       the message exceeds what the bus carries
@@ -15,6 +16,10 @@ class BusError(Exception):
 
 class NotConnected(BusError):
     """The bus server cannot be reached."""
+
+
+class TurnedAway(NotConnected):
+    """The bus server does not know the key or the password, or knows it no longer."""
 
 
 class NobodyThere(BusError):

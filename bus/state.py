@@ -1,6 +1,7 @@
 """Shared state that outlives a process: typed JetStream KV with watch and compare-and-set."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -251,7 +252,9 @@ class Bucket(Generic[M]):
                 record = None if is_gone else self._open(entry.key, entry.value or b"")
                 tell(entry.key, record, entry.revision or 0)
         finally:
-            await watcher.stop()
+            # Of a connection that is closed there is nothing to stop.
+            with contextlib.suppress(NatsError):
+                await watcher.stop()
 
     @staticmethod
     def _compare(

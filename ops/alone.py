@@ -44,6 +44,7 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
         "ODYSSAI_PORT": getattr(args, "port", None),
         "ODYSSAI_NODE": getattr(args, "node", None),
         "ODYSSAI_MODELS": ",".join(getattr(args, "model", None) or ()),
+        "ODYSSAI_MEMORY": getattr(args, "memory", None),
         "ODYSSAI_ALIASES": ",".join(getattr(args, "alias", None) or ()),
         "ODYSSAI_TRUST_REMOTE_CODE": "1" if getattr(args, "trust_remote_code", False) else None,
     }

@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError, NotConnected
+from bus.server_config import User
 
 CONNECT_S = 5.0
 """A person waits no longer; services wait for their bus for half a minute."""
 
 
-def url(args: argparse.Namespace, user: embedded.User) -> str:
+def url(args: argparse.Namespace, user: User) -> str:
     """Where the bus is. Raises BusError, EmbeddedError."""
     if args.nats:
         return str(args.nats)

@@ -15,13 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bus import embedded
+from bus.address import Address
 from ops import probe
 from ops.child import Program
+from ops.doorkeeper import Doorkeeper
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
+from proto.ids import NodeId
 
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
 DEFAULT_MODEL = "smollm2"
+NO_MODEL = "none"
 ROOT = Path(__file__).parents[1]
 BUS_RESTART_S = 0.025
 """The first restart of the bus server: decoding goes on meanwhile, into the engines' rings."""
@@ -48,6 +52,8 @@ class Plan:
     """The bus to join; None to bring one along."""
     bus_host: str = embedded.LOOPBACK
     node: str
+    memory: str | None = None
+    """What models may take here; None: what the system lets them."""
     trusts_code: bool = False
     """Python in a model's folder is run."""
     log_level: str = "info"
@@ -92,6 +98,7 @@ def planned(args: argparse.Namespace) -> Plan:
         nats=args.nats,
         bus_host=args.bus_host,
         node=args.node or node_name(),
+        memory=args.memory,
         trusts_code=args.trust_remote_code,
         log_level=args.log_level,
         is_verbose=args.verbose,
@@ -114,7 +121,7 @@ async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = N
     started_s = time.monotonic()
     if "gateway" in plan.services and not embedded.is_free(plan.host, plan.port):
         raise CannotStart(f"port {plan.port} on {plan.host} is taken; choose another with --port")
-    plan, bus = _bus_of(plan)
+    plan, bus, doorkeeper = _bus_of(plan)
     supervisor = Supervisor(
         [_program(plan, name) for name in plan.services] if programs is None else programs,
         bus,
@@ -125,15 +132,16 @@ async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
-    await supervisor.run(lambda: announce(plan, screen, started_s))
+    beside = [doorkeeper.run] if doorkeeper else []
+    await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
 
 
-def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None]:
+def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, Doorkeeper | None]:
     """The plan with the bus it will use, and the program when that has to be started."""
     if plan.nats:
         # Held until this process ends: two on one home would write into the same logs.
         embedded.claim_home(plan.home)
-        return plan, None
+        return plan, None, None
     server = embedded.prepare(plan.home, plan.bus_host)
     program = Program(
         "nats-server",
@@ -145,7 +153,9 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None]:
     )
     access = server.access
     joined = replace(plan, nats=access.url("mesh"))
-    return joined, BusProgram(program, lambda: embedded.answers(access))
+    taken = [NodeId(plan.node)] if "runner" in plan.services else []
+    doorkeeper = Doorkeeper(plan.home, access, taken)
+    return joined, BusProgram(program, lambda: embedded.answers(access)), doorkeeper
 
 
 def _program(plan: Plan, service: str) -> Program:
@@ -175,6 +185,8 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
         if plan.aliases:
             settings |= {"ODYSSAI_ALIASES": ",".join(plan.aliases)}
+        if plan.memory:
+            settings["ODYSSAI_MEMORY"] = plan.memory
         if plan.trusts_code:
             settings["ODYSSAI_TRUST_REMOTE_CODE"] = "1"
     return settings
@@ -185,7 +197,9 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
     if "gateway" not in plan.services:
         screen.say(f"runs {', '.join(plan.services)}\n{_places(plan)}\n\n  Ctrl-C ends all.")
         return
-    while (await probe.fetch(plan.near, plan.port, "/ready"))[0] != 200:
+    # Without a model of its own it serves what others hold, and loads what is asked for.
+    sign = "/health" if plan.models == (NO_MODEL,) else "/ready"
+    while (await probe.fetch(plan.near, plan.port, sign))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)
     _, body = await probe.fetch(plan.near, plan.port, "/v1/models")
@@ -193,7 +207,7 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
 
 
 def _awaited(plan: Plan) -> str:
-    if "runner" in plan.services:
+    if "runner" in plan.services and plan.models != (NO_MODEL,):
         return f"loading {', '.join(Path(model).name for model in plan.models)} …"
     return f"starting {', '.join(plan.services)} …"
 
@@ -236,7 +250,7 @@ odyssai serves, after {took_s:.1f} s
 
 
 def _places(plan: Plan) -> str:
-    bus = (plan.nats or "").rpartition("@")[2].removeprefix("nats://")
+    bus = Address.parse(plan.nats or "").shown.removeprefix("nats://")
     access = embedded.known_access(plan.home)
     if access and access.url("mesh") == plan.nats:
         bus += f"  (credentials in {plan.home / 'bus' / 'credentials.json'})"

@@ -10,7 +10,17 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from proto import embedding, frames, inference, jobs, overview, presence, store, telemetry
+from proto import (
+    embedding,
+    frames,
+    inference,
+    jobs,
+    joining,
+    overview,
+    presence,
+    store,
+    telemetry,
+)
 from proto.dialects.responses import stored
 from proto.errors import Refused
 
@@ -98,6 +108,16 @@ LEND_FILES: Question[store.LendFiles, store.FilesLent] = Question(
 )
 ENTRUST: Question[store.Entrust, store.Entrusted] = Question(
     "mesh.v1.node.*.entrust", store.Entrust, answer=store.Entrusted
+)
+
+INVITE: Question[joining.Invite, joining.Invited] = Question(
+    "mesh.v1.bus.invite", joining.Invite, answer=joining.Invited
+)
+JOIN: Question[joining.Join, joining.Joined] = Question(
+    "mesh.v1.bus.join", joining.Join, answer=joining.Joined
+)
+REVOKE: Question[joining.Revoke, joining.Revoked] = Question(
+    "mesh.v1.bus.revoke", joining.Revoke, answer=joining.Revoked
 )
 
 GENERATE: Question[inference.Generate, inference.Accepted] = Question(

@@ -18,7 +18,7 @@ import uvloop
 
 from bus import tracing
 from bus.connection import Bus
-from bus.errors import NotConnected
+from bus.errors import NotConnected, TurnedAway
 from bus.presence import beat, farewell
 from proto.ids import fresh
 from proto.presence import Gone, ServiceBeat
@@ -125,8 +125,12 @@ async def _live(service: str, serve: Serve, id: str) -> None:
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, host.stopping.set)
+        refused = asyncio.Event()
+        bus.on_refusal += [refused.set, host.stopping.set]
         gc.freeze()
         await serve(host)
+        if refused.is_set():
+            raise TurnedAway("the bus lets us in no longer; was this node removed?")
 
 
 def _home() -> Path:

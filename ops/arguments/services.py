@@ -71,8 +71,14 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
         "--model",
         action="append",
         metavar="MODEL",
-        help="smollm2 (the default), a folder or a Hugging Face id; more than once for more "
-        "(also: ODYSSAI_MODELS, with commas)",
+        help="smollm2 (the default), a folder or a Hugging Face id; more than once for more; "
+        "none for what was loaded before and nothing else (also: ODYSSAI_MODELS, with commas)",
+    )
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="what models may take of this machine's memory, such as 24GB or 75%% "
+        "(default: what the system lets them; also: ODYSSAI_MEMORY)",
     )
     parser.add_argument(
         "--alias",

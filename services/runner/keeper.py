@@ -34,6 +34,8 @@ GRACE_S = 5.0
 LOOK_S = 1.0
 FILES_AGAIN_S = 30.0
 """A model that cannot be had is looked for again after so long, or when its placement changes."""
+KNOWN_S = 2 * HEARTBEAT_S
+"""By then everybody has heard that an engine takes nothing new."""
 RENEWAL_S = 600.0
 """How long running requests hold up an engine that is to be started anew."""
 
@@ -71,7 +73,7 @@ class Keeper:
         """Of the process; empty: it was adopted, and not heard yet."""
         self._heard: EngineBeat | None = None
         self._ready: asyncio.Queue[EngineBeat] = asyncio.Queue()
-        self._well_at = self._busy_at = self._now()
+        self._well_at = self._now()
         self._crashes = Crashes(desk.crash_limit)
         self._log = desk.host.home / "logs" / f"engine-{placement.engine}.log"
         self._changed = asyncio.Event()
@@ -96,8 +98,6 @@ class Keeper:
         self._heard, self._boot = beat, beat.boot
         if beat.stalled_s < STALL_S:  # At work it is never quite zero.
             self._well_at = self._now()
-        if beat.running or beat.queued:
-            self._busy_at = self._now()
         if beat.state == "ready" and not was_ready:
             self._ready.put_nowait(beat)
 
@@ -110,7 +110,7 @@ class Keeper:
             phase=self._shown_phase(),
             detail=self._detail,
             crashes=self._crashes.count(self._now()),
-            life=self._life,
+            life=self._life if self._process is not None else self.placement.life,
         )
 
     def _shown_phase(self) -> EnginePhase:
@@ -183,7 +183,7 @@ class Keeper:
         if process is not None and record is not None:
             log.info("adopted %s, pid %d", record.engine, process.pid)
             self._phase, self._life, self._is_recorded = "starting", record.life, True
-            self._well_at = self._busy_at = self._now()
+            self._well_at = self._now()
             await self._event("adopted")
         return process
 
@@ -231,7 +231,7 @@ class Keeper:
         except asyncio.CancelledError:  # A process that nobody knows would run for ever.
             self._process = await starting
             raise
-        self._well_at = self._busy_at = self._now()
+        self._well_at = self._now()
         await self._desk.records.write(self._record_of(self._process))
         self._is_recorded = True
 
@@ -289,9 +289,10 @@ class Keeper:
             process.signal(signal.SIGKILL)
 
     def _may_end(self, outdated_at: float) -> bool:
-        """Nothing has run for two heartbeats in which everybody learnt that it takes nothing."""
-        idle_s = self._now() - max(self._busy_at, outdated_at)
-        return idle_s > 2 * HEARTBEAT_S or self._now() - outdated_at > RENEWAL_S
+        """Everybody knows that it takes nothing new, and nothing has run since."""
+        since_s, heard = self._now() - outdated_at, self._heard
+        is_idle = heard is None or heard.state != "ready" or heard.idle_s > KNOWN_S
+        return (is_idle and since_s > KNOWN_S) or since_s > RENEWAL_S
 
     async def _mourn(self, why: str) -> None:
         self._process = None

@@ -29,20 +29,20 @@ Run = Callable[..., Awaitable[str]]
 """What a program prints; empty when it fails."""
 
 
-async def wirable_bytes() -> int:
-    """By ODYSSAI_MEMORY, else by the operating system. Raises SettingError."""
-    total = psutil.virtual_memory().total
-    declared = read(setting("ODYSSAI_MEMORY", "auto"), total)
+async def wirable_bytes(declared: int | None) -> int:
+    """What the operator says, else what the operating system does."""
     if declared is not None:
         return declared
-    return await measured(platform.system(), total, printed)
+    return await measured(platform.system(), psutil.virtual_memory().total, printed)
+
+
+def declared_bytes() -> int | None:
+    """From ODYSSAI_MEMORY; None: it is to be measured. Raises SettingError."""
+    return read(setting("ODYSSAI_MEMORY", "auto"), psutil.virtual_memory().total)
 
 
 def read(text: str, total: int) -> int | None:
-    """Of ``24GB``, ``24GiB``, a plain number of bytes or a share such as ``75%``.
-
-    None: it is to be measured. Raises SettingError.
-    """
+    """Of ``24GB``, ``24GiB``, a plain number of bytes, a share such as ``75%``, or ``auto``."""
     if text == "auto":
         return None
     found = _SIZE.fullmatch(text.strip())

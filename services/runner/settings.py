@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from proto.ids import NodeId, slug
 from services.host import SettingError, number, setting
+from services.runner.memory import declared_bytes
 
 NO_MODEL = "none"
 
@@ -16,6 +17,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Model folders or Hugging Face ids that it is to hold whatever else is in its plan."""
     aliases: dict[str, str]
     """Other names of models, each for one source or name; engines read them themselves."""
+    memory_bytes: int | None
+    """What models may take, by the operator's word; None: it is to be measured."""
     crash_limit: int
     """Ends of an engine within ten minutes after which its model is quarantined; 0: never."""
 
@@ -29,6 +32,7 @@ def read() -> Settings:
         node=NodeId(node),
         sources=_sources(setting("ODYSSAI_MODELS", "smollm2")),
         aliases=read_aliases(),
+        memory_bytes=declared_bytes(),
         crash_limit=int(number("ODYSSAI_CRASH_LIMIT", 3)),
     )
 

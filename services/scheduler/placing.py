@@ -136,7 +136,7 @@ def _rate(view: View, node: NodeId, wish: Wish) -> _Rated | None:
         return None
     own = dict(view.stored(wish.model)).get(node)
     known = own or next((m for _, m in view.stored(wish.model)), None)
-    free = view.free_bytes(node)
+    free = view.free_bytes(node) - view.promised.get(node, 0)
     if known is None:
         return _Rated(HAS_TO_FETCH, -free, node) if wish.fetches else None
     need = _least_bytes(known.footprint, wish)

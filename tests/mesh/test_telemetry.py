@@ -38,6 +38,20 @@ async def test_an_engine_says_what_it_holds_and_does(mesh: Mesh, telemetry: Tele
     assert engine["cache"]["limit_bytes"] > 0
 
 
+async def test_an_engine_says_since_when_it_is_idle(
+    async_gpt: openai.AsyncOpenAI, telemetry: Telemetry
+) -> None:
+    since = telemetry.now
+    await async_gpt.chat.completions.create(**chat(max_tokens=2000))
+    busy = await telemetry.engine(lambda beat: beat["running"] == 1, since=since)
+    idle = await telemetry.engine(
+        lambda beat: beat["engine"] == busy["engine"] and beat["running"] == 0, since=telemetry.now
+    )
+
+    assert busy["idle_s"] == 0.0
+    assert 0.0 < idle["idle_s"] < 30.0
+
+
 async def test_a_request_is_told_once_with_the_numbers_the_client_saw(
     async_gpt: openai.AsyncOpenAI, telemetry: Telemetry
 ) -> None:

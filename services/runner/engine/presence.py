@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 import psutil
@@ -15,6 +15,7 @@ from proto.errors import Code, MeshError
 from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EngineState, Gone, ModelCard, NodeBeat
 from proto.subjects import ENGINE_BEAT, ENGINE_TELEMETRY, NODE_BEAT
 from services.host import Host
+from services.runner.engine.activity import Activity
 from services.runner.engine.aliases import with_aliases
 from services.runner.engine.queue import has_place
 from services.runner.engine.settings import Settings
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DRAIN_S = 4.0
-"""How long running answers may go on after the engine was asked to stop."""
 ORPHAN_S = 30.0
 """Without an agent for this long, an engine belongs to nobody and ends."""
 WATCH_S = 0.5
@@ -44,6 +43,7 @@ class Presence:
         """Of the model, once it is loaded."""
         self.describe: Callable[[EngineBeat], EngineBeat] = lambda plain: plain
         """Adds what only the engine itself knows to a heartbeat."""
+        self.activity = Activity()
         self._request_s = 1.0
         self._agent_heard = time.monotonic()
         self._counted = (time.monotonic(), 0)
@@ -56,14 +56,6 @@ class Presence:
         card = replace(card, context_length=context)
         self.card = with_aliases(card, self.settings.source, self.settings.aliases)
         return self.card
-
-    async def unless_stopped(self, work: Awaitable[T]) -> T | None:
-        """Its result; None when the engine is asked to stop before there is one."""
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self.host.stopping.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        return working.result() if working.done() else None
 
     async def say(self) -> None:
         """Heartbeats, for ever."""
@@ -89,6 +81,7 @@ class Presence:
             queue_limit=settings.queue_limit,
             kv_tokens=settings.kv_tokens or 0,
             request_s=round(self._request_s, 3),
+            idle_s=self.activity.idle_s() if self.state == "ready" else 0.0,
             memory_bytes=self._process.memory_info().rss,
         )
         return self.describe(plain)

@@ -31,7 +31,7 @@ from proto.subjects import (
 )
 from services.runner.engine.kv_room import KvRoom
 from services.runner.engine.loop import ModelThread
-from services.runner.engine.presence import DRAIN_S, LEARNING, WATCH_S, Presence
+from services.runner.engine.presence import LEARNING, WATCH_S, Presence
 from services.runner.engine.reception import Reception
 from services.runner.engine.vision.album import Album
 
@@ -93,7 +93,7 @@ class Engine:
 
     async def load(self) -> bool:
         """False when the engine was asked to stop meanwhile. Raises NotLoadable."""
-        loaded = await self._presence.unless_stopped(asyncio.wrap_future(self.thread.start()))
+        loaded = await self._host.unless_stopped(asyncio.wrap_future(self.thread.start()))
         if loaded is None:
             return False
         card = self._presence.introduce(loaded.card)
@@ -118,15 +118,9 @@ class Engine:
         await bus.listen(CANCEL, self._cancel, engine)
         await answer_replays(bus, self._sink, engine)
 
-    async def drain(self) -> None:
-        """Let running answers finish for a while, then end them."""
-        end = time.monotonic() + DRAIN_S
-        while self._open and time.monotonic() < end:
-            await asyncio.sleep(0.02)
-        for request in list(self._open):
+    def abandon(self) -> None:
+        for request in self._open:
             self.thread.cancel(request)
-        while self._open and time.monotonic() < end + 0.5:
-            await asyncio.sleep(0.02)
 
     # Requests
 
@@ -148,6 +142,7 @@ class Engine:
         self._open[asked.request] = _Open(
             asked.gateway, accepted, asked.priority, tracing.current.get()
         )
+        self._presence.activity.note(len(self._open))
         return accepted
 
     def _refuse_unless_reachable(self, asked: Generate) -> None:
@@ -183,6 +178,7 @@ class Engine:
                 known = self._open.pop(request, None)
                 if known is not None and isinstance(frame, End):
                     self._account(known, frame)
+        self._presence.activity.note(len(self._open))
 
     def _account(self, known: "_Open", end: End) -> None:
         took_s = end.timings.prefill_s + end.timings.decode_s

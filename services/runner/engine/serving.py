@@ -11,12 +11,17 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from services.host import Host
+from services.runner.engine.activity import Activity
 from services.runner.engine.embedding.service import ReadingEngine
 from services.runner.engine.loading import NotLoadable, Source, locate
 from services.runner.engine.presence import Presence
 from services.runner.engine.service import Engine
 from services.runner.engine.settings import read
 from services.runner.kind import kind_of
+
+DRAIN_S = 4.0
+"""How long running answers may go on after the engine was asked to stop."""
+ABANDON_S = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +40,8 @@ class Serving(Protocol):
     async def prepare(self) -> None:
         """Once it serves: what the first request of some kind would wait for."""
 
-    async def drain(self) -> None:
-        """Let what runs finish for a while, then end it."""
+    def abandon(self) -> None:
+        """End what still runs, so that it may go on elsewhere."""
 
 
 async def serve(host: Host) -> None:
@@ -57,7 +62,7 @@ async def _live(presence: Presence) -> NotLoadable | None:
     host = presence.host
     try:
         found = _aside(lambda: locate(presence.settings.source, host.home))
-        source = await presence.unless_stopped(asyncio.wrap_future(found))
+        source = await presence.host.unless_stopped(asyncio.wrap_future(found))
     except NotLoadable as trouble:
         return trouble
     if source is None:
@@ -83,14 +88,22 @@ async def _serve(engine: Serving, presence: Presence) -> NotLoadable | None:
     await engine.answer()
     await presence.host.bus.settled()
     presence.state = "ready"
+    presence.activity.rest()
     async with asyncio.TaskGroup() as tasks:
         preparing = tasks.create_task(engine.prepare())
         await presence.host.stopping.wait()
         preparing.cancel()
     presence.state = "draining"
-    await engine.drain()
+    await drain(engine, presence.activity)
     await presence.leave()
     return None
+
+
+async def drain(engine: Serving, activity: Activity) -> None:
+    """Let what runs finish for a while, then end it."""
+    if not await activity.ends_within(DRAIN_S):
+        engine.abandon()
+        await activity.ends_within(ABANDON_S)
 
 
 def _aside(work: Callable[[], T]) -> Future[T]:

@@ -215,7 +215,7 @@ def test_an_unknown_service_is_named(tmp_path: Path) -> None:
 def arguments(**given: object) -> Namespace:
     usual = {
         "home": Path("/home"), "host": "127.0.0.1", "port": 8000, "model": None, "alias": None,
-        "trust_remote_code": False,
+        "memory": None, "trust_remote_code": False,
         "only": "gateway,runner,health", "nats": None,
         "bus_host": "127.0.0.1", "node": None, "log_level": "info", "verbose": False,
     }  # fmt: skip
@@ -232,16 +232,28 @@ def test_models_with_code_of_their_own_are_trusted_only_when_asked() -> None:
 
 def test_each_service_is_told_its_own_settings_only() -> None:
     plan = up.planned(
-        arguments(nats="nats://bus", model=["a", "b/c"], alias=["x=a", "y=b/c"], node="studio")
+        arguments(
+            nats="nats://bus",
+            model=["a", "b/c"],
+            alias=["x=a", "y=b/c"],
+            node="studio",
+            memory="24GB",
+        )
     )
     gateway, runner, health = (up._settings(plan, name) for name in plan.services)
 
     assert gateway["ODYSSAI_PORT"] == "8000"
     assert runner["ODYSSAI_MODELS"] == "a,b/c"
     assert runner["ODYSSAI_ALIASES"] == "x=a,y=b/c"
+    assert runner["ODYSSAI_MEMORY"] == "24GB"
     assert "ODYSSAI_PORT" not in runner | health
     assert "ODYSSAI_MODELS" not in gateway | health
     assert {each["ODYSSAI_NATS"] for each in (gateway, runner, health)} == {"nats://bus"}
+
+
+def test_without_a_model_of_its_own_it_does_not_wait_for_one() -> None:
+    assert up._awaited(up.planned(arguments(model=["a"]))) == "loading a …"
+    assert up._awaited(up.planned(arguments(model=["none"]))).startswith("starting gateway")
 
 
 @pytest.mark.parametrize(

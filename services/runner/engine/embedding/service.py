@@ -38,7 +38,7 @@ from services.runner.engine.embedding.loop import ReaderThread
 from services.runner.engine.embedding.passes import Job, Numbers
 from services.runner.engine.embedding.row import Row
 from services.runner.engine.loading import Source
-from services.runner.engine.presence import DRAIN_S, Presence
+from services.runner.engine.presence import Presence
 from services.runner.kind import Kind
 
 INLINE_CHARS = 20_000
@@ -70,7 +70,7 @@ class ReadingEngine:
 
     async def load(self) -> bool:
         """False when the engine was asked to stop meanwhile. Raises NotLoadable."""
-        loaded = await self._presence.unless_stopped(asyncio.wrap_future(self.thread.start()))
+        loaded = await self._presence.host.unless_stopped(asyncio.wrap_future(self.thread.start()))
         if loaded is None:
             return False
         self._loaded = dataclasses.replace(loaded, card=self._presence.introduce(loaded.card))
@@ -89,15 +89,9 @@ class ReadingEngine:
     async def prepare(self) -> None:
         """Nothing is left to make ready."""
 
-    async def drain(self) -> None:
-        """Let what runs finish for a while, then send it elsewhere."""
-        end = time.monotonic() + DRAIN_S
-        while self._tasks and time.monotonic() < end:
-            await asyncio.sleep(0.02)
+    def abandon(self) -> None:
         for job in list(self._jobs):
             self._end(job, MeshError(Code.ENGINE_LOST, "the engine is stopping"))
-        while self._tasks and time.monotonic() < end + 0.5:
-            await asyncio.sleep(0.02)
 
     # Questions
 
@@ -118,17 +112,26 @@ class ReadingEngine:
         self, asked: Embed | Rerank, chars: int, rows_of: Callable[[], list[Row]]
     ) -> Job:
         """The job, done. Raises MeshError; CancelledError when the asker withdraws."""
-        self._presence.refuse_if_full(len(self._tasks))
+        self._presence.refuse_if_full(len(self._tasks), self.thread.waiting_of(asked.key))
         task = asyncio.current_task()
         assert task is not None, "the bus answers each question in a task"
         self._tasks[task] = asked.request
+        self._presence.activity.note(len(self._tasks))
         began = time.monotonic()
         try:
             rows = rows_of() if chars <= INLINE_CHARS else await asyncio.to_thread(rows_of)
-            job = Job(asked.request, rows, asked.expires_s)
+            job = Job(
+                asked.request,
+                rows,
+                asked.expires_s,
+                key=asked.key,
+                weight=asked.weight,
+                priority=asked.priority,
+            )
             await self._done(job)
         finally:
             del self._tasks[task]
+            self._presence.activity.note(len(self._tasks))
         self._presence.learn(time.monotonic() - began)
         return job
 

@@ -19,6 +19,7 @@ from services.host import Host
 from services.runner.engine.embedding.service import ReadingEngine
 from services.runner.engine.loading import locate
 from services.runner.engine.presence import Presence
+from services.runner.engine.serving import drain
 from services.runner.engine.settings import Settings
 from tests import tiny_readers
 
@@ -151,13 +152,13 @@ async def test_a_deadline_that_has_passed_is_told(nats_url, folder, tmp_path):
 async def test_what_still_runs_at_the_end_is_sent_elsewhere(
     nats_url, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("services.runner.engine.embedding.service.DRAIN_S", 0.0)
+    monkeypatch.setattr("services.runner.engine.serving.DRAIN_S", 0.0)
     async with serving(nats_url, folder, tmp_path) as served:
         gate = Gate(served.engine, monkeypatch)
         asking = asyncio.create_task(served.embed("a"))
         await gate.until_reached()
         served.presence.state = "draining"
-        await served.engine.drain()
+        await drain(served.engine, served.presence.activity)
         with pytest.raises(MeshError) as lost:
             await asking
         with pytest.raises(MeshError) as closed:

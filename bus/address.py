@@ -1,0 +1,76 @@
+"""Where a bus is and how one gets in, in one line: a NATS URL, with options for what it lacks.
+
+``nats://host:port?seed=FILE&ca=FILE&name=NAME``; several servers with commas before the ``?``.
+Options name files, so that the line can be shown and handed on: a seed never stands in it.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+from bus.errors import NotConnected
+from bus.key import BadSeed, Key
+
+
+@dataclass(frozen=True)
+class Address:
+    servers: tuple[str, ...]
+    """NATS URLs, which may hold a user and a password."""
+    seed: Path | None = None
+    """File with the seed of the key that proves who connects."""
+    ca: Path | None = None
+    """File with the certificate that vouches for the server. Given, nothing is said in plain."""
+    name: str | None = None
+    """What the server's certificate must be made out to; None: the host of its URL."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Raises NotConnected when it makes no sense."""
+        servers, _, options = text.partition("?")
+        given = dict(parse_qsl(options))
+        unknown = given.keys() - {"seed", "ca", "name"}
+        if unknown:
+            raise NotConnected(
+                f"the bus address has an option {min(unknown)!r}; there are seed, ca and name"
+            )
+        return cls(
+            tuple(servers.split(",")),
+            Path(given["seed"]) if "seed" in given else None,
+            Path(given["ca"]) if "ca" in given else None,
+            given.get("name"),
+        )
+
+    def __str__(self) -> str:
+        given = {"seed": self.seed, "ca": self.ca, "name": self.name}
+        options = "&".join(f"{key}={quote(str(it))}" for key, it in given.items() if it)
+        return ",".join(self.servers) + ("?" + options if options else "")
+
+    @property
+    def shown(self) -> str:
+        """The servers without user and password, for people."""
+        return ",".join(server.rpartition("@")[2] for server in self.servers)
+
+    def dialled(self, name: str) -> dict[str, Any]:
+        """What nats-py is to be told to connect as ``name``. Raises NotConnected."""
+        inbox = name.replace(":", ".")
+        options: dict[str, Any] = {"servers": list(self.servers)}
+        try:
+            if self.seed is not None:
+                options["nkeys_seed"] = str(self.seed)
+                # By this prefix the server's permissions know the inboxes of a key.
+                inbox = f"{Key.of(self.seed.read_text()).public}.{inbox}"
+            if self.ca is not None:
+                options |= self._over_tls(self.ca)
+        except (OSError, BadSeed) as error:
+            raise NotConnected(f"the key or certificate cannot be used: {error}") from error
+        return options | {"inbox_prefix": f"_INBOX.{inbox}"}
+
+    def _over_tls(self, ca: Path) -> dict[str, Any]:
+        # The handshake first: otherwise a stranger in the server's place could ask for plain talk.
+        options: dict[str, Any] = {
+            "tls": ssl.create_default_context(cafile=ca),
+            "tls_handshake_first": True,
+        }
+        return options | ({"tls_hostname": self.name} if self.name else {})
