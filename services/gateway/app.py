@@ -226,7 +226,7 @@ async def _refuse(exchange: Exchange, error: MeshError, headers: Headers | None 
 
 def envelope(exchange: Exchange, error: MeshError) -> bytes:
     """An error in the dialect that the path belongs to, or that the client shows it speaks."""
-    if exchange.path.startswith("/v1/messages") or b"anthropic-version" in exchange.headers:
+    if exchange.speaks_anthropic:
         return anthropic.envelope(error, exchange.id)
     if exchange.path.startswith("/api/"):
         return ollama.envelope(error)
