@@ -6,10 +6,13 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.errors import BusError
 from bus.fleet import Fleet, card_of
 from bus.state import Bucket
+from proto.config import Config
+from proto.effective import target
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.presence import STALL_S, EngineBeat, ModelCard, ModelKind
@@ -80,7 +83,8 @@ class ModelList(Struct, frozen=True, kw_only=True):
 async def show_models(gateway: Gateway, exchange: Exchange) -> None:
     """All of them, or the one that the rest of the path names. Raises MeshError without it."""
     wanted = exchange.path.removeprefix("/v1/models").strip("/")
-    listed = askable(gateway) if wanted else entries(gateway.fleet)
+    config = gateway.config.effective
+    listed = askable(gateway) if wanted else entries(gateway.fleet, config)
     if flag(exchange.query, "include_unloaded"):
         listed = _sorted([*listed, *await _not_ready(gateway)])
     shown = _one(listed, wanted, exchange, gateway.fleet) if wanted else _all(listed, exchange)
@@ -106,25 +110,43 @@ def _is_anthropic(exchange: Exchange) -> bool:
     return b"anthropic-version" in exchange.headers
 
 
-def entries(fleet: Fleet) -> list[ModelEntry]:
-    """What is served now, in the order of the names."""
-    serving = fleet.serving()
-    return _sorted(
-        _entry(name, card, [beat for beat in serving if card_of(beat, card.id) is not None])
-        for card in fleet.models()
-        for name in (card.id, *card.aliases)
-    )
+def entries(fleet: Fleet, config: Config) -> list[ModelEntry]:
+    """What is served now, in the order of the names; the operator's names come first."""
+    return _named(_served(fleet), config)
 
 
 def askable(gateway: Gateway) -> list[ModelEntry]:
-    """What is served, and what a request would load, in the order of the names."""
+    """What is served, and what a request would load, in the same order."""
     stored = [
         entry
         for model, nodes in gateway.shelf.models()
         if gateway.may_load(model.id)
         for entry in _stored(model, nodes)
     ]
-    return _sorted([*entries(gateway.fleet), *stored])
+    return _named([*_served(gateway.fleet), *stored], gateway.config.effective)
+
+
+def _served(fleet: Fleet) -> list[ModelEntry]:
+    serving = fleet.serving()
+    return [
+        _entry(name, card, [beat for beat in serving if card_of(beat, card.id) is not None])
+        for card in fleet.models()
+        for name in (card.id, *card.aliases)
+    ]
+
+
+def _named(own: list[ModelEntry], config: Config) -> list[ModelEntry]:
+    return _sorted([*_called(own, config), *own])
+
+
+def _called(own: list[ModelEntry], config: Config) -> Iterable[ModelEntry]:
+    """Under the names that the operator gave; patterns are no names. What serves comes first."""
+    named = {entry.id: entry for entry in reversed(own)}
+    for alias in config.aliases or ():
+        entry = named.get(target(config, alias))
+        if entry is not None and "*" not in alias and alias != entry.root:
+            x_odyssai = replace(entry.x_odyssai, alias_for=entry.root)
+            yield replace(entry, id=alias, x_odyssai=x_odyssai)
 
 
 def _sorted(listed: Iterable[ModelEntry]) -> list[ModelEntry]:

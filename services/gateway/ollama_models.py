@@ -93,7 +93,7 @@ async def show_running(gateway: Gateway, exchange: Exchange) -> None:
     """GET /api/ps: every model that engines of ours hold, once."""
     held = [
         entry
-        for entry in entries(gateway.fleet)
+        for entry in entries(gateway.fleet, gateway.config.effective)
         if entry.x_odyssai.upstream is None and entry.x_odyssai.alias_for is None
     ]
     await exchange.reply(200, msgspec.json.encode(Running([_running(entry) for entry in held])))
