@@ -14,7 +14,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
-from proto.presence import CachedPrefix, CacheLoad
+from proto.presence import CacheLoad
 from services.runner.engine import logprobs, preemption, prefill, sampling
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.constraints.masks import masked
@@ -86,8 +86,8 @@ class Batch:
         self._has_news = False
         """The prefix cache changed since it was told of."""
         self._told_at = 0.0
-        self.cached_prefixes: tuple[CachedPrefix, ...] = ()
-        """What the prefix cache held a moment ago. Safe to read from any thread."""
+        self.cached_prefixes: dict[bytes, int] = {}
+        """What the prefix cache held a moment ago. Replaced, never changed, so all may read it."""
         self.generated_tokens = 0
         self.excused_until = 0.0
         """Monotonic seconds until which a step may take long without being stuck."""
@@ -476,6 +476,7 @@ class Batch:
             self._most_running = self.running
         kept = self._prefixes.stats().used_bytes
         self._prefixes.resize(self._kv.left_bytes(self._held_bytes(), self._cache_bytes))
+        self._has_news = True
         self._has_news |= self._prefixes.stats().used_bytes != kept
 
     def _pause_last(self) -> bool:

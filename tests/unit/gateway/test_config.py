@@ -32,6 +32,20 @@ async def test_an_alias_is_answered_by_its_model_under_the_clients_name(
     assert answer.model == "gpt-4o"
 
 
+async def test_aliases_are_listed_as_models_of_their_own(
+    decide: Decide, http: httpx.AsyncClient
+) -> None:
+    await decide(Config(aliases={"gpt-4o": "tiny", "claude*": MODEL, "away": "org/not-here"}))
+
+    listed = (await http.get("/v1/models")).json()["data"]
+    one = await http.get("/v1/models/gpt-4o")
+
+    known = {entry["id"]: entry["x_odyssai"].get("alias_for") for entry in listed}
+    assert known["gpt-4o"] == MODEL
+    assert not {"claude*", "away"} & set(known)
+    assert one.json()["root"] == MODEL
+
+
 async def test_claudes_tiers_are_what_the_operator_says(
     decide: Decide, scripted: ScriptedEngine, anthropic: AsyncAnthropic
 ) -> None:
