@@ -28,15 +28,18 @@ class Wish:
     lifts_quarantine: bool = False
 
 
-def choose(view: View, wish: Wish, replicas: int) -> tuple[NodeId, ...]:
+def choose(
+    view: View, wish: Wish, replicas: int, without: frozenset[NodeId] = frozenset()
+) -> tuple[NodeId, ...]:
     """Nodes for so many replicas in all: those that serve it, then those where it fits best.
 
     A node with the files and room comes before one that has to make room, and
     both before one that has to fetch; ties go to the most free memory, then to
     the first id. Raises MeshError when it fits on none.
     """
-    serving = _serving(view, wish.model)
-    rated = [_rate(view, node, wish) for node in _usable(view) if node not in serving]
+    serving = [node for node in _serving(view, wish.model) if node not in without]
+    rest = [node for node in _usable(view) if node not in {*serving, *without}]
+    rated = [_rate(view, node, wish) for node in rest]
     others = sorted(filter(None, rated))
     chosen = [*serving, *(one.node for one in others)][:replicas]
     if not chosen:
