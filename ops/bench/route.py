@@ -1,4 +1,4 @@
-"""Four replicas of a model, asked by several tenants' users: our scheduler against round robin.
+"""Replicas of a model, asked by several tenants' users: our scheduler against round robin.
 
 Both sides answer the same conversations at the same times, each with engines of its own whose
 caches are empty at first and too small for everything.
@@ -26,19 +26,48 @@ from proto.prefix import prefixes_of
 from proto.subjects import SCHEDULE
 
 AIM_CACHED, AIM_FIRST = 2.0, 0.6
-REPLICAS = 4
 TOKEN_BYTES = 512
 """Of the tiny model's KV cache: keys and values of two heads of 16 float32 in two layers."""
-FULL = Extent(
-    tenants=20, sessions=48, turns=5, system_words=400, question_words=25, answer_tokens=24,
-    gap_s=0.9, pause_s=2.0,
-)  # fmt: skip
-CACHE_TOKENS = 12_000
-"""Of one engine: about a quarter of all that is said, so that four hold it if each has its part."""
-QUICK = Extent(
-    tenants=2, sessions=4, turns=2, system_words=100, question_words=5, answer_tokens=2,
-    gap_s=0.05, pause_s=0.05,
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    replicas: int
+    cache_tokens: int
+    """Of one engine: so few that all of them together hold what is said at one time, and none of
+    them does.
+    """
+    said: Extent
+
+
+FULL = Trial(
+    replicas=4,
+    cache_tokens=9_500,
+    said=Extent(
+        tenants=24,
+        sessions=48,
+        turns=5,
+        system_words=400,
+        question_words=25,
+        answer_tokens=24,
+        gap_s=0.9,
+        pause_s=2.0,
+    ),
+)
+QUICK = Trial(
+    replicas=2,
+    cache_tokens=2_000,
+    said=Extent(
+        tenants=2,
+        sessions=4,
+        turns=2,
+        system_words=100,
+        question_words=5,
+        answer_tokens=2,
+        gap_s=0.05,
+        pause_s=0.05,
+    ),
+)
 
 Choose = Callable[[Schedule], Awaitable[EngineId]]
 """Who is asked; the scheduler's way or another."""
@@ -64,46 +93,48 @@ class Side:
 def main(argv: Sequence[str]) -> int:
     arguments = parser("route", "Cached tokens and first tokens against round robin.", 1)
     args = arguments.parse_args(argv)
-    extent = QUICK if args.quick else FULL
+    trial = QUICK if args.quick else FULL
+    said = trial.said
     report = Report(
         "route",
         [
-            f"{extent.sessions} conversations of {extent.turns} questions, {extent.tenants} system "
-            f"prompts, {REPLICAS} engines that cache {CACHE_TOKENS:,} tokens each.",
+            f"{said.sessions} conversations of {said.turns} questions, {said.tenants} system "
+            f"prompts, {trial.replicas} engines that cache {trial.cache_tokens:,} tokens each.",
             "Engines, scheduler, bus and client share the cores below.",
         ],
     )
     for seed in range(1, args.rounds + 1):
-        uvloop.run(measure(report, extent, seed))
+        uvloop.run(measure(report, trial, seed))
     return report.close(as_json=args.json)
 
 
-async def measure(report: Report, extent: Extent, seed: int) -> None:
+async def measure(report: Report, trial: Trial, seed: int) -> None:
     with tempfile.TemporaryDirectory(prefix="odyssai-bench-") as folder:
         home = Path(folder)
         model = tiny(home)
         async with bus_server(home / "home") as url, scheduler(url, home):
             sides = {
-                name: await _side(name, url, home, model, conversations(extent, seed), extent)
+                name: await _side(name, url, home, model, trial, seed)
                 for name in ("scheduler", "round robin")
             }
     _tell(report, sides["scheduler"], sides["round robin"])
 
 
-async def _side(
-    name: str, url: str, home: Path, model: Path, said: list[Conversation], extent: Extent
-) -> Side:
-    names = [f"{name.replace(' ', '-')}-{number}" for number in range(REPLICAS)]
-    cache_bytes = CACHE_TOKENS * TOKEN_BYTES
+async def _side(name: str, url: str, home: Path, model: Path, trial: Trial, seed: int) -> Side:
+    names = [f"{name.replace(' ', '-')}-{number}" for number in range(trial.replicas)]
+    cache_bytes = trial.cache_tokens * TOKEN_BYTES
     async with (
         Caller.connect(url, ModelId(model.name), names) as caller,
         replicas(url, home, model, names, cache_bytes),
     ):
-        engines = await caller.holders(REPLICAS)
+        engines = await caller.holders(trial.replicas)
         await _warm(caller, engines)
         choose = _scheduled(caller) if name == "scheduler" else _in_turn(engines)
         async with asyncio.TaskGroup() as tasks:
-            talks = [tasks.create_task(_talk(caller, choose, each, extent)) for each in said]
+            talks = [
+                tasks.create_task(_talk(caller, choose, each, trial.said.answer_tokens))
+                for each in conversations(trial.said, seed)
+            ]
     side = Side([answer for talk in talks for answer in talk.result()])
     say(f"route: {name}: {mean(side.first_ms):.0f} ms, {side.share:.0%} of the prompts cached")
     return side
@@ -132,7 +163,9 @@ async def _warm(caller: Caller, engines: list[EngineId]) -> None:
         await caller.ask(engine, chat, SessionId("warm"), 2, time.monotonic())
 
 
-async def _talk(caller: Caller, choose: Choose, said: Conversation, extent: Extent) -> list[Answer]:
+async def _talk(
+    caller: Caller, choose: Choose, said: Conversation, answer_tokens: int
+) -> list[Answer]:
     """One conversation, from its beginning on; each answer is part of the next question."""
     await asyncio.sleep(said.starts_s)
     session = SessionId(said.session)
@@ -149,7 +182,7 @@ async def _talk(caller: Caller, choose: Choose, said: Conversation, extent: Exte
             session=session,
         )
         engine = await choose(schedule)
-        answers.append(await caller.ask(engine, chat, session, extent.answer_tokens, asked_at))
+        answers.append(await caller.ask(engine, chat, session, answer_tokens, asked_at))
         turns.append(Turn(role="assistant", content=answers[-1].text))
     return answers
 
