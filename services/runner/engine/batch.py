@@ -476,7 +476,6 @@ class Batch:
             self._most_running = self.running
         kept = self._prefixes.stats().used_bytes
         self._prefixes.resize(self._kv.left_bytes(self._held_bytes(), self._cache_bytes))
-        self._has_news = True
         self._has_news |= self._prefixes.stats().used_bytes != kept
 
     def _pause_last(self) -> bool:
