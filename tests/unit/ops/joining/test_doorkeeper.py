@@ -20,7 +20,7 @@ from bus.errors import NoAnswer, NotConnected, TurnedAway
 from bus.greeting import authority_of
 from bus.key import Key
 from bus.state import Bucket
-from ops.doorkeeper import Doorkeeper
+from ops.joining.doorkeeper import Doorkeeper
 from proto.errors import MeshError
 from proto.ids import NodeId
 from proto.joining import Invite, Join, Revoke, Token

@@ -108,7 +108,7 @@ class Doorkeeper:
             embedded.keep_members(self._home, self._access, wanted)
             self._members = wanted
             await reload(self._access)
-        except (EmbeddedError, NotConnected) as error:
+        except (EmbeddedError, NotConnected, OSError) as error:
             raise MeshError(
                 Code.BUS_UNAVAILABLE, f"The bus server was not told yet: {error}. Ask again."
             ) from error
