@@ -7,12 +7,11 @@ import msgspec
 from msgspec import Struct
 
 from bus.address import Address
-from bus.embedded import EmbeddedError, ForeignState, private_folder, write_private
-from bus.key import BadSeed, Key
+from bus.home import ForeignState, HomeError, private_folder, write_private
 from proto.ids import NodeId
 
 
-class NodeOnly(EmbeddedError):
+class NodeOnly(HomeError):
     """The home is one node of a mesh: it runs a runner, under one name, and nothing else."""
 
 
@@ -26,7 +25,7 @@ class Membership(Struct, frozen=True, kw_only=True):
 
     def url(self, home: Path) -> str:
         """How the node's processes reach the bus, by the key and the certificate of the home."""
-        folder = _folder(home)
+        folder = folder_of(home)
         ca = folder / "ca.pem" if self.is_encrypted else None
         servers = tuple(f"nats://{address}" for address in self.addresses)
         return str(Address(servers, folder / "node.seed", ca, self.mesh))
@@ -47,7 +46,7 @@ class Membership(Struct, frozen=True, kw_only=True):
 
 def known_membership(home: Path) -> Membership | None:
     """None when the home has joined nobody. Raises ForeignState."""
-    path = _folder(home) / "membership.json"
+    path = folder_of(home) / "membership.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Membership)
     except FileNotFoundError:
@@ -58,22 +57,12 @@ def known_membership(home: Path) -> Membership | None:
 
 def keep(home: Path, membership: Membership, certificate: str) -> None:
     """``certificate`` is the authority's; empty where nothing is encrypted."""
-    folder = private_folder(_folder(home))
+    folder = private_folder(folder_of(home))
     if certificate:
         write_private(folder / "ca.pem", certificate)
     write_private(folder / "membership.json", msgspec.json.encode(membership).decode())
 
 
-def node_key(home: Path) -> Key:
-    """The node's own, made when it is first needed. Raises ForeignState."""
-    path = private_folder(_folder(home)) / "node.seed"
-    try:
-        if not path.exists():
-            write_private(path, Key.fresh().seed)
-        return Key.of(path.read_text())
-    except (OSError, BadSeed) as error:
-        raise ForeignState(f"{path} cannot be used ({error}); remove {path.parent}") from error
-
-
-def _folder(home: Path) -> Path:
+def folder_of(home: Path) -> Path:
+    """Holds the membership, the node's seed and the authority's certificate."""
     return home / "membership"

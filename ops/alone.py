@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bus import embedded
+from bus.home import HomeError
 from bus.membership import Membership, known_membership
 
 NO_MODEL = "none"
@@ -17,7 +18,7 @@ def main(args: argparse.Namespace) -> int:
     """Does for one service what `odyssai up` does for all: settings by environment, then run."""
     try:
         os.environ |= settings(args)
-    except embedded.EmbeddedError as error:
+    except HomeError as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     if not os.environ.get("ODYSSAI_NATS"):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from msgspec import structs
 
-from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
+from bus.home import HomeError
 from bus.membership import Membership, known_membership
 from ops import up
 from ops.joining.entry import CONNECT_S, CannotJoin, enter
@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         asyncio.run(_main(args, Screen()))
     except (
-        CannotJoin, up.CannotStart, BusSilent, embedded.EmbeddedError, BusError, MeshError, BadToken
+        CannotJoin, up.CannotStart, BusSilent, HomeError, BusError, MeshError, BadToken
     ) as error:  # fmt: skip
         print(f"odyssai: {error}", file=sys.stderr)
         return 1

@@ -1,14 +1,13 @@
 """From a terminal to the mesh: with the credential of a home, or by an address that is given."""
 
 import argparse
-import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from bus import embedded
 from bus.connection import Bus
-from bus.errors import BusError, NotConnected
+from bus.errors import BusError
 from bus.server_config import User
 
 CONNECT_S = 5.0
@@ -16,7 +15,7 @@ CONNECT_S = 5.0
 
 
 def url(args: argparse.Namespace, user: User) -> str:
-    """Where the bus is. Raises BusError, EmbeddedError."""
+    """Where the bus is. Raises BusError, HomeError."""
     if args.nats:
         return str(args.nats)
     access = embedded.known_access(args.home.expanduser())
@@ -29,14 +28,7 @@ def url(args: argparse.Namespace, user: User) -> str:
 
 @asynccontextmanager
 async def connected(args: argparse.Namespace) -> AsyncIterator[Bus]:
-    """As one who may order. Raises BusError, EmbeddedError."""
-    address = url(args, "mesh")
-    async with AsyncExitStack() as stack:
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                connecting = Bus.connect(address, f"ops:console-{os.getpid()}")
-                bus = await stack.enter_async_context(connecting)
-        except TimeoutError as error:
-            where = address.rpartition("@")[2]
-            raise NotConnected(f"no bus at {where}; is `odyssai up` running there?") from error
+    """As one who may order. Raises BusError, HomeError."""
+    name = f"ops:console-{os.getpid()}"
+    async with Bus.connect(url(args, "mesh"), name, within_s=CONNECT_S) as bus:
         yield bus

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bus import embedded
 from bus.address import Address
+from bus.home import HomeError, claim_home, private_folder
 from bus.membership import Membership, known_membership
 from ops import probe
 from ops.alone import NO_MODEL
@@ -79,14 +80,14 @@ class Plan:
 def main(args: argparse.Namespace) -> int:
     try:
         asyncio.run(run(planned(args), Screen()))
-    except (CannotStart, BusSilent, embedded.EmbeddedError) as error:
+    except (CannotStart, BusSilent, HomeError) as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def planned(args: argparse.Namespace) -> Plan:
-    """Raises CannotStart, EmbeddedError."""
+    """Raises CannotStart, HomeError."""
     services = tuple(name.strip() for name in args.only.split(",") if name.strip())
     unknown = [name for name in services if name not in SERVICES]
     if unknown or not services:
@@ -137,7 +138,7 @@ def node_name() -> str:
 
 
 async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = None) -> None:
-    """Until Ctrl-C. Raises CannotStart, EmbeddedError and BusSilent; ``programs`` are a test's."""
+    """Until Ctrl-C. Raises CannotStart, HomeError and BusSilent; ``programs`` are a test's."""
     started_s = time.monotonic()
     if "gateway" in plan.services and not embedded.is_free(plan.host, plan.port):
         raise CannotStart(f"port {plan.port} on {plan.host} is taken; choose another with --port")
@@ -145,7 +146,7 @@ async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = N
     supervisor = Supervisor(
         [_program(plan, name) for name in plan.services] if programs is None else programs,
         bus,
-        embedded.private_folder(plan.home / "logs"),
+        private_folder(plan.home / "logs"),
         screen.say,
         (lambda name, line: screen.say(f"{name:9} | {line}")) if plan.is_verbose else None,
     )
@@ -161,7 +162,7 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
     """
     if plan.nats:
         # Held until this process ends: two on one home would write into the same logs.
-        embedded.claim_home(plan.home)
+        claim_home(plan.home)
         return plan, None, []
     server = embedded.prepare(plan.home, plan.bus_host)
     program = Program(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
+from hmac import compare_digest
 from typing import Any, TypeVar
 
 from msgspec import UNSET
@@ -119,7 +120,7 @@ def _loading(config: Config) -> LoadingConfig:
 def key_config(config: Config, sha256: str | None) -> tuple[str | None, KeyConfig]:
     """The name and the configuration of a key by its hash; of everybody else's where it is none."""
     for name, entry in (config.keys or {}).items():
-        if entry and sha256 and entry.sha256 == sha256:
+        if entry and sha256 and compare_digest(str(entry.sha256), sha256):
             return name, entry
     return None, config.others or KeyConfig()
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from proto.ids import ModelId, RequestId
-from proto.inference import Text, Tokens
+from proto.ids import KeyId, ModelId, RequestId
+from proto.inference import Priority, Text, Tokens
 from proto.message import Message
 
 Side = Literal["query", "document"]
@@ -31,6 +31,10 @@ class Embed(Message, frozen=True, kw_only=True):
     """Cut what is longer than the model reads, instead of refusing it."""
     expires_s: float | None = None
     """Unix time in seconds. Later than this nobody waits for the answer."""
+    key: KeyId = KeyId("")
+    """Whose share of the engine it takes."""
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    priority: Priority = "interactive"
 
 
 class Embedded(Message, frozen=True, kw_only=True, tag="embedded"):
@@ -55,6 +59,9 @@ class Rerank(Message, frozen=True, kw_only=True):
     document_tokens: Annotated[int, Meta(gt=0)] | None = None
     """Cut documents after so many tokens; None: what is too long is refused."""
     expires_s: float | None = None
+    key: KeyId = KeyId("")
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    priority: Priority = "interactive"
 
 
 class Reranked(Message, frozen=True, kw_only=True, tag="reranked"):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from proto.ids import EngineId, GatewayId, JobId, ModelId, NodeId
+from proto.ids import EngineId, GatewayId, JobId, KeyId, ModelId, NodeId
 from proto.message import Message
 
 HEARTBEAT_S = 1.0
@@ -184,6 +184,22 @@ class NodeBeat(Message, frozen=True, kw_only=True):
     """Of the software it runs."""
 
 
+class Used(Struct, frozen=True, array_like=True):
+    """What a key took of a gateway in one second."""
+
+    age_s: float
+    """How long ago that was when the heartbeat was said."""
+    requests: int
+    tokens: int
+
+
+class KeyUse(Struct, frozen=True, kw_only=True):
+    """What a key that has a limit took of a gateway in the last minute."""
+
+    key: KeyId
+    used: tuple[Used, ...]
+
+
 class GatewayBeat(Message, frozen=True, kw_only=True):
     """A gateway process. Engines cancel the requests of one that falls silent."""
 
@@ -192,6 +208,8 @@ class GatewayBeat(Message, frozen=True, kw_only=True):
     pid: int
     url: str
     open_requests: int = 0
+    used: tuple[KeyUse, ...] = ()
+    """By keys that have a limit, which holds for all gateways together."""
 
 
 class ServiceBeat(Message, frozen=True, kw_only=True):

@@ -94,6 +94,8 @@ class LentFile(Struct, frozen=True, kw_only=True):
     """Relative to the model's folder, with ``/``."""
     size: int
     sha256: str
+    blob: str = ""
+    """What the hub's cache calls its content, for a model of the hub."""
 
 
 class FilesLent(Message, frozen=True, kw_only=True, tag="lent"):

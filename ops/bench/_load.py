@@ -134,6 +134,8 @@ class Server:
     port: int
     model: str
     host: str = "127.0.0.1"
+    key: str = ""
+    """The API key that is shown; empty: none."""
 
     def question(self, messages: Sequence[dict[str, str]], max_tokens: int) -> bytes:
         """Greedy and streamed, with the usage at the end."""
@@ -147,8 +149,9 @@ class Server:
                 "stream_options": {"include_usage": True},
             }
         ).encode()
+        key = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{key}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

@@ -10,7 +10,8 @@ from bus import embedded, membership
 from bus.address import Address
 from bus.connection import Bus
 from bus.errors import NobodyThere, TurnedAway
-from bus.greeting import authority_of
+from bus.handshake import authority_of
+from bus.home import ForeignState, claim_home, private_folder, write_private
 from bus.key import BadSeed, Key
 from bus.membership import Membership
 from ops.joining.finding import find, split
@@ -28,11 +29,11 @@ class CannotJoin(Exception):
 async def enter(home: Path, token: Token, node: str | None, machine: str) -> Membership:
     """Become a member. ``node`` is the wanted name; None: the one it had, or the machine's.
 
-    Raises CannotJoin, EmbeddedError, BusError, MeshError.
+    Raises CannotJoin, HomeError, BusError, MeshError.
     """
     if token.expires_s <= time.time():
         raise CannotJoin("this invitation has expired; ask for another: `odyssai invite`")
-    claim = embedded.claim_home(home)
+    claim = claim_home(home)
     try:
         before = _suitable(home, token)
         name = NodeId(node or (before.node if before else machine))
@@ -61,7 +62,7 @@ def _suitable(home: Path, token: Token) -> Membership | None:
     if before is not None and before.mesh != token.mesh:
         raise CannotJoin(
             f"{home} belongs to mesh {before.mesh}; choose another --home, "
-            f"or remove {home / 'membership'}"
+            f"or remove {membership.folder_of(home)}"
         )
     return before
 
@@ -93,14 +94,14 @@ async def _certificate(token: Token, addresses: tuple[str, ...]) -> str:
 
 async def _ask(home: Path, token: Token, member: Membership, certificate: str) -> None:
     """Have the bus know this node's key."""
-    key = membership.node_key(home)
-    folder = embedded.private_folder(home / "membership")
+    key = node_key(home)
+    folder = private_folder(membership.folder_of(home))
     seed, ca = folder / "invitation.seed", folder / "ca.pem"
     try:
         invitation = Key.of(token.seed)
-        embedded.write_private(seed, token.seed)
+        write_private(seed, token.seed)
         if certificate:
-            embedded.write_private(ca, certificate)
+            write_private(ca, certificate)
         servers = tuple(f"nats://{address}" for address in member.addresses)
         address = Address(servers, seed, ca if certificate else None, token.mesh)
         async with Bus.connect(str(address), f"join:{member.node}", CONNECT_S) as bus:
@@ -116,3 +117,14 @@ async def _ask(home: Path, token: Token, member: Membership, certificate: str) -
         raise CannotJoin(f"nobody opens at mesh {token.mesh} now; try again") from error
     finally:
         seed.unlink(missing_ok=True)
+
+
+def node_key(home: Path) -> Key:
+    """The node's own, made when it is first needed. Raises ForeignState."""
+    path = private_folder(membership.folder_of(home)) / "node.seed"
+    try:
+        if not path.exists():
+            write_private(path, Key.fresh().seed)
+        return Key.of(path.read_text())
+    except (OSError, BadSeed) as error:
+        raise ForeignState(f"{path} cannot be used ({error}); remove {path.parent}") from error

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 
 from proto.errors import Code, MeshError
 from proto.frames import End, PositionLogprobs
-from proto.ids import GatewayId, ModelId, RequestId, SessionId
-from proto.inference import Format, Generate, Prompt, Sampling, ToolCall
+from proto.ids import GatewayId, KeyId, ModelId, RequestId, SessionId
+from proto.inference import Format, Generate, Priority, Prompt, Sampling, ToolCall
 
 R = TypeVar("R")
 
@@ -20,6 +20,8 @@ WAITING = b": waiting\n\n"
 LARGEST = 2**53
 """Whole numbers beyond this are not the same in every JSON reader."""
 
+BATCH_TIERS = ("flex", "batch")
+"""Service tiers of work that may wait."""
 Empty = Annotated[list[Any], Meta(max_length=0)]
 """A list that may only be empty, since nothing in it could be honoured yet."""
 NonEmpty = Annotated[str, Meta(min_length=1)]
@@ -54,6 +56,11 @@ class Asked(Struct, frozen=True, kw_only=True):
     """What was thought is part of the answer."""
     calls_functions: bool = False
     """The answer has OpenAI's older form of a call, of which there is one at most."""
+    priority: Priority = "interactive"
+    key: KeyId = KeyId("")
+    """Whose share of an engine it takes."""
+    weight: float = 1.0
+    """How large that share is beside others'."""
     echo: bool = False
     """Every choice begins with the text of its prompt."""
 
@@ -86,6 +93,9 @@ class Asked(Struct, frozen=True, kw_only=True):
             session=self.session,
             format=self.format,
             expires_s=expires_s,
+            key=self.key,
+            weight=self.weight,
+            priority=self.priority,
         )
 
 
@@ -105,6 +115,11 @@ class Answered(Struct, frozen=True, kw_only=True):
     logprobs: tuple[PositionLogprobs, ...] = ()
     """Of the text's tokens; what was thought or called has none."""
     end: End
+
+
+def tier(named: str | None) -> Priority:
+    """What OpenAI's ``service_tier`` comes to: cheap tiers are for work that may wait."""
+    return "batch" if named in BATCH_TIERS else "interactive"
 
 
 def decode(decoder: msgspec.json.Decoder[R], body: bytes, not_yet: Mapping[str, str]) -> R:

@@ -10,7 +10,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from proto.dialects import openai_format, openai_messages, openai_tools
-from proto.dialects.asked import Asked, Ignored, decode, given, invalid, unsupported
+from proto.dialects.asked import (
+    BATCH_TIERS,
+    Asked,
+    Ignored,
+    decode,
+    given,
+    invalid,
+    tier,
+    unsupported,
+)
 from proto.dialects.openai_format import wanted
 from proto.dialects.openai_messages import Messages, continues, turns
 from proto.dialects.openai_reasoning import ReasoningRequest
@@ -43,7 +52,7 @@ WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     "moderation": (),
     "store": (False,),
-    "service_tier": ("auto", "default"),
+    "service_tier": ("auto", "default", *BATCH_TIERS),
     "verbosity": ("medium",),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
@@ -106,6 +115,7 @@ class ChatRequest(ReasoningRequest, forbid_unknown_fields=True, kw_only=True):
             ignored=self._ignored(),
             shows_reasoning=self.shows_reasoning(),
             calls_functions=self._is_older(),
+            priority=tier(self.service_tier),
         )
 
     def _prompt(self) -> Chat:

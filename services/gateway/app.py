@@ -182,7 +182,7 @@ def _wrong_method(exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> Mesh
     takes = " or ".join(method for method in endpoints if method != "HEAD")
     why = f"{exchange.path} takes {takes}, not {exchange.method}."
     if exchange.path.startswith("/v1/models"):
-        why += " Which models there are is set by ODYSSAI_MODELS of each node."
+        why += " /admin/models loads and removes models."
     return MeshError(Code.METHOD_NOT_ALLOWED, why)
 
 
@@ -226,7 +226,7 @@ async def _refuse(exchange: Exchange, error: MeshError, headers: Headers | None 
 
 def envelope(exchange: Exchange, error: MeshError) -> bytes:
     """An error in the dialect that the path belongs to, or that the client shows it speaks."""
-    if exchange.path.startswith("/v1/messages") or b"anthropic-version" in exchange.headers:
+    if exchange.speaks_anthropic:
         return anthropic.envelope(error, exchange.id)
     if exchange.path.startswith("/api/"):
         return ollama.envelope(error)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from bus.fleet import Fleet
+from proto.config import Config
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.models import XOdyssai, entries
@@ -101,13 +102,15 @@ class Contract(Struct, frozen=True, kw_only=True):
 
 
 async def show_contract(gateway: Gateway, exchange: Exchange) -> None:
-    document = contract(gateway.fleet, gateway.settings.prompt_limit_chars)
+    document = contract(
+        gateway.fleet, gateway.config.effective, gateway.settings.prompt_limit_chars
+    )
     await exchange.reply(200, msgspec.json.encode(document))
 
 
-def contract(fleet: Fleet, prompt_limit_chars: int) -> Contract:
+def contract(fleet: Fleet, config: Config, prompt_limit_chars: int) -> Contract:
     serving = fleet.serving()
-    listed = entries(fleet)
+    listed = entries(fleet, config)
     capabilities = _capabilities([entry.x_odyssai for entry in listed])
     names = [field.encode_name for field in fields(XOdyssai)]
     return Contract(

@@ -6,10 +6,20 @@ from msgspec import Struct
 
 from services.gateway.exchange import Headers
 
+RATE_LIMITS = [
+    name.format(kind).encode()
+    for kind in ("requests", "tokens")
+    for name in (
+        "x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}",
+        "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining",
+        "anthropic-ratelimit-{}-reset",
+    )
+]  # fmt: skip
 EXPOSED = b", ".join(
     [
         b"x-request-id", b"request-id", b"x-client-request-id", b"x-odyssai-engine",
-        b"x-odyssai-ignored", b"openai-processing-ms", b"retry-after",
+        b"x-odyssai-ignored", b"x-odyssai-queue-place", b"openai-processing-ms", b"retry-after",
+        *RATE_LIMITS,
     ]
 )  # fmt: skip
 LASTS_S = b"86400"

@@ -43,6 +43,10 @@ class Generation:
         self.engine: EngineId | None = None
         self.boot = ""
         self.placed_at = 0.0
+        self.prompt_tokens = 0
+        """As the engine counted them that accepted it last."""
+        self.place = 0
+        """Requests that went before it then."""
         self.is_bound = False
         """The client has seen text of this attempt, so that no other could take its place."""
         self._mesh = mesh
@@ -134,7 +138,7 @@ class Generation:
         question = replace(self.question, epoch=self._epoch)
         try:
             async with asyncio.timeout(None) as self._asking:
-                await self._mesh.bus.ask(
+                accepted = await self._mesh.bus.ask(
                     GENERATE, question, candidate.engine, timeout_s=accept_s(question.prompt)
                 )
         except MeshError:
@@ -153,6 +157,7 @@ class Generation:
             raise MeshError(Code.ENGINE_LOST, "The engine did not answer.") from error
         finally:
             self._asking = None
+        self.prompt_tokens, self.place = accepted.prompt_tokens, accepted.place
         self._asked_boots.add(candidate.boot)
         stream.patience_s = SILENCE_S
 

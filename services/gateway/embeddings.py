@@ -16,6 +16,8 @@ from proto.ids import EngineId, ModelId, RequestId
 from proto.subjects import EMBED
 from proto.telemetry import Dialect
 from services.gateway import relay
+from services.gateway.admission import admitted
+from services.gateway.caller import Claim
 from services.gateway.enquiry import Reply
 from services.gateway.exchange import JSON, Exchange
 from services.gateway.gateway import Gateway
@@ -40,6 +42,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     dimensions: int | None = None
     side: Side | None = None
     truncate: bool = False
+    claim: Claim
 
 
 class Found(Struct, frozen=True):
@@ -61,12 +64,15 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
     async with recorded(Embeddings(), gateway, exchange.id, trace) as record:
         record.operation = "embeddings"
         asked = asked_embeddings(await posted(gateway, exchange, record))
+        claim = admitted(gateway, exchange)
+        record.key = claim.key
         wanted = Wanted(
             model=gateway.target(asked.model),
             inputs=asked.inputs(),
             dimensions=asked.dimensions,
             side=asked.input_type,
             truncate=bool(asked.truncate),
+            claim=claim,
         )
         record.model = asked.model
         async with exchange:
@@ -96,9 +102,11 @@ async def vectors(
         _ask(gateway, RequestId(f"{request}-{number}"), wanted, part, sum(sizes[part]), expires_s)
         for number, part in enumerate(parts)
     )
+    tokens = sum(reply.answer.tokens for reply in replies)
+    gateway.limits.spend(wanted.claim.key, tokens)
     return Found(
         [vector for reply in replies for vector in reply.answer.vectors],
-        sum(reply.answer.tokens for reply in replies),
+        tokens,
         replies[0].engine,
     )
 
@@ -120,6 +128,9 @@ async def _ask(
         side=wanted.side,
         truncate=wanted.truncate,
         expires_s=expires_s,
+        key=wanted.claim.key,
+        weight=wanted.claim.weight,
+        priority=wanted.claim.priority,
     )
     reply = await gateway.watch.enquire(
         EMBED, question, request=request, model=wanted.model, chars=chars

@@ -66,6 +66,11 @@ class Exchange:
         return None if value is None else value.decode("latin-1")
 
     @property
+    def speaks_anthropic(self) -> bool:
+        """By its path, or by what the client shows."""
+        return self.path.startswith("/v1/messages") or b"anthropic-version" in self.headers
+
+    @property
     def query(self) -> Query:
         return parse_qs(self._query.decode("latin-1"), keep_blank_values=True)
 

@@ -12,6 +12,7 @@ from proto.ids import GatewayId, ModelId
 from proto.inference import Counted, CountTokens
 from services.gateway.exchange import Exchange
 from services.gateway.images.images import Images
+from services.gateway.limits import Limits
 from services.gateway.mesh import Mesh
 from services.gateway.settings import Settings
 from services.gateway.stored.background import Background
@@ -27,6 +28,7 @@ class Gateway:
         self.mesh = mesh
         self.watch = watch
         self.config = ConfigFollower()
+        self.limits = Limits(id)
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)

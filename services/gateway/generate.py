@@ -17,6 +17,8 @@ from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
 from services.gateway import relay
+from services.gateway.admission import admitted
+from services.gateway.caller import ANONYMOUS
 from services.gateway.defaults import with_defaults
 from services.gateway.dispatch import Generation
 from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
@@ -49,6 +51,7 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
                     gateway, exchange.id, asked, expires_s, tell=tell
                 ) as generations:
                     record.engine = generations[0].engine
+                    tell_place(exchange, generations)
                     await _answer(gateway, wire, exchange, record, asked, generations)
 
 
@@ -86,6 +89,7 @@ async def recorded(
     finally:
         if not record.is_handed_on:
             event = record.event(gateway.id)
+            gateway.limits.spend(record.key or ANONYMOUS, event.completion_tokens)
             await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
 
 
@@ -100,7 +104,10 @@ async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
 
 def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Asked) -> Asked:
     """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
+    claim = admitted(gateway, exchange, asked.priority)
+    record.key = claim.key
     asked = with_model(gateway, in_session(asked, exchange.headers))
+    asked = replace(asked, key=claim.key, weight=claim.weight, priority=claim.priority)
     if not gateway.settings.keeps_volatile_lines:
         asked = steadied(asked)
     record.understood(asked)
@@ -153,6 +160,8 @@ async def generating(
         ]
         try:
             await _start(generations)
+            read = sum(generation.prompt_tokens for generation in generations[:: asked.n])
+            gateway.limits.spend(asked.key, read)
             yield generations
         finally:
             for generation in generations:
@@ -191,6 +200,13 @@ async def _answer(
         await relay.stream(generations, events, exchange, record)
     finally:
         record.engine = generations[0].engine
+
+
+def tell_place(exchange: Exchange, generations: list[Generation]) -> None:
+    """For whoever has to wait: how many requests go before, of the choice that waits longest."""
+    place = max(generation.place for generation in generations)
+    if place:
+        exchange.standing = [*exchange.standing, (b"x-odyssai-queue-place", b"%d" % place)]
 
 
 def _about(gateway: Gateway, exchange: Exchange, asked: Asked) -> About:

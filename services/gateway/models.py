@@ -6,10 +6,13 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.errors import BusError
 from bus.fleet import Fleet, card_of
 from bus.state import Bucket
+from proto.config import Config
+from proto.effective import target
 from proto.errors import Code, MeshError
 from proto.presence import STALL_S, EngineBeat, ModelCard, ModelKind
 from proto.state import ENGINES, EngineRecord
@@ -77,7 +80,7 @@ class ModelList(Struct, frozen=True, kw_only=True):
 async def show_models(gateway: Gateway, exchange: Exchange) -> None:
     """All of them, or the one that the rest of the path names. Raises MeshError without it."""
     wanted = exchange.path.removeprefix("/v1/models").strip("/")
-    listed = entries(gateway.fleet)
+    listed = entries(gateway.fleet, gateway.config.effective)
     if flag(exchange.query, "include_unloaded"):
         listed = _sorted([*listed, *await _not_ready(gateway)])
     shown = _one(listed, wanted, exchange, gateway.fleet) if wanted else _all(listed, exchange)
@@ -103,14 +106,25 @@ def _is_anthropic(exchange: Exchange) -> bool:
     return b"anthropic-version" in exchange.headers
 
 
-def entries(fleet: Fleet) -> list[ModelEntry]:
-    """What can be asked for now, in the order of the names."""
+def entries(fleet: Fleet, config: Config) -> list[ModelEntry]:
+    """What can be asked for now, in the order of the names; the operator's names come first."""
     serving = fleet.serving()
-    return _sorted(
+    own = [
         _entry(name, card, [beat for beat in serving if card_of(beat, card.id) is not None])
         for card in fleet.models()
         for name in (card.id, *card.aliases)
-    )
+    ]
+    return _sorted([*_called(own, config), *own])
+
+
+def _called(own: list[ModelEntry], config: Config) -> Iterable[ModelEntry]:
+    """Under the names that the operator gave; patterns are no names."""
+    named = {entry.id: entry for entry in own}
+    for alias in config.aliases or ():
+        entry = named.get(target(config, alias))
+        if entry is not None and "*" not in alias and alias != entry.root:
+            x_odyssai = replace(entry.x_odyssai, alias_for=entry.root)
+            yield replace(entry, id=alias, x_odyssai=x_odyssai)
 
 
 def _sorted(listed: Iterable[ModelEntry]) -> list[ModelEntry]:

@@ -9,6 +9,7 @@ from bus import tracing
 from proto.dialects import ollama
 from proto.dialects.asked import invalid
 from proto.inference import Text
+from services.gateway.admission import admitted
 from services.gateway.embeddings import Found, Wanted, numbers_of, vectors
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
@@ -80,6 +81,7 @@ async def _found(
         inputs=tuple(Text(text=text) for text in texts),
         dimensions=dimensions,
         truncate=truncate,
+        claim=admitted(gateway, exchange),
     )
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:

@@ -85,7 +85,9 @@ class Status(Struct, frozen=True):
 
 async def show_tags(gateway: Gateway, exchange: Exchange) -> None:
     """GET /api/tags: every model under every name, each with a tag."""
-    tags = Tags([_tagged_model(entry) for entry in entries(gateway.fleet)])
+    tags = Tags(
+        [_tagged_model(entry) for entry in entries(gateway.fleet, gateway.config.effective)]
+    )
     await exchange.reply(200, msgspec.json.encode(tags))
 
 
@@ -93,7 +95,7 @@ async def show_running(gateway: Gateway, exchange: Exchange) -> None:
     """GET /api/ps: every model that engines of ours hold, once."""
     held = [
         entry
-        for entry in entries(gateway.fleet)
+        for entry in entries(gateway.fleet, gateway.config.effective)
         if entry.x_odyssai.upstream is None and entry.x_odyssai.alias_for is None
     ]
     await exchange.reply(200, msgspec.json.encode(Running([_running(entry) for entry in held])))
@@ -131,7 +133,7 @@ async def refuse_to_make(gateway: Gateway, exchange: Exchange) -> None:
 
 def entry_of(gateway: Gateway, name: str) -> ModelEntry:
     known = resolve(gateway, name)
-    for entry in entries(gateway.fleet):
+    for entry in entries(gateway.fleet, gateway.config.effective):
         if entry.id == known:
             return entry
     raise MeshError(

@@ -4,7 +4,7 @@ import time
 
 from proto.dialects.asked import Asked
 from proto.frames import AnyFrame, CallDelta, Delta, End, Progress
-from proto.ids import EngineId, GatewayId, RequestId
+from proto.ids import EngineId, GatewayId, KeyId, RequestId
 from proto.telemetry import RequestEvent
 from services.gateway.wire import Endpoint
 
@@ -20,6 +20,8 @@ class Record:
         """In the words of OpenTelemetry's conventions."""
         self.model = ""
         self.session: str | None = None
+        self.key: KeyId | None = None
+        """Who asks."""
         self.stream = False
         self.engine: EngineId | None = None
         self.client_request: str | None = None
@@ -108,5 +110,6 @@ class Record:
             duration_s=time.monotonic() - self._began,
             tokens_per_s=completion / decode_s if decode_s > 0 else 0.0,
             session=self.session,
+            key=self.key,
             trace=self.trace,
         )

@@ -19,6 +19,8 @@ from proto.inference import Text
 from proto.subjects import RERANK
 from proto.telemetry import Dialect
 from services.gateway import relay
+from services.gateway.admission import admitted
+from services.gateway.caller import Claim
 from services.gateway.enquiry import Reply
 from services.gateway.exchange import JSON, Exchange, Headers
 from services.gateway.gateway import Gateway
@@ -39,12 +41,15 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
         record.operation = "rerank"
         asked = asked_rerank(await posted(gateway, exchange, record))
         record.model = asked.model
+        claim = admitted(gateway, exchange)
+        record.key = claim.key
         async with exchange:
             with deadline(exchange) as expires_s:
-                replies = await _replies(gateway, exchange.id, asked, expires_s)
+                replies = await _replies(gateway, exchange.id, asked, claim, expires_s)
             record.engine = replies[0].engine
             tokens = sum(reply.answer.tokens for reply in replies)
             record.counted(tokens)
+            gateway.limits.spend(claim.key, tokens)
             scores = [score for reply in replies for score in reply.answer.scores]
             answer = RerankAnswer(
                 id=f"rerank-{exchange.id}",
@@ -59,7 +64,11 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
 
 
 async def _replies(
-    gateway: Gateway, request: RequestId, asked: RerankRequest, expires_s: float | None
+    gateway: Gateway,
+    request: RequestId,
+    asked: RerankRequest,
+    claim: Claim,
+    expires_s: float | None,
 ) -> list[Reply[Reranked]]:
     model = gateway.target(asked.model)
     expect_kind(model, "reranker", gateway.fleet)
@@ -68,7 +77,7 @@ async def _replies(
     sizes = [len(text) for text in asked.texts]
     holders = len(gateway.fleet.holders(model))
     return await relay.side_by_side(
-        _ask(gateway, RequestId(f"{request}-{number}"), asked, part, expires_s)
+        _ask(gateway, RequestId(f"{request}-{number}"), asked, claim, part, expires_s)
         for number, part in enumerate(shares(sizes, holders, len(sizes)))
     )
 
@@ -77,6 +86,7 @@ async def _ask(
     gateway: Gateway,
     request: RequestId,
     asked: RerankRequest,
+    claim: Claim,
     part: slice,
     expires_s: float | None,
 ) -> Reply[Reranked]:
@@ -88,6 +98,9 @@ async def _ask(
         first=part.start,
         document_tokens=asked.max_tokens_per_doc,
         expires_s=expires_s,
+        key=claim.key,
+        weight=claim.weight,
+        priority=claim.priority,
     )
     chars = sum(len(asked.query) + len(text) for text in question.documents)
     reply = await gateway.watch.enquire(

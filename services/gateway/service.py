@@ -37,6 +37,7 @@ async def serve(host: Host) -> None:
         await watch.follow()
         gateway = Gateway(GatewayId(host.id), settings, mesh, watch)
         await gateway.background.follow()
+        await host.bus.listen(GATEWAY_BEAT, gateway.limits.hear)
         await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
         await host.bus.settled()
         await gateway.config.read(host.bus)
@@ -80,6 +81,7 @@ async def _present(host: Host, gateway: Gateway, url: str) -> None:
             pid=os.getpid(),
             url=url,
             open_requests=len(gateway.open),
+            used=gateway.limits.told(),
         )
 
     try:

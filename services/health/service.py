@@ -45,6 +45,7 @@ class Watch:
 
         def node(beat: NodeBeat) -> None:
             self._ward.hear("node", beat.node, now())
+            self._ward.hear_given_up(beat.node, _given_up(beat))
 
         def gateway(beat: GatewayBeat) -> None:
             self._ward.hear("gateway", beat.gateway, now())
@@ -80,3 +81,11 @@ class Watch:
             at_s=time.time(),
         )
         await self._bus.publish(ALERT_TELEMETRY, alert, trouble.subject)
+
+
+def _given_up(beat: NodeBeat) -> dict[str, str]:
+    return {
+        status.engine: f"{status.model} is not started on {beat.node} any more: {status.detail}"
+        for status in beat.engines
+        if status.phase == "quarantined"
+    }

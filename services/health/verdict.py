@@ -40,12 +40,22 @@ class Ward:
     """Everybody heard of, by kind and id."""
 
     _heard: dict[tuple[Kind, str], _Heard] = field(default_factory=dict)
+    _given_up: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Engines that their agents start no more, by node: why."""
 
     def hear(self, kind: Kind, id: str, now: float, stalled_s: float = 0.0) -> None:
         self._heard[kind, id] = _Heard(kind, now, stalled_s)
 
+    def hear_given_up(self, node: str, engines: dict[str, str]) -> None:
+        """All of a node's engines whose model is quarantined there, each with what there is to
+        say of it.
+        """
+        self._given_up[node] = engines
+
     def hear_gone(self, kind: Kind, id: str, why: str, now: float) -> None:
         """Asked to stop is no trouble; anything else is, until it is heard again."""
+        if kind == "node":
+            self._given_up.pop(id, None)
         if why == "stopped":
             self._heard.pop((kind, id), None)
         else:
@@ -56,8 +66,12 @@ class Ward:
         for key, heard in list(self._heard.items()):
             if now - heard.at > FORGET_S:
                 del self._heard[key]
-        found = (_trouble(id, heard, now) for (_, id), heard in self._heard.items())
-        return {trouble for trouble in found if trouble}
+        given_up = {id: why for each in self._given_up.values() for id, why in each.items()}
+        found = (
+            _trouble(id, heard, now) for (_, id), heard in self._heard.items() if id not in given_up
+        )
+        quarantined = {Trouble("model_quarantined", id, why) for id, why in given_up.items()}
+        return {trouble for trouble in found if trouble} | quarantined
 
 
 def _trouble(id: str, heard: _Heard, now: float) -> Trouble | None:

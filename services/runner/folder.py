@@ -1,5 +1,6 @@
 """What a model folder says before anything is loaded, and whether it is whole."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,18 @@ def context_length(config: dict[str, Any]) -> int:
 def nested(config: dict[str, Any], key: str) -> Any:
     """Models that also see or hear keep the language model's sizes in ``text_config``."""
     return (config.get("text_config") or {}).get(key) or config.get(key)
+
+
+def draft_of(folder: Path) -> Path:
+    """Where a folder is while it is written: a dot keeps it from being taken for a model."""
+    return folder.with_name(f".{folder.name}.incoming")
+
+
+def settle(draft: Path, folder: Path) -> None:
+    """The whole folder at once, in place of an older one of that name."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    draft.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)

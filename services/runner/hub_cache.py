@@ -5,9 +5,10 @@ other way round: ``models--org--name/`` has ``blobs/<etag>``, ``snapshots/<commi
 are links to blobs, and ``refs/<branch>``, which name commits.
 """
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,11 +64,14 @@ def partial(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.incomplete")
 
 
-def lock(id: str, etag: str) -> Path:
-    """The file that huggingface_hub, too, locks while it brings a blob."""
+@contextmanager
+def locked(id: str, etag: str) -> Iterator[None]:
+    """Nobody else on this machine brings the blob meanwhile; huggingface_hub locks alike."""
     file = root() / ".locks" / repository(id).name / f"{etag}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
-    return file
+    with file.open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
 
 
 def publish(

@@ -110,7 +110,7 @@ class Keeper:
             phase=self._shown_phase(),
             detail=self._detail,
             crashes=self._crashes.count(self._now()),
-            life=self._life,
+            life=self._life if self._process is not None else self.placement.life,
         )
 
     def _shown_phase(self) -> EnginePhase:

@@ -6,6 +6,9 @@ from msgspec import Struct
 
 from proto.store import LentFile
 
+JOB_FILE = ".odyssai-job"
+"""In a converted model's folder: which job made it."""
+
 
 class FetchOrder(Struct, kw_only=True):
     """Bring a model of the hub into this machine's cache of it."""
@@ -34,9 +37,14 @@ class ConvertOrder(Struct, kw_only=True):
     """Write a model anew in another form."""
 
     source: str
-    """Its folder."""
+    """As an engine would be told."""
+    home: str
     folder: str
     """Of the new one; there is none of that name yet."""
+    job: str
+    """Stands in the folder, so that the same job is not done twice."""
+    total_bytes: int
+    """About so many are to be written."""
     bits: int | None = None
     group_size: int = 64
     dtype: Literal["float16", "bfloat16", "float32"] | None = None

@@ -12,14 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class Restart:
-    """Whether this life of the agent is to be followed by another, in the same process."""
+    """Whether the agent was asked to."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
-
-    @property
-    def is_due(self) -> bool:
-        return self.asked.is_set()
 
     async def answer(self, _: RestartAgent) -> AgentRestarts:
         self.asked.set()
@@ -31,7 +27,8 @@ def begin_anew() -> NoReturn:
 
     The process keeps its number, so a supervisor notices nothing, and it keeps
     its children, which the next life finds by their records. The lifeline is
-    inherited; all other descriptors close.
+    inherited, all other descriptors close. Threads end where they are: none is
+    waited for, since engines end when they hear no agent for long.
     """
     log.info("starting anew")
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -26,7 +26,7 @@ from services.runner.memory import available_bytes, wirable_bytes
 from services.runner.plan import Memory, with_flags_only_of, with_quarantine
 from services.runner.plan_record import PlanRecord
 from services.runner.records import Records
-from services.runner.restart import Restart
+from services.runner.restart import Restart, begin_anew
 from services.runner.settings import Settings, read
 from services.runner.store.store import ModelStore
 
@@ -37,13 +37,17 @@ T = TypeVar("T")
 AGAIN_S = 0.2
 
 
-async def serve(host: Host, restart: Restart) -> None:
+async def serve(host: Host) -> None:
     """Run what the plan says until asked to stop, or to start anew without ending any engine."""
     agent = await host.unless_stopped(Agent.open(host, read()))
-    if agent is not None:
-        await host.bus.answer(RESTART_AGENT, restart.answer, agent.node)
-        await agent.run(restart)
+    if agent is None:
+        return
+    restart = Restart()
+    await host.bus.answer(RESTART_AGENT, restart.answer, agent.node)
+    await agent.run(restart)
     await host.bus.settled()
+    if not host.stopping.is_set():
+        begin_anew()
 
 
 class Agent:

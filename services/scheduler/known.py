@@ -1,4 +1,4 @@
-"""What a scheduler knows of the mesh: heartbeats and shared state, followed all the time."""
+"""What a scheduler knows of the mesh: heartbeats, wishes and state, followed all the time."""
 
 import asyncio
 import time
@@ -10,11 +10,13 @@ from bus.fleet import Fleet
 from bus.mirror import Mirror
 from bus.state import Bucket, Limits
 from proto.ids import EngineId
+from proto.inference import Want
 from proto.jobs import JOBS, KEPT_S, Job
 from proto.plan import PLANS, NodePlan
 from proto.presence import EngineBeat
 from proto.store import STORES, Store
-from proto.subjects import ENGINE_BEAT
+from proto.subjects import ENGINE_BEAT, WANT
+from services.scheduler.demand import Demand
 from services.scheduler.view import View
 
 JOB_LIMITS = Limits(ttl_s=KEPT_S, max_bytes=64 << 20)
@@ -38,6 +40,7 @@ class Known:
         self._fleet = fleet
         self._config = config
         self._now = now
+        self.demand = Demand(now())
         self._ready: dict[EngineId, tuple[str, float]] = {}
 
     @classmethod
@@ -51,6 +54,7 @@ class Known:
             Mirror(await Bucket.open(bus, JOBS, Job, JOB_LIMITS)),
         )
         await bus.listen(ENGINE_BEAT, known.hear_engine)
+        await bus.listen(WANT, known.hear_want)
         return known
 
     async def follow(self) -> None:
@@ -69,6 +73,9 @@ class Known:
         boot, _ = self._ready.get(beat.engine, ("", 0.0))
         if beat.state == "ready" and beat.boot != boot:
             self._ready[beat.engine] = (beat.boot, self._now())
+
+    def hear_want(self, want: Want) -> None:
+        self.demand.hear(want, self._now())
 
     def view(self) -> View:
         engines = {beat.engine: beat for beat in self._fleet.engines()}

@@ -17,6 +17,7 @@ from proto.subjects import STEER_JOB, SUBMIT
 from services.host import Host
 from services.scheduler.acting import forget_node, restart_agent
 from services.scheduler.changes import forget_task, remove
+from services.scheduler.demand import DEMAND
 from services.scheduler.draining import Draining
 from services.scheduler.hub_tokens import HubTokens
 from services.scheduler.idle import overdue
@@ -190,6 +191,10 @@ class Reign:
             await self._plans.change(node, change)
         for order in overdue(view):
             await self._accept(order, "idle")
+        for load in self._known.demand.loads(view):
+            await self._accept(load, DEMAND)
+        for job in self._known.demand.abandoned(view):
+            await self._records.write(job, steered(job, "cancel"), view.now_s)
 
 
 @contextmanager

@@ -28,15 +28,18 @@ class Wish:
     lifts_quarantine: bool = False
 
 
-def choose(view: View, wish: Wish, replicas: int) -> tuple[NodeId, ...]:
+def choose(
+    view: View, wish: Wish, replicas: int, without: frozenset[NodeId] = frozenset()
+) -> tuple[NodeId, ...]:
     """Nodes for so many replicas in all: those that serve it, then those where it fits best.
 
     A node with the files and room comes before one that has to make room, and
     both before one that has to fetch; ties go to the most free memory, then to
     the first id. Raises MeshError when it fits on none.
     """
-    serving = _serving(view, wish.model)
-    rated = [_rate(view, node, wish) for node in _usable(view) if node not in serving]
+    serving = [node for node in _serving(view, wish.model) if node not in without]
+    rest = [node for node in _usable(view) if node not in {*serving, *without}]
+    rated = [_rate(view, node, wish) for node in rest]
     others = sorted(filter(None, rated))
     chosen = [*serving, *(one.node for one in others)][:replicas]
     if not chosen:
@@ -136,7 +139,7 @@ def _rate(view: View, node: NodeId, wish: Wish) -> _Rated | None:
         return None
     own = dict(view.stored(wish.model)).get(node)
     known = own or next((m for _, m in view.stored(wish.model)), None)
-    free = view.free_bytes(node)
+    free = view.free_bytes(node) - view.promised.get(node, 0)
     if known is None:
         return _Rated(HAS_TO_FETCH, -free, node) if wish.fetches else None
     need = _least_bytes(known.footprint, wish)

@@ -3,20 +3,23 @@
 import asyncio
 
 from bus.config import ConfigFollower
+from bus.connection import Bus
 from bus.fleet import Fleet
 from bus.lease import Lease, lead
 from bus.router import Router
 from bus.state import Bucket
 from proto.errors import Code, MeshError
-from proto.inference import Schedule, Scheduled
+from proto.inference import Schedule, Scheduled, Want
 from proto.overview import LookAround, Overview
 from proto.presence import HEARTBEAT_S, EngineBeat
 from proto.state import ENGINES, EngineRecord
-from proto.subjects import LOOK_AROUND, SCHEDULE
+from proto.subjects import LOOK_AROUND, SCHEDULE, WANT
 from services.host import Host, present
+from services.scheduler.absent import waits_for
 from services.scheduler.config_file import ConfigFile
 from services.scheduler.known import Known
 from services.scheduler.leading import Reign
+from services.scheduler.naming import known_model
 from services.scheduler.overview import look_around
 from services.scheduler.settings import Settings
 
@@ -28,10 +31,11 @@ async def serve(host: Host) -> None:
     """Answer until asked to stop. Every scheduler of the mesh gives the same answers."""
     settings = Settings.read(host.home)
     config = ConfigFollower()
-    scheduler = Scheduler()
-    await scheduler.fleet.follow(host.bus)
+    fleet = Fleet()
+    await fleet.follow(host.bus)
     records = await Bucket.open(host.bus, ENGINES, EngineRecord)
-    known = await Known.open(host.bus, scheduler.fleet, config)
+    known = await Known.open(host.bus, fleet, config)
+    scheduler = Scheduler(host.bus, fleet, known)
     lease = await Lease.open(host.bus, LEASE, host.id, host.boot)
 
     async def look(asked: LookAround) -> Overview:
@@ -59,10 +63,12 @@ async def serve(host: Host) -> None:
 class Scheduler:
     """Knows the fleet; sends each request to the engine best placed to answer it."""
 
-    def __init__(self) -> None:
-        self.fleet = Fleet()
+    def __init__(self, bus: Bus, fleet: Fleet, known: Known) -> None:
+        self.fleet = fleet
+        self._bus = bus
+        self._known = known
         self._records: dict[str, EngineRecord] = {}
-        self._router = Router(self.fleet)
+        self._router = Router(fleet)
 
     def hear_record(self, key: str, record: EngineRecord | None) -> None:
         if record is None:
@@ -73,9 +79,18 @@ class Scheduler:
     async def schedule(self, question: Schedule) -> Scheduled:
         """Raises MeshError when no engine could serve the model now."""
         candidates = self._router.route(question)
-        if not candidates:
+        return Scheduled(candidates=candidates) if candidates else await self._wait(question)
+
+    async def _wait(self, question: Schedule) -> Scheduled:
+        """Tell the leader that somebody waits for a model, and the client what for."""
+        view = self._known.view()
+        model = known_model(view, question.model)
+        if model is None:
             raise self._refusal(question.model)
-        return Scheduled(candidates=candidates)
+        said = waits_for(model, view)
+        since_s = question.since_s or view.now_s
+        await self._bus.publish(WANT, Want(model=model, request=question.request, since_s=since_s))
+        return Scheduled(waits_for=said)
 
     def _refusal(self, model: str) -> MeshError:
         if self._may_come(model):

@@ -6,7 +6,8 @@ from proto.memory import Footprint, Grant, grants, least_grant
 from proto.plan import Placement
 from services.scheduler.view import View
 
-SMALLEST_BITS = 4
+KEPT_SHARE = 0.3
+"""Of 16-bit weights a quarter stays when they are quantised to 4 bits, and a little for scales."""
 
 
 def no_memory(
@@ -67,12 +68,8 @@ def _ways(view: View, node: NodeId, footprint: Footprint, least: Grant) -> list[
 
 def _smaller(footprint: Footprint, free: int, least: Grant) -> list[str]:
     """The most generous grant below the one that was insisted on."""
-    fitting = (g for g in grants(footprint) if g.total_bytes <= free and g.context < least.context)
-    found = next(fitting, None)
-    if found is None and least.kv_tokens > least.context:
-        one = least_grant(footprint, least.context, 1)
-        return [f"with --batch 1 (--context {least.context})"] if one.total_bytes <= free else []
-    if found is None:
+    found = next((g for g in grants(footprint) if g.total_bytes <= free), None)
+    if found is None or found.total_bytes >= least.total_bytes:
         return []
     return [f"with --context {found.context} --batch {found.kv_tokens // found.context}"]
 
@@ -91,6 +88,5 @@ def _after_unloading(view: View, node: NodeId, missing: int) -> list[str]:
 
 
 def _quantised(footprint: Footprint, free: int, least: Grant) -> list[str]:
-    """Of 16-bit weights a quarter stays, and a little for scales."""
-    kept = 0.3 * least.weights_bytes + least.kv_bytes + least.headroom_bytes
+    kept = KEPT_SHARE * least.weights_bytes + least.kv_bytes + least.headroom_bytes
     return ["as a 4-bit conversion (`odyssai convert --bits 4`)"] if kept <= free else []

@@ -40,10 +40,6 @@ class View:
         """The same moment, had one node another plan."""
         return replace(self, plans={**self.plans, plan.node: plan})
 
-    def with_nodes(self, nodes: Mapping[NodeId, NodeBeat]) -> "View":
-        """The same moment, were only these alive."""
-        return replace(self, nodes=nodes)
-
     def placements(self, model: ModelId) -> list[tuple[NodeId, Placement]]:
         """Where a model is or should be, in the order of the nodes."""
         return [

@@ -14,6 +14,7 @@ from proto.dialects.asked import (
     decode,
     given,
     invalid,
+    tier,
 )
 from proto.dialects.openai_format import FormatName, schema
 from proto.dialects.openai_tools import Mode
@@ -231,6 +232,7 @@ class CreateRequest(Question, forbid_unknown_fields=True, kw_only=True):
             stream=bool(self.stream),
             include_usage=True,
             ignored=self._ignored(),
+            priority=tier(self.service_tier),
         )
 
     def _alternatives(self) -> int | None:

@@ -13,6 +13,7 @@ from proto.dialects.asked import invalid
 from proto.effective import idle_ttl_s, loads_on_demand, merged
 from proto.errors import Code, MeshError
 from proto.ids import ModelId
+from proto.setting_path import NoSuchSetting, Path, path_of, without
 from services.gateway.admin.carrying import read
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
@@ -93,39 +94,20 @@ async def _reply(gateway: Gateway, exchange: Exchange) -> None:
     await exchange.reply(200, msgspec.json.encode(view))
 
 
-def _paths(query: Query) -> list[tuple[str, ...]]:
-    """``models/org/name/context``: a section, a name that may hold slashes and dots, a setting."""
-    return [_path(said) for said in query.get("setting", [])]
+def _paths(query: Query) -> list[Path]:
+    try:
+        return [path_of(said) for said in query.get("setting", [])]
+    except NoSuchSetting as error:
+        raise invalid(f"`setting`: {error}.", "setting") from error
 
 
-def _path(said: str) -> tuple[str, ...]:
-    section, _, rest = said.partition("/")
-    if section not in Config.__struct_fields__:
-        known = ", ".join(Config.__struct_fields__)
-        raise invalid(f"There is no setting {section!r}; there are {known}.", "setting")
-    return (section, rest) if rest else (section,)
-
-
-def _without(config: Config, paths: list[tuple[str, ...]]) -> Config:
+def _without(config: Config, paths: list[Path]) -> Config:
+    """All of it where no path says what."""
     if not paths:
         return Config()
-    plain = msgspec.to_builtins(config)
     for path in paths:
-        _drop(plain, path)
-    return msgspec.convert(plain, Config)
-
-
-def _drop(plain: dict[str, dict[str, dict[str, object]]], path: tuple[str, ...]) -> None:
-    section, *rest = path
-    if not rest:
-        plain.pop(section, None)
-        return
-    entries = plain.get(section) or {}
-    name, _, setting = rest[0].rpartition("/")
-    if rest[0] in entries:
-        del entries[rest[0]]
-    elif name in entries:
-        entries[name].pop(setting, None)
+        config = without(config, path)
+    return config
 
 
 def _away(error: BusError) -> MeshError:

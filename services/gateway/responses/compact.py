@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from proto.dialects.asked import Answered, Asked
+from proto.dialects.asked import Answered, Asked, tier
 from proto.dialects.responses.conversation import turns
 from proto.dialects.responses.item import Compaction, Item, item_id
 from proto.dialects.responses.reasoning import sealed
@@ -76,6 +76,7 @@ def _asked(request: CompactRequest, items: tuple[Item, ...], ignored: tuple[str,
         max_tokens=LONGEST,
         session=SessionId(session) if session else None,
         ignored=ignored,
+        priority=tier(request.service_tier),
     )
 
 

@@ -7,7 +7,7 @@ from services.gateway import relay
 from services.gateway.dispatch import Generation
 from services.gateway.exchange import EVENT_STREAM, JSON, Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.generate import answer_headers, deadline, generating, recorded
+from services.gateway.generate import answer_headers, deadline, generating, recorded, tell_place
 from services.gateway.keepalive import KeepAlive
 from services.gateway.record import Record
 from services.gateway.responses import turn as turns
@@ -43,6 +43,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Tu
                     gateway, exchange.id, turn.asked, expires_s, "input", tell
                 ) as generations:
                     record.engine = generations[0].engine
+                    tell_place(exchange, generations)
                     answer = _stream if turn.asked.stream else _whole
                     await answer(gateway, exchange, record, turn, generations)
             except MeshError as error:

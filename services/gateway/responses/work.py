@@ -95,6 +95,7 @@ class Work:
         async with recorded(ENDPOINT, self._gateway, origin.request, origin.trace) as record:
             record.client_request = origin.client_request
             record.understood(self._turn.asked)
+            record.key = self._turn.asked.key
             try:
                 await self._generate(record)
             except asyncio.CancelledError:

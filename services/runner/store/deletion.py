@@ -6,6 +6,7 @@ from pathlib import Path
 
 from proto.errors import Code, MeshError
 from services.runner import hub_cache
+from services.runner.folder import draft_of
 from services.runner.store.inventory import Found
 
 
@@ -51,3 +52,7 @@ def discard_partial(model: str) -> None:
         shutil.rmtree(place)
     with suppress(OSError):
         shutil.rmtree(hub_cache.root() / ".locks" / place.name)
+
+
+def discard_draft(folder: Path) -> None:
+    shutil.rmtree(draft_of(folder), ignore_errors=True)

@@ -28,7 +28,6 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not exported
-    WeakFileLock,
     build_hf_headers,
     disable_progress_bars,
 )
@@ -39,7 +38,7 @@ from services.runner.child import live
 from services.runner.orders import FetchOrder
 from services.runner.store.disk import Disk, check_room, disk_of
 from services.runner.store.parts import is_part
-from services.runner.store.telling import Telling
+from services.runner.telling import Telling
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +134,7 @@ def _bring(order: FetchOrder, described: Description, measure: Callable[[Path], 
 
 def _bring_blob(order: FetchOrder, commit: str, blob: Blob) -> None:
     file = hub_cache.repository(order.model) / "blobs" / blob.etag
-    lock = hub_cache.lock(order.model, blob.etag)
-    with WeakFileLock(lock):  # Others on this machine may fetch the same.
+    with hub_cache.locked(order.model, blob.etag):
         if file.exists():
             return
         part = hub_cache.partial(file)

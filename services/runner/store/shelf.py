@@ -4,11 +4,11 @@ import logging
 import threading
 from pathlib import Path
 
-from proto.ids import ModelId
 from proto.store import StoredModel
 from services.runner import hub_cache
 from services.runner.bundle import is_bundled
-from services.runner.folder import is_whole
+from services.runner.folder import is_whole, shards_of
+from services.runner.kind import read_json, transformer_of
 from services.runner.names import is_path
 from services.runner.store.hashes import Hashes
 from services.runner.store.inventory import (
@@ -23,6 +23,7 @@ from services.runner.store.inventory import (
 )
 from services.runner.store.parts import parts_of
 from services.runner.store.settings import Settings
+from services.runner.store.weights import read_tensors, weights_bytes
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +75,18 @@ class Shelf:
         by_alias = [model for model in models if name in model.aliases]
         return next(iter((*by_id, *by_source, *by_alias)), None)
 
-    def place_of(self, model: ModelId) -> Found | None:
-        """Where a model is that was found before."""
-        found = [found for _, found, described in self._known.values() if described.id == model]
-        return next(iter(found), None)
+    def place_of(self, model: StoredModel) -> Found | None:
+        """Where a model is that was found before; None for the packaged one."""
+        return next((found for _, found, known in self._known.values() if known == model), None)
+
+    def numbers_of(self, model: StoredModel) -> int:
+        """How many its weights are."""
+        found = self.place_of(model)
+        if found is None:
+            return model.footprint.weights_bytes // 4
+        inner = transformer_of(found.folder)
+        config = read_json(inner / "config.json")
+        return weights_bytes(read_tensors(shards_of(inner)), config, unpacks=True) // 4
 
     def _describe(self, found: Found) -> StoredModel | None:
         """None, and a word in the log, for files that cannot be read."""

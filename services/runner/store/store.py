@@ -12,25 +12,26 @@ from proto.plan import WantedTask
 from proto.presence import TaskStatus
 from proto.store import (
     STORES,
-    DeleteTask,
     Entrust,
     Entrusted,
-    PullTask,
+    FilesLent,
+    LendFiles,
     Store,
     StoredModel,
     StoreTask,
 )
-from proto.subjects import ENTRUST
+from proto.subjects import ENTRUST, LEND_FILES
 from services.host import Host
 from services.runner import hub_cache
-from services.runner.child import Progressed, run_child
 from services.runner.names import is_path
-from services.runner.orders import FetchOrder
-from services.runner.store import deletion
+from services.runner.store.copying import listed
 from services.runner.store.disk import disk_of
+from services.runner.store.lending import Lending, address_towards, listen, serve, url_of
+from services.runner.store.parts import parts_of
 from services.runner.store.settings import read
 from services.runner.store.shelf import Shelf
 from services.runner.store.tasks import Progress, Tasks
+from services.runner.store.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -44,24 +45,29 @@ class ModelStore:
     """The model files of one node."""
 
     def __init__(self, host: Host, node: NodeId) -> None:
-        self.is_loaded: Callable[[ModelId], bool] = lambda _: False
-        """Whether an engine of this node has the model; set by the agent."""
         self.is_known = asyncio.Event()
         """Set when all of the disk was looked at once: only then does ``find`` know what is not
         there."""
         self._host = host
         self._node = node
-        self._shelf = Shelf(host.home, read())
-        self._tasks = Tasks(self._work, self._discard)
-        self._tokens: dict[JobId, str] = {}
-        """The hub's, for single jobs. They may come before the plan speaks of the job."""
+        self._settings = read()
+        self._shelf = Shelf(host.home, self._settings)
+        self._work = Work(host, node, self._shelf)
+        self._tasks = Tasks(self._carry_out, self._work.discard)
         self._told: set[JobId] = set()
+        self._lending = Lending()
+        self._url = ""
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """For ever: say what is on the disk, lend it, carry out tasks."""
-        await self._host.bus.answer(ENTRUST, self._entrust, self._node)
+        bus, node = self._host.bus, self._node
+        listener = listen(self._settings.files_host or address_towards(bus.url))
+        self._url = url_of(listener)
+        await bus.answer(ENTRUST, self._entrust, node)
+        await bus.answer(LEND_FILES, self._lend, node)
         async with asyncio.TaskGroup() as group:
+            group.create_task(serve(self._lending, listener))
             group.create_task(self._keep_looking())
             group.create_task(self._tasks.run())
 
@@ -69,7 +75,7 @@ class ModelStore:
         """From the node's plan. Tasks that left it are cancelled and forgotten."""
         told = {one.task.job for one in wanted}
         for job in self._told - told:
-            self._tokens.pop(job, None)
+            self._work.tokens.pop(job, None)
         self._told = told
         self._tasks.set(wanted)
 
@@ -92,7 +98,7 @@ class ModelStore:
             )
         if model is None:
             log.info("store: fetching %s from the hub", source)
-            await self._fetch(FetchOrder(model=source), Progress())
+            await self._work.pull(source, Progress())
             model = await asyncio.to_thread(self._shelf.look, source)
         if model is None:
             said = f"{source} was fetched and is no whole model: it lacks a tokenizer or weights"
@@ -100,58 +106,39 @@ class ModelStore:
         self._changed.set()
         return model
 
-    # Tasks
+    @property
+    def is_loaded(self) -> Callable[[ModelId], bool]:
+        """Whether an engine of this node has the model; set by the agent."""
+        return self._work.is_loaded
 
-    async def _work(self, task: StoreTask, progress: Progress) -> None:
+    @is_loaded.setter
+    def is_loaded(self, says: Callable[[ModelId], bool]) -> None:
+        self._work.is_loaded = says
+
+    async def _carry_out(self, task: StoreTask, progress: Progress) -> None:
+        await self.is_known.wait()
         try:
-            match task:
-                case PullTask():
-                    await self._fetch(self._order(task), progress)
-                case DeleteTask():
-                    await self._delete(task.model)
-                case _:
-                    raise MeshError(Code.UNSUPPORTED_PARAMETER, "this agent cannot do that")
+            await self._work.carry_out(task, progress)
         finally:
             self._changed.set()
 
-    async def _discard(self, task: StoreTask) -> None:
-        """What a cancelled task left."""
-        if isinstance(task, PullTask):
-            await asyncio.to_thread(deletion.discard_partial, task.model)
-
-    def _order(self, task: PullTask) -> FetchOrder:
-        return FetchOrder(
-            model=task.model,
-            revision=task.revision,
-            token=self._tokens.get(task.job),
-            trusts_code=self._shelf.trusts_code,
-        )
-
-    async def _fetch(self, order: FetchOrder, progress: Progress) -> None:
-        def hear(word: Progressed) -> None:
-            progress.tell(word.step, word.done_bytes, word.total_bytes)
-
-        await run_child("services.runner.store.fetch", order, hear)
-
-    async def _delete(self, model: ModelId) -> None:
-        stored = self._shelf.find(model)
-        if stored is None:
-            return  # An earlier life of this agent may have done it.
-        if self.is_loaded(stored.id):
-            raise MeshError(
-                Code.CONFLICT,
-                f"{stored.id} is loaded on {self._node}: unload it first "
-                f"(`odyssai unload {stored.id}`), then delete it",
-            )
-        found = self._shelf.place_of(stored.id)
-        if found is None:
-            said = f"{stored.id} comes with the software and goes with the package that carries it"
-            raise MeshError(Code.CONFLICT, said)
-        await asyncio.to_thread(deletion.delete, found, self._shelf.own)
-
     async def _entrust(self, entrust: Entrust) -> Entrusted:
-        self._tokens[entrust.job] = entrust.token
+        """It may come before the plan speaks of the job."""
+        self._work.tokens[entrust.job] = entrust.token
         return Entrusted()
+
+    async def _lend(self, asked: LendFiles) -> FilesLent:
+        await self.is_known.wait()
+        model = self._shelf.find(asked.model)
+        found = self._shelf.place_of(model) if model else None
+        if model is None or found is None:
+            said = f"{self._node} has no files of {asked.model} to lend: choose a node that has"
+            raise MeshError(Code.MODEL_NOT_FOUND, said)
+        parts = parts_of(found.folder, trusts_code=self._shelf.trusts_code)
+        files = await asyncio.to_thread(listed, parts, self._shelf.hashes)
+        ticket = self._lending.lend(parts)
+        log.info("store: lending %s to %s", model.id, asked.borrower)
+        return FilesLent(url=self._url, ticket=ticket, files=files, model=model)
 
     # Inventory
 

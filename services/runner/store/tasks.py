@@ -9,6 +9,7 @@ from proto.ids import JobId
 from proto.plan import WantedTask
 from proto.presence import TaskPhase, TaskStatus
 from proto.store import StoreTask
+from services.runner.child import Progressed
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ class Progress:
         self.done_bytes = 0
         self.total_bytes = 0
 
-    def tell(self, step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
-        self.step, self.done_bytes, self.total_bytes = step, done_bytes, total_bytes
+    def hear(self, word: Progressed) -> None:
+        self.step, self.done_bytes, self.total_bytes = word.step, word.done_bytes, word.total_bytes
 
 
 Work = Callable[[StoreTask, Progress], Awaitable[None]]

@@ -77,10 +77,9 @@ def _is_ready(node: NodeId, engine: str, view: View) -> bool:
 
 
 def _elsewhere(model: ModelId, node: NodeId, view: View) -> NodeId | None:
-    others = {other: beat for other, beat in view.nodes.items() if other != node}
     wish = Wish(model=model, makes_room=False)
     try:
-        return choose(view.with_nodes(others), wish, 1)[0]
+        return choose(view, wish, 1, without=frozenset([node]))[0]
     except MeshError:
         return None
 

@@ -1,15 +1,18 @@
 """A gateway on a real bus server, a scripted engine behind it, SDKs in front of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
+from bus.config import change_layer, open_layers
 from bus.connection import Bus
+from proto.config import Config, ConfigLayer
 from proto.errors import Code, MeshError
 from proto.inference import Schedule, Scheduled
 from proto.presence import GatewayBeat
@@ -17,6 +20,8 @@ from proto.subjects import GATEWAY_BEAT, REQUEST_TELEMETRY, SCHEDULE
 from proto.telemetry import RequestEvent
 from services.host import Host
 from tests.unit.gateway.scripted import MODEL, ScriptedEngine, engine, gateway
+
+Decide = Callable[[Config], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +108,28 @@ async def openai(url: str) -> AsyncIterator[AsyncOpenAI]:
 async def anthropic(url: str) -> AsyncIterator[AsyncAnthropic]:
     async with AsyncAnthropic(base_url=url, api_key="x", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+async def decide(bus: Bus, http: httpx.AsyncClient) -> AsyncIterator[Decide]:
+    """What the operator decides is in effect when it returns; nothing is when the test is over."""
+    layers = await open_layers(bus)
+    number = 0
+
+    async def write(config: Config) -> None:
+        nonlocal number
+        number += 1
+        seen = f"seen-{number}"
+        aliases = {**(config.aliases or {}), seen: MODEL}
+        layer = ConfigLayer(config=Config(**{**_told(config), "aliases": aliases}))
+        await change_layer(layers, "admin", lambda _: layer)
+        async with asyncio.timeout(5):
+            while (await http.post("/tokenize", json={"model": seen, "prompt": "x"})).is_error:
+                await asyncio.sleep(0.01)
+
+    yield write
+    await layers.delete("admin")
+
+
+def _told(config: Config) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.__struct_fields__}

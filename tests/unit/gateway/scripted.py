@@ -88,6 +88,8 @@ class ScriptedEngine:
     refusal: MeshError | None = None
     before_accepting: Callable[[], Awaitable[None]] | None = None
     slots: int = 4
+    place: int = 0
+    """In its queue, of whatever it accepts."""
     boot: str = field(default_factory=fresh)
     asked: list[Generate] = field(default_factory=list)
     read: list[Tokenize] = field(default_factory=list)
@@ -136,7 +138,7 @@ class ScriptedEngine:
         asyncio.get_running_loop().call_soon(
             lambda: self._running.append(asyncio.ensure_future(self.script(self, asked)))
         )
-        return Accepted(prompt_tokens=10)
+        return Accepted(prompt_tokens=10, place=self.place)
 
     async def _count(self, question: CountTokens) -> Counted:
         self.counted.append(question)

@@ -1,7 +1,5 @@
 """Names, defaults and the default model of the configuration, as clients meet them."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -9,39 +7,12 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
-from bus.config import change_layer, open_layers
-from bus.connection import Bus
-from proto.config import Config, ConfigLayer, ModelConfig
+from proto.config import Config, ModelConfig
 from proto.inference import Chat, Sampling, Thinking, Turn
+from tests.unit.gateway.conftest import Decide
 from tests.unit.gateway.scripted import MODEL, ScriptedEngine
 
-Decide = Callable[[Config], Awaitable[None]]
 HI: list[Any] = [{"role": "user", "content": "Hi"}]
-
-
-@pytest.fixture
-async def decide(bus: Bus, http: httpx.AsyncClient) -> AsyncIterator[Decide]:
-    """What the operator decides is in effect when it returns; nothing is when the test is over."""
-    layers = await open_layers(bus)
-    number = 0
-
-    async def write(config: Config) -> None:
-        nonlocal number
-        number += 1
-        seen = f"seen-{number}"
-        aliases = {**(config.aliases or {}), seen: MODEL}
-        layer = ConfigLayer(config=Config(**{**_told(config), "aliases": aliases}))
-        await change_layer(layers, "admin", lambda _: layer)
-        async with asyncio.timeout(5):
-            while (await http.post("/tokenize", json={"model": seen, "prompt": "x"})).is_error:
-                await asyncio.sleep(0.01)
-
-    yield write
-    await layers.delete("admin")
-
-
-def _told(config: Config) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in config.__struct_fields__}
 
 
 def chat(scripted: ScriptedEngine) -> Chat:
@@ -59,6 +30,20 @@ async def test_an_alias_is_answered_by_its_model_under_the_clients_name(
 
     assert scripted.asked[-1].model == MODEL
     assert answer.model == "gpt-4o"
+
+
+async def test_aliases_are_listed_as_models_of_their_own(
+    decide: Decide, http: httpx.AsyncClient
+) -> None:
+    await decide(Config(aliases={"gpt-4o": "tiny", "claude*": MODEL, "away": "org/not-here"}))
+
+    listed = (await http.get("/v1/models")).json()["data"]
+    one = await http.get("/v1/models/gpt-4o")
+
+    known = {entry["id"]: entry["x_odyssai"].get("alias_for") for entry in listed}
+    assert known["gpt-4o"] == MODEL
+    assert not {"claude*", "away"} & set(known)
+    assert one.json()["root"] == MODEL
 
 
 async def test_claudes_tiers_are_what_the_operator_says(

@@ -44,3 +44,23 @@ def test_the_long_gone_are_forgotten() -> None:
     ward.hear("gateway", "g", now=0.0)
 
     assert alerts(ward, now=FORGET_S + 1) == set()
+
+
+def test_a_quarantined_model_is_one_trouble_until_that_is_lifted() -> None:
+    ward = Ward()
+    ward.hear("node", "n", now=0.0)
+    ward.hear_gone("engine", "e", "exit status 65", now=0.0)
+    ward.hear_given_up("n", {"e": "m is not started any more: it crashed"})
+    assert alerts(ward, now=0.1) == {("model_quarantined", "e")}
+
+    ward.hear_given_up("n", {})
+    ward.hear("engine", "e", now=0.2)
+    assert alerts(ward, now=0.3) == set()
+
+
+def test_a_node_that_went_takes_what_it_said_along() -> None:
+    ward = Ward()
+    ward.hear_given_up("n", {"e": "why"})
+    ward.hear_gone("node", "n", "stopped", now=0.1)
+
+    assert alerts(ward, now=0.2) == set()

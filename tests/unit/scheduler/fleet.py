@@ -62,6 +62,7 @@ def view(
     stores: tuple[StoredModel, ...] = (),
     quarantined: tuple[Quarantine, ...] = (),
     alive: NodeBeat | None = None,
+    jobs: tuple[Job, ...] = (),
     **fields: Any,
 ) -> View:
     """One node, called studio."""
@@ -70,6 +71,7 @@ def view(
         "now_s": NOW,
         "nodes": {"studio": alive or node()},
         "plans": {"studio": plan},
+        "jobs": {job.id: job for job in jobs},
         "stores": {"studio": Store(node="studio", models=stores)},
     }
     return View(**(plain | fields))

@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from proto.errors import Code, MeshError
-from proto.ids import RequestId
+from proto.ids import KeyId, RequestId
 from services.runner.engine.embedding import loading
 from services.runner.engine.embedding.loading import LoadedReader
 from services.runner.engine.embedding.page import Page
@@ -107,6 +107,10 @@ class ReaderThread:
         self._inbox.put(_Stop())
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+
+    def waiting_of(self, key: KeyId) -> int:
+        """Requests of a key that no pass has begun with."""
+        return self._rotation.queue.waiting_of(key)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(

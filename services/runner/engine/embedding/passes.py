@@ -10,8 +10,11 @@ from numpy import float32
 from numpy.typing import NDArray
 
 from proto.errors import Code, MeshError
-from proto.ids import RequestId
+from proto.ids import KeyId, RequestId
+from proto.inference import Priority
 from services.runner.engine.embedding.row import Row
+from services.runner.engine.fairness import NOBODY, Share
+from services.runner.engine.queue import Queue
 
 Numbers = NDArray[float32]
 
@@ -35,6 +38,13 @@ class Job:
     unread: list[int] = field(init=False)
     """Rows that are in no pass yet, by length, the longest last."""
 
+    key: KeyId = NOBODY
+    weight: float = 1.0
+    priority: Priority = "interactive"
+    share: Share = field(default_factory=Share)
+    """What its key has had of the engine."""
+    is_due: bool = False
+    """A batch request that was next in spite of interactive ones."""
     is_dropped: bool = False
     """Nobody waits for it any more."""
 
@@ -49,6 +59,10 @@ class Job:
     def tokens(self) -> int:
         """Of the rows that are in no pass yet."""
         return sum(map(self.length, self.unread))
+
+    @property
+    def remaining(self) -> int:
+        return self.tokens
 
     @property
     def is_done(self) -> bool:
@@ -84,32 +98,34 @@ class Pace:
 
 
 class Rotation:
-    """``slots`` requests at work in turn, the others waiting in order of arrival."""
+    """``slots`` requests at work in turn, the others waiting in fair order."""
 
     def __init__(self, slots: int) -> None:
+        self.queue: Queue[Job] = Queue(slots)
         self._slots = slots
         self._working: deque[Job] = deque()
-        self._waiting: deque[Job] = deque()
 
     def __iter__(self) -> Iterator[Job]:
         yield from self._working
-        yield from self._waiting
+        yield from self.queue
 
     @property
     def has_work(self) -> bool:
-        return bool(self._working or self._waiting)
+        return bool(self._working or len(self.queue))
 
     @property
     def tokens(self) -> int:
         return sum(job.tokens for job in self)
 
     def add(self, job: Job) -> None:
-        self._waiting.append(job)
+        self.queue.add(job)
 
     def drop(self, job: Job) -> None:
-        for jobs in (self._working, self._waiting):
-            if job in jobs:
-                jobs.remove(job)
+        if job in self._working:
+            self._working.remove(job)
+            self.queue.end(job)
+        else:
+            self.queue.withdraw(lambda waiting: waiting is job)
 
     def expired(self, now_s: float) -> list[Job]:
         return [job for job in self if job.expires_s is not None and job.expires_s <= now_s]
@@ -117,13 +133,15 @@ class Rotation:
     def next(self, tokens: int) -> list[Place]:
         """The rows of the next pass; padded, they are at most so many tokens, or one row.
 
-        The request whose turn it is gives its longest row, which is as wide as the
-        pass; then all give theirs in turn, none shorter than half of it: a short row
-        beside a long one would mostly be padding.
+        The key that had least has its turn: its request that waits longest for that
+        gives its longest row, which is as wide as the pass. Then all give theirs in
+        turn, none shorter than half of it: a short row beside a long one would mostly
+        be padding.
         """
-        while self._waiting and len(self._working) < self._slots:
-            self._working.append(self._waiting.popleft())
-        first = self._working[0]
+        self._fill()
+        first = min(self._working, key=self.queue.rank)
+        self._working.remove(first)
+        self._working.appendleft(first)
         widest = first.length(first.unread[-1])
         places: list[Place] = []
         givers = deque(self._working)
@@ -132,13 +150,20 @@ class Rotation:
             row = _fitting(job, widest)
             if row is not None:
                 places.append(Place(job, row))
+                job.share.read(job.length(row))
                 givers.append(job)
         self._turn()
         return places
 
+    def _fill(self) -> None:
+        while len(self._working) < self._slots and (job := self.queue.next()) is not None:
+            self.queue.take(job)
+            self._working.append(job)
+
     def _turn(self) -> None:
         self._working.rotate(-1)
-        self._working = deque(job for job in self._working if job.unread)
+        for job in [job for job in self._working if not job.unread]:
+            self.drop(job)
 
 
 def _fitting(job: Job, widest: int) -> int | None:

@@ -112,7 +112,7 @@ class ReadingEngine:
         self, asked: Embed | Rerank, chars: int, rows_of: Callable[[], list[Row]]
     ) -> Job:
         """The job, done. Raises MeshError; CancelledError when the asker withdraws."""
-        self._presence.refuse_if_full(len(self._tasks))
+        self._presence.refuse_if_full(len(self._tasks), self.thread.waiting_of(asked.key))
         task = asyncio.current_task()
         assert task is not None, "the bus answers each question in a task"
         self._tasks[task] = asked.request
@@ -120,7 +120,14 @@ class ReadingEngine:
         began = time.monotonic()
         try:
             rows = rows_of() if chars <= INLINE_CHARS else await asyncio.to_thread(rows_of)
-            job = Job(asked.request, rows, asked.expires_s)
+            job = Job(
+                asked.request,
+                rows,
+                asked.expires_s,
+                key=asked.key,
+                weight=asked.weight,
+                priority=asked.priority,
+            )
             await self._done(job)
         finally:
             del self._tasks[task]

@@ -9,7 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from bus import jobs as asking
+from bus.config import change_layer, open_layers
+from bus.connection import Bus
+from proto.config import Config, ConfigLayer
 from proto.errors import Code, MeshError
+from proto.ids import ModelId
 from proto.jobs import (
     Convert,
     Drain,
@@ -324,3 +328,20 @@ async def test_the_contract_tells_where_models_are_loaded(admin: httpx.AsyncClie
     for name, path in told.items():
         if name.endswith("_endpoint"):
             assert (await admin.options(path)).status_code == 204
+
+
+async def test_a_name_of_the_configuration_stands_for_its_model(
+    admin: httpx.AsyncClient, leader: ScriptedLeader, bus: Bus
+) -> None:
+    layers = await open_layers(bus)
+    layer = ConfigLayer(config=Config(aliases={"claude-sonnet*": ModelId("qwen")}))
+    await change_layer(layers, "admin", lambda _: layer)
+    try:
+        async with asyncio.timeout(5):
+            while (await admin.get("/admin/models/claude-sonnet-4")).is_error:
+                await asyncio.sleep(0.01)
+        await admin.post("/admin/models/load", json={"model": "claude-sonnet-4"})
+    finally:
+        await layers.delete("admin")
+
+    assert leader.submitted[0].order == Load(model=ModelId("qwen"))

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bus import jobs
+from ops import command, reach
 from proto.errors import Code, MeshError
 from proto.jobs import Load, Pull
 from tests.mesh.house import Command
@@ -177,3 +179,25 @@ async def test_who_goes_away_is_told_that_the_job_goes_on(
     assert f"the job goes on; `odyssai jobs {job.id} --follow` shows it" in loading.said.text
     assert f"`odyssai cancel {job.id}` ends it" in loading.said.text
     assert not leader.steered
+
+
+async def test_a_home_without_a_bus_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ODYSSAI_NATS", raising=False)
+
+    status = await asyncio.to_thread(command.main, ["nodes", "--home", str(tmp_path)])
+
+    assert status == 1
+    assert "has no bus; give --nats URL or --home DIR" in capsys.readouterr().err
+
+
+async def test_a_bus_that_is_not_there_is_told_soon(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reach, "CONNECT_S", 0.2)
+
+    status = await asyncio.to_thread(command.main, ["nodes", "--nats", "nats://127.0.0.1:1"])
+
+    assert status == 1
+    assert "odyssai: no bus at nats://127.0.0.1:1" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_what_has_no_effect_or_stays_at_its_off_value_is_accepted(fields):
         ("web_search_options", {}),
         ("moderation", {"model": "m"}),
         ("store", True),
-        ("service_tier", "flex"),
+        ("service_tier", "scale"),
         ("verbosity", "low"),
         ("prompt_cache_options", {"mode": "implicit"}),
         ("prompt_cache_retention", "24h"),

@@ -43,3 +43,20 @@ def new_store(bus: Bus, tmp_path: Path):
         return ModelStore(Host("runner", node, bus, tmp_path / "homes" / node), node)
 
     return new
+
+
+async def until(store, job, *phases):
+    """The status of a task, as soon as it is in one of these phases."""
+    async with asyncio.timeout(40):
+        while True:
+            status = next((s for s in store.tasks() if s.job == job), None)
+            if status is not None and status.phase in phases:
+                return status
+            await asyncio.sleep(0.01)
+
+
+async def until_there(store, name):
+    async with asyncio.timeout(10):
+        while (model := store.find(name)) is None:
+            await asyncio.sleep(0.01)
+        return model

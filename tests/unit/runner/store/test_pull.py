@@ -16,7 +16,7 @@ from services.runner.store.disk import Disk
 from services.runner.store.fetch import fetch
 from tests.hub import Faults, Hub
 from tests.tiny import make_tiny
-from tests.unit.runner.store.conftest import living
+from tests.unit.runner.store.conftest import living, until, until_there
 
 MODEL = "org/Tiny-1M"
 
@@ -36,23 +36,6 @@ def folder(tmp_path):
 def pull(job="j1", wanted="run", **fields) -> WantedTask:
     task = PullTask(job=JobId(job), model=ModelId(MODEL), **fields)
     return WantedTask(task=task, wanted=wanted)
-
-
-async def until(store, job, *phases):
-    """The status of a task, as soon as it is in one of these phases."""
-    async with asyncio.timeout(40):
-        while True:
-            status = next((s for s in store.tasks() if s.job == job), None)
-            if status is not None and status.phase in phases:
-                return status
-            await asyncio.sleep(0.01)
-
-
-async def until_there(store, name):
-    async with asyncio.timeout(10):
-        while (model := store.find(name)) is None:
-            await asyncio.sleep(0.01)
-        return model
 
 
 async def test_a_pulled_model_is_found_with_its_commit(hub, folder, new_store):

@@ -1,0 +1,146 @@
+"""Two schedulers, two agents and a gateway: models come and go by orders, whoever leads."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import openai
+import pytest
+
+from proto.jobs import Job, Load, Unload
+from tests.conftest import NatsServer
+from tests.mesh.asking import Reader
+from tests.mesh.fleet import PATIENCE_S, Fleet, Operator
+from tests.tiny import make_tiny
+
+MODELS = ("first", "second", "third")
+ONE_MODEL, TWO_MODELS = "500MB", "800MB"
+"""A tiny model takes little more than an engine's head-room, some 290 MB."""
+SPAN = 2000
+"""Tokens whose generation outlasts a load."""
+
+
+class Running:
+    def __init__(self, fleet: Fleet, url: str) -> None:
+        self.fleet = fleet
+        self.url = url
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("fleet")
+    server = NatsServer(folder / "nats")
+    server.start()
+    for seed, name in enumerate(MODELS):
+        make_tiny(folder / "shelf" / name, seed, context_length=65536)
+    fleet = Fleet(server.url, folder / "homes", folder / "shelf")
+    try:
+        fleet.scheduler("s1")
+        fleet.scheduler("s2")
+        fleet.agent("small", ONE_MODEL)
+        fleet.agent("large", TWO_MODELS)
+        yield Running(fleet, fleet.gateway())
+    finally:
+        fleet.end()
+        server.kill()
+
+
+@pytest.fixture
+async def operator(running: Running) -> AsyncIterator[Operator]:
+    """Nothing is loaded when a test begins."""
+    async with Operator.at(running.fleet.bus_url) as operator:
+        await operator.alive("small", "large")
+        for model in MODELS:
+            await operator.done(Unload(model=model, is_forced=True))
+        yield operator
+
+
+@pytest.fixture
+async def client(running: Running) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(
+        base_url=f"{running.url}/v1", api_key="none", max_retries=0
+    ) as client:
+        yield client
+
+
+async def phase(operator: Operator, job: Job, *wanted: str) -> Job:
+    async with asyncio.timeout(PATIENCE_S):
+        while job.phase not in wanted:
+            assert not job.is_over, job
+            job = await operator.job(job)
+    return job
+
+
+async def test_a_model_is_loaded_served_and_unloaded_and_its_memory_is_free_again(
+    client: openai.AsyncOpenAI, operator: Operator
+) -> None:
+    await operator.done(Load(model="first", nodes=("small",)))
+    again = await operator.done(Load(model="first"))
+    assert again.detail == "already loaded"
+    answer = await client.chat.completions.create(
+        model="first", messages=[{"role": "user", "content": "hello"}], max_tokens=2
+    )
+    assert answer.usage
+    await operator.done(Unload(model="first"))
+    node = await operator.node("small")
+
+    assert node
+    assert (node.memory.reserved, node.engines) == (0, ())
+
+
+async def test_of_two_loads_that_race_for_one_place_exactly_one_has_it(
+    operator: Operator,
+) -> None:
+    orders = [
+        Load(model=model, nodes=("small",), makes_room=False) for model in ("first", "second")
+    ]
+    submitted = await asyncio.gather(*map(operator.submit, orders))
+    jobs = await asyncio.gather(*map(operator.ended, submitted))
+    (failed,) = [job for job in jobs if job.state == "failed"]
+    (done,) = [job for job in jobs if job.state == "done"]
+
+    assert failed.error
+    assert failed.error.code == "insufficient_memory"
+    assert f"odyssai unload {done.order.model}" in failed.error.message
+
+
+async def test_a_cancelled_load_leaves_no_engine_and_no_reservation(operator: Operator) -> None:
+    job = await operator.submit(Load(model="first", nodes=("small",)))
+    await phase(operator, job, "starting", "loading")
+    await operator.cancel(job)
+    assert (await operator.ended(job)).state == "cancelled"
+    node = await operator.node("small")
+
+    assert node
+    assert (node.memory.reserved, node.engines) == (0, ())
+
+
+async def test_an_unload_waits_for_what_runs(
+    client: openai.AsyncOpenAI, operator: Operator
+) -> None:
+    await operator.done(Load(model="first", nodes=("large",)))
+    reader = await Reader(client, model="first", max_tokens=SPAN).until_under_way()
+    await operator.done(Unload(model="first"))
+
+    assert (await reader.whole()).finish == "length"
+
+
+async def test_the_leader_is_killed_while_it_loads_and_no_answer_suffers(
+    running: Running, client: openai.AsyncOpenAI, operator: Operator
+) -> None:
+    """The next one leads in less than three seconds, and goes on with the job."""
+    await operator.done(Load(model="first", nodes=("large",)))
+    reader = await Reader(client, model="first", max_tokens=SPAN).until_under_way()
+    leader = await operator.leader()
+    name = running.fleet.name_of(leader.pid)
+    job = await operator.submit(Load(model="second", nodes=("small",)))
+    running.fleet.kill(name)
+    died = time.monotonic()
+    other = await operator.submit(Load(model="third", nodes=("large",)))
+
+    assert time.monotonic() - died < 3.0
+    assert (await operator.ended(job)).state == "done"
+    assert (await operator.ended(other)).state == "done"
+    assert (await operator.leader()).epoch > leader.epoch
+    assert (await reader.whole()).finish == "length"
+    running.fleet.scheduler(name)

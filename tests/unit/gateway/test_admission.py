@@ -1,0 +1,95 @@
+"""Keys, priorities and limits, as clients and engines meet them."""
+
+import hashlib
+
+import pytest
+
+from proto.config import Config, KeyConfig
+from tests.unit.gateway.scripted import MODEL
+
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+MESSAGE = CHAT | {"max_tokens": 5}
+LIMITED = {"authorization": "Bearer limited"}
+
+
+def config(**limits):
+    return Config(keys={"ci": KeyConfig(sha256=hashlib.sha256(b"limited").hexdigest(), **limits)})
+
+
+async def post(http, body=CHAT, path="/v1/chat/completions", **headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await http.post(path, json=body, headers=named)
+
+
+async def test_an_engine_hears_whose_share_a_request_takes(http, scripted, decide, events):
+    await decide(config(weight=2.5))
+    await post(http, **LIMITED)
+    await post(http)
+    await post(http, authorization="Bearer other", x_odyssai_priority="batch")
+    await post(http, CHAT | {"service_tier": "flex"})
+
+    keys = [asked.key for asked in scripted.asked]
+    assert keys[:2] == ["ci", "anonymous"]
+    assert keys[2].startswith("key-")
+    assert [asked.weight for asked in scripted.asked] == [2.5, 1.0, 1.0, 1.0]
+    priorities = [asked.priority for asked in scripted.asked]
+    assert priorities == ["interactive", "interactive", "batch", "batch"]
+    assert [(await events.get()).key for _ in range(2)] == keys[:2]
+
+
+async def test_vectors_are_of_somebodys_share_too(http, scripted, decide):
+    scripted.can["kind"] = "embedder"
+    await scripted.say()
+    await decide(config(weight=2.0))
+    body = {"model": MODEL, "input": "text"}
+    await post(http, body, "/v1/embeddings", **LIMITED, x_odyssai_priority="batch")
+
+    (asked,) = scripted.embedded
+    assert (asked.key, asked.weight, asked.priority) == ("ci", 2.0, "batch")
+
+
+async def test_too_many_requests_are_told_when_to_come_again(http, scripted, decide):
+    await decide(config(requests_per_minute=2))
+    first, second, third = [await post(http, **LIMITED) for _ in range(3)]
+
+    assert [first.status_code, second.status_code, third.status_code] == [200, 200, 429]
+    assert first.headers["x-ratelimit-limit-requests"] == "2"
+    left = [answer.headers["x-ratelimit-remaining-requests"] for answer in (first, second, third)]
+    assert left == ["1", "0", "0"]
+    assert 55 <= int(third.headers["retry-after"]) <= 60
+    assert third.headers["x-ratelimit-reset-requests"].endswith("s")
+    assert third.json()["error"]["code"] == "rate_limit_exceeded"
+    assert (await post(http)).status_code == 200
+    assert len(scripted.asked) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_of_prompt_and_answer_count(http, decide, events, stream):
+    await decide(config(tokens_per_minute=12))
+    answer = await post(http, CHAT | {"stream": stream}, **LIMITED)
+    await events.get()
+
+    assert answer.status_code == 200
+    assert answer.headers["x-ratelimit-remaining-tokens"] == "12"
+    refused = await post(http, MESSAGE, "/v1/messages", **LIMITED, anthropic_version="2023-06-01")
+    assert refused.status_code == 429
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert "12 of its 12 tokens" in refused.json()["error"]["message"]
+    assert refused.headers["anthropic-ratelimit-tokens-remaining"] == "0"
+    assert refused.headers["anthropic-ratelimit-tokens-reset"].endswith("Z")
+    assert "x-ratelimit-limit-tokens" not in refused.headers
+
+
+async def test_who_waits_is_told_its_place(http, scripted):
+    assert "x-odyssai-queue-place" not in (await post(http)).headers
+    scripted.place = 3
+    for stream in (False, True):
+        answer = await post(http, CHAT | {"stream": stream})
+        assert answer.headers["x-odyssai-queue-place"] == "3"
+
+
+async def test_a_priority_that_there_is_not_is_refused_by_name(http):
+    refused = await post(http, x_odyssai_priority="now")
+
+    assert refused.status_code == 400
+    assert "X-Odyssai-Priority" in refused.json()["error"]["message"]

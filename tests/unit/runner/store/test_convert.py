@@ -1,0 +1,136 @@
+"""Models in another form, and models deleted."""
+
+import json
+
+import pytest
+
+from proto.errors import Code
+from proto.ids import JobId, ModelId
+from proto.plan import WantedTask
+from proto.store import ConvertTask, DeleteTask
+from services.runner.engine.loading import load
+from tests import tiny_readers
+from tests.hub import Hub
+from tests.tiny import make_tiny
+from tests.unit.runner.store.conftest import living, until, until_there
+
+
+def convert(job="v1", model="Tiny", name="org/Tiny-4bit", **form) -> tuple[WantedTask, ...]:
+    task = ConvertTask(job=JobId(job), model=ModelId(model), name=ModelId(name), **form)
+    return (WantedTask(task=task),)
+
+
+def delete(model) -> tuple[WantedTask, ...]:
+    return (WantedTask(task=DeleteTask(job=JobId("d1"), model=ModelId(model))),)
+
+
+@pytest.fixture
+def models(tmp_path):
+    """The own models of the node called ``maker``."""
+    make_tiny(tmp_path / "homes" / "maker" / "models" / "Tiny")
+    return tmp_path / "homes" / "maker" / "models"
+
+
+async def test_a_model_is_quantised_into_one_of_the_node_s_own(new_store, models):
+    async with living(new_store("maker")) as store:
+        store.set_tasks(convert(bits=4, group_size=32))
+        status = await until(store, "v1", "done", "failed")
+        assert status.phase == "done", status
+        made = await until_there(store, "Tiny-4bit")
+
+    assert (made.quantization, made.source) == ("4bit", str(models / "Tiny-4bit"))
+    assert made.disk_bytes < (models / "Tiny" / "model.safetensors").stat().st_size / 3
+    assert load(made.source, models).card.size_bytes == made.footprint.weights_bytes
+
+
+async def test_a_quantised_model_is_written_out_again(new_store, models):
+    async with living(new_store("maker")) as store:
+        store.set_tasks(convert("v1", bits=8))
+        await until(store, "v1", "done")
+        await until_there(store, "Tiny-4bit")
+        store.set_tasks(convert("v2", model="Tiny-4bit", name="Tiny-plain", dtype="float16"))
+        status = await until(store, "v2", "done", "failed")
+        assert status.phase == "done", status
+        plain = await until_there(store, "Tiny-plain")
+
+    assert plain.quantization == "float16"
+
+
+async def test_a_name_that_is_taken_is_refused_but_for_the_job_that_took_it(new_store, models):
+    async with living(new_store("maker")) as store:
+        store.set_tasks(convert("v1", bits=4))
+        await until(store, "v1", "done")
+        store.set_tasks((*convert("v1", bits=4), *convert("v2", bits=8)))
+        refused = await until(store, "v2", "failed")
+    async with living(new_store("maker")) as store:
+        store.set_tasks(convert("v1", bits=4))
+        again = await until(store, "v1", "done", "failed")
+
+    assert (refused.code, again.phase) == (Code.CONFLICT.word, "done")
+
+
+async def test_what_mlx_lm_cannot_convert_is_refused(new_store, models):
+    tiny_readers.make_encoder(models / "Reader", "bert")
+
+    async with living(new_store("maker")) as store:
+        store.set_tasks(convert(model="Reader", bits=4))
+        status = await until(store, "v1", "failed")
+
+    assert "embedder" in status.error
+
+
+async def test_a_model_that_was_made_for_nothing_known_leaves_nothing(new_store, models):
+    config = models / "Tiny" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "abacus"}))
+
+    async with living(new_store("maker")) as store:
+        store.set_tasks(convert(bits=4))
+        status = await until(store, "v1", "failed")
+
+    assert "abacus" in status.error
+    assert [folder.name for folder in models.iterdir()] == ["Tiny"]
+
+
+async def test_a_loaded_model_is_not_deleted_and_an_unloaded_one_is(new_store, models):
+    async with living(new_store("maker")) as store:
+        store.is_loaded = lambda model: model == "Tiny"
+        store.set_tasks(delete("tiny"))
+        refused = await until(store, "d1", "failed")
+        assert (models / "Tiny").exists()
+        assert refused.code == Code.CONFLICT.word
+        assert "odyssai unload Tiny" in refused.error
+
+        store.is_loaded = lambda model: False
+        store.set_tasks((WantedTask(task=DeleteTask(job=JobId("d2"), model=ModelId("Tiny"))),))
+        await until(store, "d2", "done")
+
+    assert not (models / "Tiny").exists()
+
+
+async def test_a_folder_that_was_only_named_is_never_deleted(new_store, tmp_path):
+    folder = make_tiny(tmp_path / "elsewhere" / "Theirs")
+    store = new_store()
+    await store.ensure(str(folder))
+
+    async with living(store):
+        store.set_tasks(delete("Theirs"))
+        status = await until(store, "d1", "failed")
+
+    assert folder.exists()
+    assert "by hand" in status.error
+
+
+async def test_a_deleted_model_of_the_hub_is_gone_with_all_its_blobs(
+    new_store, tmp_path, cache, monkeypatch
+):
+    with Hub.open() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.add("org/Gone", make_tiny(tmp_path / "published"))
+        store = new_store()
+        await store.ensure("org/Gone")
+
+    async with living(store):
+        store.set_tasks(delete("org/Gone"))
+        assert (await until(store, "d1", "done", "failed")).phase == "done"
+
+    assert not list(cache.glob("models--*"))
