@@ -25,7 +25,7 @@ class Fleet:
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+        self.now = now
         self._engines: dict[EngineId, tuple[float, EngineBeat]] = {}
         self._nodes: dict[NodeId, tuple[float, NodeBeat]] = {}
         self._ended: dict[str, None] = {}
@@ -44,12 +44,12 @@ class Fleet:
             return
         known = self._engines.get(beat.engine)
         self._index(beat.engine, known[1].models if known else (), beat.models)
-        self._engines[beat.engine] = (self._now(), beat)
+        self._engines[beat.engine] = (self.now(), beat)
 
     def hear_node(self, beat: NodeBeat) -> None:
         if beat.boot in self._ended:
             return
-        self._nodes[beat.node] = (self._now(), beat)
+        self._nodes[beat.node] = (self.now(), beat)
         leaving = frozenset(status.engine for status in beat.engines if status.phase in LEAVING)
         if beat.is_draining:
             self._leaving[beat.node] = None
@@ -76,12 +76,12 @@ class Fleet:
 
     def engines(self) -> list[EngineBeat]:
         """Engines heard of late, whatever their state, in the order of their ids."""
-        oldest = self._now() - SILENCE_S
+        oldest = self.now() - SILENCE_S
         beats = [beat for at, beat in self._engines.values() if at >= oldest]
         return sorted(beats, key=lambda beat: beat.engine)
 
     def nodes(self) -> list[NodeBeat]:
-        oldest = self._now() - SILENCE_S
+        oldest = self.now() - SILENCE_S
         beats = [beat for at, beat in self._nodes.values() if at >= oldest]
         return sorted(beats, key=lambda beat: beat.node)
 
@@ -102,7 +102,7 @@ class Fleet:
         return [cards[id] for id in sorted(cards)]
 
     def _serving(self, engines: Iterable[EngineId]) -> list[EngineBeat]:
-        oldest = self._now() - SILENCE_S
+        oldest = self.now() - SILENCE_S
         heard = [self._engines[engine] for engine in engines if engine in self._engines]
         return [
             beat

@@ -1,13 +1,12 @@
 """Who is asked next: the fleet's heartbeats, and what was sent since they were said."""
 
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import takewhile
 
 from bus.fleet import Fleet
 from proto.ids import EngineId
-from proto.inference import Candidate, Prefix, Schedule
+from proto.inference import Candidate, Schedule
 from proto.presence import EngineBeat
 from proto.routing import Choice, Standing, rank
 
@@ -28,14 +27,9 @@ class _Sent:
     until: float
     """When it is cached for certain, or lost."""
     tokens: int
-    prefixes: tuple[tuple[bytes, int], ...]
-    """With the tokens up to them."""
-
-
-@dataclass(slots=True)
-class _Known:
-    standing: Standing
-    sent: deque[_Sent] = field(default_factory=lambda: deque(maxlen=PROMISES))
+    """That it has to read."""
+    digests: tuple[bytes, ...]
+    """Of what it will leave in the cache."""
 
 
 class Router:
@@ -43,66 +37,73 @@ class Router:
 
     A burst of requests that begin alike thus goes to one engine before it has
     said a word of them, and a burst of unlike ones spreads. Other routers'
-    decisions are known by the heartbeats alone. The clock is handed in.
+    decisions are known by the heartbeats alone. The clock is the fleet's.
     """
 
-    def __init__(self, fleet: Fleet, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._now = now
-        self._known: dict[EngineId, _Known] = {}
+        self._known: dict[EngineId, _Engine] = {}
 
     def route(self, question: Schedule) -> tuple[Candidate, ...]:
         """Engines to try, the best first; none when no engine serves the model."""
         beats = self._fleet.holders(question.model)
         if not beats:
             return ()
-        now = self._now()
+        now = self._fleet.now()
         known = {beat.engine: self._of(beat, now) for beat in beats}
-        choices = rank(question, [each.standing for each in known.values()])
-        _remember(known[choices[0].beat.engine], question, choices[0], now)
+        choices = rank(question, [engine.standing for engine in known.values()])
+        known[choices[0].beat.engine].send(question, choices[0], now)
         return tuple(Candidate(engine=c.beat.engine, boot=c.beat.boot) for c in choices)
 
-    def _of(self, beat: EngineBeat, now: float) -> _Known:
+    def _of(self, beat: EngineBeat, now: float) -> "_Engine":
         known = self._known.get(beat.engine)
         if known is not None and known.standing.beat is beat:
             return known
         self._known.pop(beat.engine, None)
         if len(self._known) >= KNOWN:
             del self._known[next(iter(self._known))]
-        self._known[beat.engine] = anew = _anew(beat, known, now)
-        return anew
+        if known is None or known.standing.beat.boot != beat.boot:
+            known = _Engine(beat)
+        else:
+            known.hear(beat, now)
+        self._known[beat.engine] = known
+        return known
 
 
-def _anew(beat: EngineBeat, known: _Known | None, now: float) -> _Known:
-    """By a new heartbeat, with what was sent and is not told of yet."""
-    anew = _Known(Standing(beat, {prefix.digest: prefix.tokens for prefix in beat.prefixes}))
-    if known is not None and known.standing.beat.boot == beat.boot:
-        anew.sent.extend(sent for sent in known.sent if sent.until > now)
-        for sent in anew.sent:
-            _send(anew.standing, sent, is_counted=sent.at < now - SETTLING_S)
-    return anew
+class _Engine:
+    """One life of an engine: its latest heartbeat, and what was sent that it does not tell of."""
 
+    def __init__(self, beat: EngineBeat) -> None:
+        self.standing = Standing(beat)
+        self._sent: deque[_Sent] = deque()
+        self._until: dict[bytes, float] = {}
+        """Of what is promised, the latest time at which it may still be."""
 
-def _remember(known: _Known, question: Schedule, choice: Choice, now: float) -> None:
-    sent = _Sent(
-        at=now,
-        until=now + choice.expected_s + PROMISE_S,
-        tokens=choice.unread_tokens,
-        prefixes=_promised(question.prefix, choice.prompt_tokens),
-    )
-    known.sent.append(sent)
-    _send(known.standing, sent, is_counted=False)
+    def hear(self, beat: EngineBeat, now: float) -> None:
+        while self._sent and self._sent[0].until <= now:
+            self._forget(self._sent.popleft())
+        recent = takewhile(lambda sent: sent.at >= now - SETTLING_S, reversed(self._sent))
+        tokens = [sent.tokens for sent in recent]
+        promised = self.standing.promised
+        self.standing = Standing(beat, promised, len(tokens), sum(tokens))
 
+    def send(self, question: Schedule, choice: Choice, now: float) -> None:
+        until = now + choice.expected_s + PROMISE_S
+        new = [each for each in question.prefix if each.chars > choice.known_chars]
+        digests = tuple(prefix.digest for prefix in new)
+        self._sent.append(_Sent(now, until, choice.unread_tokens, digests))
+        self._until.update(dict.fromkeys(digests, until))
+        # They end where their part of the prompt's characters does.
+        tokens_per_char = choice.prompt_tokens / max(question.prefix[-1].chars, 1) if new else 0.0
+        promised = {each.digest: int(tokens_per_char * each.chars) for each in new}
+        self.standing.promised.update(promised)
+        self.standing.sent += 1
+        self.standing.sent_tokens += choice.unread_tokens
+        if len(self._sent) > PROMISES:
+            self._forget(self._sent.popleft())
 
-def _send(standing: Standing, sent: _Sent, *, is_counted: bool) -> None:
-    for digest, tokens in sent.prefixes:
-        standing.known.setdefault(digest, tokens)
-    if not is_counted:
-        standing.sent += 1
-        standing.sent_tokens += sent.tokens
-
-
-def _promised(prefix: Sequence[Prefix], tokens: int) -> tuple[tuple[bytes, int], ...]:
-    """Where in a prompt of so many tokens its beginnings end, by their part of its characters."""
-    chars = prefix[-1].chars if prefix else 0
-    return tuple((p.digest, tokens * p.chars // chars) for p in prefix) if chars else ()
+    def _forget(self, sent: _Sent) -> None:
+        for digest in sent.digests:
+            if self._until.get(digest, 0.0) <= sent.until:
+                self._until.pop(digest, None)
+                self.standing.promised.pop(digest, None)

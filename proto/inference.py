@@ -248,7 +248,7 @@ class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
     """Requests ahead of it in the waiting queue; 0 is next."""
 
 
-class Prefix(Struct, frozen=True, array_like=True):
+class Prefix(Struct, frozen=True, array_like=True, gc=False):
     """A beginning of a prompt, told without its words."""
 
     digest: bytes

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from proto.ids import EngineId, GatewayId, JobId, KeyId, ModelId, NodeId
 from proto.message import Message
@@ -53,16 +53,7 @@ class CacheLoad(Struct, frozen=True, kw_only=True):
     tokens: int = 0
 
 
-class CachedPrefix(Struct, frozen=True, array_like=True):
-    """A beginning of a prompt that an engine need not read again."""
-
-    digest: bytes
-    """As ``Schedule.prefix`` has it."""
-    tokens: int
-    """How much of it is cached, at most: the place of its end among the tokens is an estimate."""
-
-
-MOST_PREFIXES = 256
+MOST_PREFIXES = 128
 """Of one heartbeat."""
 
 
@@ -110,8 +101,10 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     memory_bytes: int = 0
     """Resident memory of the process, or what mlx holds where that is more."""
     cache: CacheLoad = CacheLoad()
-    prefixes: tuple[CachedPrefix, ...] = ()
-    """What its prefix cache holds, the most telling first, at most MOST_PREFIXES."""
+    prefixes: dict[bytes, int] = field(default_factory=dict)
+    """How many tokens of a prompt's beginning its prefix cache holds, by estimate, by the digest
+    that ``Schedule.prefix`` has of it. The most telling first, at most MOST_PREFIXES.
+    """
     loads: ModelId | None = None
     """The model that is being loaded, by the id it will have."""
     upstream: str | None = None

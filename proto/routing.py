@@ -32,10 +32,8 @@ class Standing:
     """An engine as a decision weighs it."""
 
     beat: EngineBeat
-    known: dict[bytes, int] = field(default_factory=dict)
-    """Tokens that need not be read again, by the digest of the prompt's beginning: what is cached
-    and what is on its way.
-    """
+    promised: dict[bytes, int] = field(default_factory=dict)
+    """As the heartbeat's prefixes, of what was sent there and will be cached."""
     sent: int = 0
     """Requests that were sent there and that the heartbeat does not count yet."""
     sent_tokens: int = 0
@@ -45,6 +43,8 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Choice:
     beat: EngineBeat
+    known_chars: int
+    """Of the longest beginning of the prompt that the engine need not read."""
     prompt_tokens: int
     """Of all of the prompt, estimated."""
     unread_tokens: int
@@ -76,7 +76,7 @@ def rank(question: Schedule, standings: Sequence[Standing]) -> list[Choice]:
     """
     total_chars = question.prefix[-1].chars if question.prefix else question.prompt_bytes
     depths = {entry.digest: entry.chars for entry in question.prefix}
-    hits = [_deepest(depths, standing.known) for standing in standings]
+    hits = [_deepest(depths, standing) for standing in standings]
     ratio = _chars_per_token(hits)
     prompt = _Prompt(total_chars / ratio, question.priority == "batch", _fastest(standings))
     home = None if any(hits) else _home(question, standings)
@@ -86,7 +86,7 @@ def rank(question: Schedule, standings: Sequence[Standing]) -> list[Choice]:
         unread = max(0.0, prompt.tokens - hit[0]) if hit else prompt.tokens
         expected_s = _expected_s(prompt, standing, unread)
         away_s = AWAY_S if home is not None and beat.engine != home else 0.0
-        choice = Choice(beat, round(prompt.tokens), round(unread), expected_s)
+        choice = Choice(beat, hit[1] if hit else 0, round(prompt.tokens), round(unread), expected_s)
         choices.append((beat.engine in question.avoid, expected_s + away_s, beat.engine, choice))
     choices.sort(key=lambda choice: choice[:3])
     return [choice for *_, choice in choices]
@@ -128,12 +128,13 @@ _Hit = tuple[int, int] | None
 """Tokens of the longest known beginning, and its characters; None: nothing is known."""
 
 
-def _deepest(depths: Mapping[bytes, int], known: Mapping[bytes, int]) -> _Hit:
-    common = depths.keys() & known.keys()
+def _deepest(depths: Mapping[bytes, int], standing: Standing) -> _Hit:
+    cached, promised, asked = standing.beat.prefixes, standing.promised, depths.keys()
+    common = asked & cached.keys() | asked & promised.keys()
     if not common:
         return None
     deepest = max(common, key=depths.__getitem__)
-    return known[deepest], depths[deepest]
+    return cached.get(deepest) or promised.get(deepest, 0), depths[deepest]
 
 
 def _chars_per_token(hits: Sequence[_Hit]) -> float:

@@ -63,6 +63,11 @@ class Line(asyncio.Protocol):
         self._has_begun = False
         self._rest = b""
 
+    @property
+    def has_text(self) -> bool:
+        """The answer to its question is under way."""
+        return hasattr(self, "answer") and bool(self.answer.text_at)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)

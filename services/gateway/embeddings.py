@@ -90,7 +90,7 @@ async def vectors(
     gateway: Gateway, request: RequestId, wanted: Wanted, expires_s: float | None
 ) -> Found:
     """Every input's vector, in order. Raises MeshError."""
-    expect_kind(wanted.model, "embedder", gateway.fleet)
+    expect_kind(wanted.model, "embedder", gateway.fleet, gateway.shelf)
     for given in wanted.inputs:
         expect_fitting(given, gateway.settings.prompt_limit_chars)
     sizes = [size(given) for given in wanted.inputs]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from bus.config import ConfigFollower
 from bus.fleet import Fleet, card_of
 from proto.config import ModelConfig
-from proto.effective import model_config, target
+from proto.effective import loads_on_demand, model_config, target
 from proto.ids import GatewayId, ModelId
 from proto.inference import Counted, CountTokens
 from services.gateway.exchange import Exchange
@@ -15,6 +15,7 @@ from services.gateway.images.images import Images
 from services.gateway.limits import Limits
 from services.gateway.mesh import Mesh
 from services.gateway.settings import Settings
+from services.gateway.shelf import Shelf
 from services.gateway.stored.background import Background
 from services.gateway.stored.peers import Peers
 from services.gateway.stored.store import Store
@@ -28,6 +29,7 @@ class Gateway:
         self.mesh = mesh
         self.watch = watch
         self.config = ConfigFollower()
+        self.shelf = Shelf(mesh.fleet)
         self.limits = Limits(id)
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
@@ -49,8 +51,13 @@ class Gateway:
     def model_config(self, model: ModelId, called: str = "") -> ModelConfig:
         """The operator's defaults for a model, under whatever name they are written."""
         cards = (card_of(beat, model) for beat in self.fleet.holders(model))
-        names = next(((card.id, *card.aliases) for card in cards if card), ())
+        known = next(filter(None, cards), None) or self.shelf.find(model)
+        names = (known.id, *known.aliases) if known else ()
         return model_config(self.config.effective, (model, called, *names))
+
+    def may_load(self, model: ModelId, called: str = "") -> bool:
+        """A request for it loads it, if a node has it stored."""
+        return loads_on_demand(self.config.effective, self.model_config(model, called))
 
     async def count(self, question: CountTokens, pictures_in: str = "messages") -> Counted:
         """``pictures_in`` names the field that may hold pictures. Raises MeshError."""

@@ -14,8 +14,10 @@ from bus.state import Bucket
 from proto.config import Config
 from proto.effective import target
 from proto.errors import Code, MeshError
+from proto.ids import NodeId
 from proto.presence import STALL_S, EngineBeat, ModelCard, ModelKind
 from proto.state import ENGINES, EngineRecord
+from proto.store import StoredModel
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.model_pages import ModelInfo, ModelPage, info, page
@@ -28,7 +30,7 @@ class XOdyssai(Struct, frozen=True, kw_only=True):
     """What OpenAI's shape has no place for. What is not known of a model is zero or empty."""
 
     ready: bool = True
-    """It can be asked for now."""
+    """It answers now."""
     loaded: bool = True
     loading: bool = False
     kind: ModelKind = "llm"
@@ -59,6 +61,7 @@ class XOdyssai(Struct, frozen=True, kw_only=True):
     """It has answered since it was loaded."""
     kv_cache_q8: bool = False
     admin_loadable: bool = False
+    """It is stored, and not loaded: a request for it, or an operator, loads it."""
     alias_for: str | None = None
     upstream: str | None = None
 
@@ -80,7 +83,8 @@ class ModelList(Struct, frozen=True, kw_only=True):
 async def show_models(gateway: Gateway, exchange: Exchange) -> None:
     """All of them, or the one that the rest of the path names. Raises MeshError without it."""
     wanted = exchange.path.removeprefix("/v1/models").strip("/")
-    listed = entries(gateway.fleet, gateway.config.effective)
+    config = gateway.config.effective
+    listed = askable(gateway) if wanted else entries(gateway.fleet, config)
     if flag(exchange.query, "include_unloaded"):
         listed = _sorted([*listed, *await _not_ready(gateway)])
     shown = _one(listed, wanted, exchange, gateway.fleet) if wanted else _all(listed, exchange)
@@ -107,19 +111,37 @@ def _is_anthropic(exchange: Exchange) -> bool:
 
 
 def entries(fleet: Fleet, config: Config) -> list[ModelEntry]:
-    """What can be asked for now, in the order of the names; the operator's names come first."""
+    """What is served now, in the order of the names; the operator's names come first."""
+    return _named(_served(fleet), config)
+
+
+def askable(gateway: Gateway) -> list[ModelEntry]:
+    """What is served, and what a request would load, in the same order."""
+    stored = [
+        entry
+        for model, nodes in gateway.shelf.models()
+        if gateway.may_load(model.id)
+        for entry in _stored(model, nodes)
+    ]
+    return _named([*_served(gateway.fleet), *stored], gateway.config.effective)
+
+
+def _served(fleet: Fleet) -> list[ModelEntry]:
     serving = fleet.serving()
-    own = [
+    return [
         _entry(name, card, [beat for beat in serving if card_of(beat, card.id) is not None])
         for card in fleet.models()
         for name in (card.id, *card.aliases)
     ]
+
+
+def _named(own: list[ModelEntry], config: Config) -> list[ModelEntry]:
     return _sorted([*_called(own, config), *own])
 
 
 def _called(own: list[ModelEntry], config: Config) -> Iterable[ModelEntry]:
-    """Under the names that the operator gave; patterns are no names."""
-    named = {entry.id: entry for entry in own}
+    """Under the names that the operator gave; patterns are no names. What serves comes first."""
+    named = {entry.id: entry for entry in reversed(own)}
     for alias in config.aliases or ():
         entry = named.get(target(config, alias))
         if entry is not None and "*" not in alias and alias != entry.root:
@@ -171,7 +193,9 @@ def _entry(name: str, card: ModelCard, engines: list[EngineBeat]) -> ModelEntry:
 
 
 async def _not_ready(gateway: Gateway) -> list[ModelEntry]:
-    """Models that engines are loading, hold without serving, or held when they were last heard."""
+    """Models that engines are loading or hold without serving, that nodes have stored, and that
+    engines held when they were last heard.
+    """
     engines = gateway.fleet.engines()
     listed = [entry for beat in engines for entry in _waiting(beat)]
     heard = {beat.engine for beat in engines}
@@ -182,7 +206,8 @@ async def _not_ready(gateway: Gateway) -> list[ModelEntry]:
         raise MeshError(
             Code.BUS_UNAVAILABLE, f"The mesh's state cannot be read: {error}. Try again."
         ) from error
-    return [*listed, *(entry for record in silent for entry in _silent(record))]
+    stored = (entry for model, nodes in gateway.shelf.models() for entry in _stored(model, nodes))
+    return [*listed, *stored, *(entry for record in silent for entry in _silent(record))]
 
 
 def _waiting(beat: EngineBeat) -> list[ModelEntry]:
@@ -195,6 +220,38 @@ def _waiting(beat: EngineBeat) -> list[ModelEntry]:
         _absent(name, beat, loading=False, loaded=True, alias_for=card.id)
         for card in beat.models
         for name in (card.id, *card.aliases)
+    ]
+
+
+def _stored(model: StoredModel, nodes: list[NodeId]) -> list[ModelEntry]:
+    """Of a node's disk, under each of its names. What only an engine could tell is left out."""
+    generates = model.kind in ("llm", "vlm")
+    return [
+        ModelEntry(
+            id=name,
+            created=int(model.modified_s),
+            owned_by="odyssai",
+            root=model.id,
+            x_odyssai=XOdyssai(
+                ready=False,
+                loaded=False,
+                kind=model.kind,
+                nodes=list(nodes),
+                context_length=model.footprint.context_length,
+                max_output_tokens=model.footprint.context_length if generates else 0,
+                family=model.family,
+                quantization=model.quantization,
+                size_bytes=model.disk_bytes,
+                modalities=["text", "image"] if model.kind == "vlm" else ["text"],
+                supports_streaming=generates,
+                supports_vision=model.kind == "vlm",
+                supports_embeddings=model.kind == "embedder",
+                supports_rerank=model.kind == "reranker",
+                admin_loadable=True,
+                alias_for=None if name == model.id else model.id,
+            ),
+        )
+        for name in (model.id, *model.aliases)
     ]
 
 

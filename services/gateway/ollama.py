@@ -16,7 +16,7 @@ from proto.dialects.ollama_answer import (
 )
 from proto.errors import Code, MeshError
 from proto.ids import ModelId, RequestId
-from proto.inference import Chat
+from proto.inference import Chat, Schedule
 from proto.presence import ModelCard
 from proto.telemetry import Dialect
 from services.gateway.exchange import Exchange, Headers
@@ -96,13 +96,16 @@ async def complete(gateway: Gateway, exchange: Exchange) -> None:
 async def _answered_empty(gateway: Gateway, exchange: Exchange, is_chat: bool) -> bool:
     """Whether it was a request without words, by which clients load a model or unload it.
 
-    Models stay loaded as long as the mesh wants them, so that both come to a yes.
+    It is loaded when that is answered. It stays loaded as long as the mesh wants it.
     """
     empty = ollama.empty(await exchange.body(gateway.settings.body_limit_bytes))
     if empty is None:
         return False
     expect_json(exchange)
-    resolve(gateway, empty.model)
+    model = resolve(gateway, empty.model)
+    if not empty.unloads:
+        async with exchange:
+            await gateway.mesh.candidates(Schedule(model=model), gateway.mesh.wait(exchange.id))
     reason: Literal["load", "unload"] = "unload" if empty.unloads else "load"
     await exchange.reply(200, loaded_answer(empty.model, reason, is_chat))
     return True
@@ -113,7 +116,7 @@ def resolve(gateway: Gateway, name: str) -> ModelId:
     short = name.removesuffix(":latest")
     engines = gateway.fleet.engines()
     for known in (gateway.target(name), gateway.target(short)):
-        if any(card_of(engine, known) for engine in engines):
+        if any(card_of(engine, known) for engine in engines) or gateway.shelf.find(known):
             return ModelId(known)
     if not engines:
         # It may be on its way; whoever asks for it will wait a while, or say that there is none.

@@ -72,7 +72,7 @@ async def _found(
 ) -> Found:
     """Without a text it is asked whether the model is there, and nothing more."""
     model = resolve(gateway, name)
-    if other_kind(model, "embedder", gateway.fleet) is not None:
+    if other_kind(model, "embedder", gateway.fleet, gateway.shelf) is not None:
         raise invalid(f'"{name}" does not support embeddings', "model")
     if not texts:
         return Found([], 0)

@@ -12,7 +12,7 @@ from proto.errors import Code, MeshError
 from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_json
-from services.gateway.models import ModelEntry, entries
+from services.gateway.models import ModelEntry, askable, entries
 from services.gateway.ollama import resolve
 from services.host import VERSION
 
@@ -85,9 +85,7 @@ class Status(Struct, frozen=True):
 
 async def show_tags(gateway: Gateway, exchange: Exchange) -> None:
     """GET /api/tags: every model under every name, each with a tag."""
-    tags = Tags(
-        [_tagged_model(entry) for entry in entries(gateway.fleet, gateway.config.effective)]
-    )
+    tags = Tags([_tagged_model(entry) for entry in askable(gateway)])
     await exchange.reply(200, msgspec.json.encode(tags))
 
 
@@ -133,7 +131,7 @@ async def refuse_to_make(gateway: Gateway, exchange: Exchange) -> None:
 
 def entry_of(gateway: Gateway, name: str) -> ModelEntry:
     known = resolve(gateway, name)
-    for entry in entries(gateway.fleet, gateway.config.effective):
+    for entry in askable(gateway):
         if entry.id == known:
             return entry
     raise MeshError(

@@ -5,6 +5,7 @@ from bus.router import Router
 from proto.errors import Code, MeshError
 from proto.inference import Candidate, Schedule
 from proto.presence import ModelKind
+from services.gateway.shelf import Shelf
 
 
 def sole_holder(question: Schedule, fleet: Fleet) -> Candidate | None:
@@ -34,7 +35,7 @@ def first_that_chats(fleet: Fleet) -> str:
     )  # fmt: skip
 
 
-def other_kind(model: str, kind: ModelKind, fleet: Fleet) -> ModelKind | None:
+def other_kind(model: str, kind: ModelKind, fleet: Fleet, shelf: Shelf) -> ModelKind | None:
     """What else than ``kind`` a model is, if that is known.
 
     What a model of an upstream is for, only the upstream can tell.
@@ -42,12 +43,15 @@ def other_kind(model: str, kind: ModelKind, fleet: Fleet) -> ModelKind | None:
     known = [(beat, card_of(beat, model)) for beat in fleet.engines()]
     kinds = {card.kind for beat, card in known if card is not None and not beat.upstream}
     is_upstream = any(card is not None and beat.upstream for beat, card in known)
+    stored = shelf.find(model)
+    if stored is not None:
+        kinds.add(stored.kind)
     return min(kinds) if kinds and kind not in kinds and not is_upstream else None
 
 
-def expect_kind(model: str, kind: ModelKind, fleet: Fleet) -> None:
-    """Raises MeshError when the model is there and for something else."""
-    other = other_kind(model, kind, fleet)
+def expect_kind(model: str, kind: ModelKind, fleet: Fleet, shelf: Shelf) -> None:
+    """Raises MeshError when the model is there, or would be loaded, and for something else."""
+    other = other_kind(model, kind, fleet, shelf)
     if other is None:
         return
     there = ", ".join(card.id for card in fleet.models() if card.kind == kind) or "none here yet"

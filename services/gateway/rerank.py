@@ -71,7 +71,7 @@ async def _replies(
     expires_s: float | None,
 ) -> list[Reply[Reranked]]:
     model = gateway.target(asked.model)
-    expect_kind(model, "reranker", gateway.fleet)
+    expect_kind(model, "reranker", gateway.fleet, gateway.shelf)
     for text in (asked.query, *asked.texts):
         expect_fitting(Text(text=text), gateway.settings.prompt_limit_chars)
     sizes = [len(text) for text in asked.texts]

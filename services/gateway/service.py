@@ -50,6 +50,7 @@ async def serve(host: Host) -> None:
             living = [
                 tasks.create_task(watch.run()),
                 tasks.create_task(gateway.config.run(host.bus)),
+                tasks.create_task(gateway.shelf.run(host.bus)),
                 tasks.create_task(_present(host, gateway, _url(settings.host, listener))),
             ]
             serving = tasks.create_task(server.serve([listener]))

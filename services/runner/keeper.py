@@ -15,8 +15,9 @@ from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EnginePhase, Engine
 from proto.state import EngineRecord
 from proto.telemetry import Phase
 from services.host import Host
+from services.runner.engine_log import EngineLog
 from services.runner.event import tell
-from services.runner.process import EngineProcess, last_words
+from services.runner.process import EngineProcess
 from services.runner.quarantine import Crashes
 from services.runner.records import Records
 from services.runner.store.store import ModelStore
@@ -75,7 +76,7 @@ class Keeper:
         self._ready: asyncio.Queue[EngineBeat] = asyncio.Queue()
         self._well_at = self._now()
         self._crashes = Crashes(desk.crash_limit)
-        self._log = desk.host.home / "logs" / f"engine-{placement.engine}.log"
+        self._log = EngineLog(desk.host.home / "logs" / f"engine-{placement.engine}.log")
         self._changed = asyncio.Event()
         self._let_go = asyncio.Event()
 
@@ -184,6 +185,7 @@ class Keeper:
             log.info("adopted %s, pid %d", record.engine, process.pid)
             self._phase, self._life, self._is_recorded = "starting", record.life, True
             self._well_at = self._now()
+            self._log.mark()
             await self._event("adopted")
         return process
 
@@ -269,24 +271,22 @@ class Keeper:
         """
         assert self._process is not None, "only a started engine can end"
         life = asyncio.ensure_future(self._process.ended())
-        outdated_at = 0.0
+        outdated_at = self._now()
+        verdict = ""
         try:
             while not (await asyncio.wait({life}, timeout=LOOK_S))[0]:
-                self._look_after(self._process)
+                if not self._desk.host.bus.is_connected:
+                    self.excuse_silence()
+                elif self.is_wedged():
+                    verdict = f"ended by its agent: no progress for {WEDGED_S:g} s"
+                    self._process.signal(signal.SIGKILL)
                 if not self._is_outdated:
                     outdated_at = self._now()
                 elif self._may_end(outdated_at):
                     return None
-            return await life
+            return verdict or await life
         finally:
             life.cancel()
-
-    def _look_after(self, process: EngineProcess) -> None:
-        if not self._desk.host.bus.is_connected:
-            self.excuse_silence()
-        elif self.is_wedged():
-            log.error("%s makes no progress for %g s: ending it", self.placement.engine, WEDGED_S)
-            process.signal(signal.SIGKILL)
 
     def _may_end(self, outdated_at: float) -> bool:
         """Everybody knows that it takes nothing new, and nothing has run since."""
@@ -297,7 +297,7 @@ class Keeper:
     async def _mourn(self, why: str) -> None:
         self._process = None
         self._crashes.note(self._now())
-        self._phase, self._detail = "crashed", last_words(self._log, why)
+        self._phase, self._detail = "crashed", self._log.last_words(why)
         log.error("engine %s ended: %s", self.placement.engine, self._detail)
         await self._say_gone(why)
 

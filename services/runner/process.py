@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-import re
 import signal
 import sys
-from pathlib import Path
-from typing import IO
 
 import psutil
 
 from proto.state import EngineRecord
+from services.runner.engine_log import EngineLog
 
 LOOK_S = 0.2
 """How often a process that is not our child is looked at."""
@@ -29,10 +27,9 @@ class EngineProcess:
         self._child = child
 
     @classmethod
-    async def start(cls, environment: dict[str, str], log: Path) -> "EngineProcess":
+    async def start(cls, environment: dict[str, str], log: EngineLog) -> "EngineProcess":
         """A new engine process; it inherits the supervisor's lifeline, so it outlives only us."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with _open_log(log) as out:
+        with log.open() as out:
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -111,31 +108,3 @@ def _spelled(status: int) -> str:
 def _lifeline() -> tuple[int, ...]:
     lifeline = os.environ.get("ODYSSAI_LIFELINE_FD")
     return (int(lifeline),) if lifeline else ()
-
-
-LOG_BYTES = 5_000_000
-
-
-def _open_log(log: Path) -> IO[bytes]:
-    """Append; one older file is kept."""
-    if log.exists() and log.stat().st_size > LOG_BYTES:
-        log.replace(log.with_suffix(".old.log"))
-    return log.open("ab")
-
-
-NOT_LOADABLE = f"exit status {os.EX_DATAERR}"
-"""How an engine ends whose model cannot be loaded; the last it says is why, for people."""
-_SENTENCE = re.compile(r" ERROR engine \S+: ")
-_TAIL_BYTES = 4096
-
-
-def last_words(log: Path, why: str, lines: int = 3) -> str:
-    """Why an engine ended, with the end of its log; its own sentence where it has one."""
-    if not log.exists():
-        return why
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        said = file.read().decode(errors="replace").strip()
-    if why == NOT_LOADABLE and _SENTENCE.search(said):
-        return _SENTENCE.split(said)[-1]
-    return f"{why}: " + "\n".join(said.splitlines()[-lines:])

@@ -50,7 +50,16 @@ class Demand:
         return since
 
     def loads(self, view: View) -> list[Load]:
-        """To be submitted, in the order in which somebody began to wait for the models."""
+        """To be submitted, in the order in which somebody began to wait for the models.
+
+        Whoever waits for a model that is served now has it a moment later: should it
+        leave again soon, only those count who go on waiting.
+        """
+        self._wants = {
+            request: (at, want)
+            for request, (at, want) in self._wants.items()
+            if not _is_served(want.model, view)
+        }
         return [
             Load(model=model, replicas=value(defaults(view, model).replicas, 1))
             for model in self.wanted(view.now_s)
@@ -82,6 +91,14 @@ def may_load(model: ModelId, view: View) -> bool:
 def is_coming(model: ModelId, view: View) -> bool:
     """It is being loaded, whoever wanted it, or an agent starts it because its plan says so."""
     return bool(loads_of(model, view) or starting(model, view))
+
+
+def _is_served(model: ModelId, view: View) -> bool:
+    return any(
+        not placement.is_draining and beat is not None and beat.state == "ready"
+        for _, placement in view.placements(model)
+        for beat in (view.engines.get(placement.engine),)
+    )
 
 
 def loads_of(model: ModelId, view: View) -> list[Job]:

@@ -34,8 +34,8 @@ def choose(
     """Nodes for so many replicas in all: those that serve it, then those where it fits best.
 
     A node with the files and room comes before one that has to make room, and
-    both before one that has to fetch; ties go to the most free memory, then to
-    the first id. Raises MeshError when it fits on none.
+    both before one that has to fetch; ties go to the most free memory that no
+    earlier job waits for, then to the first id. Raises MeshError when it fits on none.
     """
     serving = [node for node in _serving(view, wish.model) if node not in without]
     rest = [node for node in _usable(view) if node not in {*serving, *without}]
@@ -139,15 +139,16 @@ def _rate(view: View, node: NodeId, wish: Wish) -> _Rated | None:
         return None
     own = dict(view.stored(wish.model)).get(node)
     known = own or next((m for _, m in view.stored(wish.model)), None)
-    free = view.free_bytes(node) - view.promised.get(node, 0)
+    free = view.free_bytes(node)
+    unclaimed = free - view.promised.get(node, 0)
     if known is None:
-        return _Rated(HAS_TO_FETCH, -free, node) if wish.fetches else None
+        return _Rated(HAS_TO_FETCH, -unclaimed, node) if wish.fetches else None
     need = _least_bytes(known.footprint, wish)
     if need > (free + _removable(view, node) if wish.makes_room else free):
         return None
     if own is None:
-        return _Rated(HAS_TO_FETCH, -free, node) if wish.fetches else None
-    return _Rated(FITS if need <= free else HAS_TO_MAKE_ROOM, -free, node)
+        return _Rated(HAS_TO_FETCH, -unclaimed, node) if wish.fetches else None
+    return _Rated(FITS if need <= unclaimed else HAS_TO_MAKE_ROOM, -unclaimed, node)
 
 
 def _least_bytes(footprint: Footprint, wish: Wish) -> int:

@@ -14,7 +14,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
-from proto.presence import CachedPrefix, CacheLoad
+from proto.presence import CacheLoad
 from services.runner.engine import logprobs, preemption, prefill, sampling
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.constraints.masks import masked
@@ -32,6 +32,8 @@ PATIENCE, PATIENCE_S = 0.1, 0.010
 """Part of its prompt's time that a lone request may wait for others, and the most."""
 LOOK_S = 60.0
 """A vision tower takes a picture in one piece, however large: seconds on a small machine."""
+REASSURE_S = 2.0
+"""How often a reader hears of an answer that is paused."""
 HASTE = 0.5
 """Part of a prompt's measured cost that must fit before its deadline: the measure is rough."""
 TELL_S = 0.5
@@ -76,14 +78,16 @@ class Batch:
         self._frames: Frames = []
         self._pace = prefill.Pace()
         self._turn = 0
+        self._reassured_at = 0.0
+        self._most_running = slots
         self._decode_s = 0.0
         self._read_tokens = 0
         self._next_expiry = float("inf")
         self._has_news = False
         """The prefix cache changed since it was told of."""
         self._told_at = 0.0
-        self.cached_prefixes: tuple[CachedPrefix, ...] = ()
-        """What the prefix cache held a moment ago. Safe to read from any thread."""
+        self.cached_prefixes: dict[bytes, int] = {}
+        """What the prefix cache held a moment ago. Replaced, never changed, so all may read it."""
         self.generated_tokens = 0
         self.excused_until = 0.0
         """Monotonic seconds until which a step may take long without being stuck."""
@@ -162,6 +166,7 @@ class Batch:
             if self._kv.is_bounded:
                 self._keep_within_kv()
             self._admit()
+            self._reassure()
             # First tokens go out before the decode step that would be theirs alone.
             has_streams = bool(self._decoding)
             if self._prefilling:
@@ -443,7 +448,7 @@ class Batch:
     def _makes_room(self, newcomer: Sequence) -> bool:
         """False when it has to wait on: nobody needs to give way to it, or not enough of them."""
         running = self._running_sequences()
-        slots = len(running) + 1 - self._slots
+        slots = len(running) + 1 - self._most_running
         tokens = self._kv.lacking(newcomer, running)
         if slots <= 0 and tokens <= 0:
             return True
@@ -455,19 +460,33 @@ class Batch:
         return bool(leaving)
 
     def _keep_within_kv(self) -> None:
-        """Before everybody grows by a token: the last in order give way until there is room."""
-        while self._is_overfull() and self.running > 1:
-            last = next(iter(preemption.last_first(self._pausable())), None)
-            if last is None:
+        """Before everybody grows by a token: the last in order give way until there is room.
+
+        Rows of a batch are as long as its longest, so what one more would take is known only when
+        it is there: after bytes ran out, one is admitted when another ends, until there is plenty.
+        """
+        if self._kv.is_roomy(self._held_bytes()):
+            self._most_running = self._slots
+        while self.running > 1 and self._kv.is_full(self._running_sequences()):
+            if not self._pause_last():
                 break
-            log.info("%s has to wait: the KV memory is used up", last.request)
-            self._pause(last)
+        while self.running > 1 and self._kv.is_exceeded(self._held_bytes()):
+            if not self._pause_last():
+                break
+            self._most_running = self.running
         kept = self._prefixes.stats().used_bytes
         self._prefixes.resize(self._kv.left_bytes(self._held_bytes(), self._cache_bytes))
+        self._has_news = True
         self._has_news |= self._prefixes.stats().used_bytes != kept
 
-    def _is_overfull(self) -> bool:
-        return self._kv.is_exceeded(self._running_sequences(), self._held_bytes())
+    def _pause_last(self) -> bool:
+        """False when nobody can be paused before the next step."""
+        last = next(iter(preemption.last_first(self._pausable())), None)
+        if last is None:
+            return False
+        log.info("%s has to wait: the KV memory is used up", last.request)
+        self._pause(last)
+        return True
 
     def _held_bytes(self) -> int:
         reading = (layer for s in self._prefilling for layer in s.cache or ())
@@ -497,6 +516,15 @@ class Batch:
             self._keep(sequence, sequence.prompt, cache)
         sequence.pause()
         self.queue.put_back(sequence)
+
+    def _reassure(self) -> None:
+        """A client whose answer is paused hears that it goes on."""
+        now = time.monotonic()
+        if len(self.queue) and now - self._reassured_at >= REASSURE_S:
+            self._reassured_at = now
+            for sequence in self.queue:
+                if sequence.was_paused:
+                    self._report(sequence, now)
 
     # Ends
 

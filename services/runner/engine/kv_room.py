@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from services.runner.engine.sequence import Sequence
 
+ROOMY = 0.5
+"""Part of the bytes up to which a further request surely fits, however it changes the batch."""
+
 
 @dataclass(frozen=True)
 class KvRoom:
@@ -29,11 +32,15 @@ class KvRoom:
         claimed = sum(each.claim for each in running)
         return claimed + sequence.claim - self.tokens if claimed else 0
 
-    def is_exceeded(self, running: Iterable[Sequence], held_bytes: int) -> bool:
-        """By the next token of everybody."""
-        if self.bytes is not None and held_bytes > self.bytes:
-            return True
+    def is_full(self, running: Iterable[Sequence]) -> bool:
+        """The next token of everybody is one too many."""
         return self.tokens is not None and sum(s.length + 1 for s in running) > self.tokens
+
+    def is_exceeded(self, held_bytes: int) -> bool:
+        return self.bytes is not None and held_bytes > self.bytes
+
+    def is_roomy(self, held_bytes: int) -> bool:
+        return self.bytes is None or held_bytes <= ROOMY * self.bytes
 
     def left_bytes(self, held_bytes: int, most: int) -> int:
         """What the prefix cache may keep beside running requests; ``most`` where nobody says."""

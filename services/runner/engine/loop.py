@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from proto.errors import Code
 from proto.ids import RequestId
-from proto.presence import CachedPrefix, CacheLoad
+from proto.presence import CacheLoad
 from services.runner.engine import batch, loading
 from services.runner.engine.batch import Batch, Frames
 from services.runner.engine.kv_room import KvRoom
@@ -67,7 +67,7 @@ class Snapshot:
     kv_used_tokens: int
     """Those that running requests hold or are about to."""
     cache: CacheLoad
-    prefixes: tuple[CachedPrefix, ...]
+    prefixes: dict[bytes, int]
     memory_bytes: int
 
 
@@ -144,7 +144,7 @@ class ModelThread:
             generated_tokens=work.generated_tokens if work else 0,
             kv_used_tokens=work.kv_used_tokens if work else 0,
             cache=work.cache_load if work else CacheLoad(),
-            prefixes=work.cached_prefixes if work else (),
+            prefixes=work.cached_prefixes if work else {},
             memory_bytes=mx.get_active_memory() + mx.get_cache_memory(),
         )
 

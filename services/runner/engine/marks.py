@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from proto.inference import Prompt
 from proto.prefix import prefixes_of
-from proto.presence import MOST_PREFIXES, CachedPrefix
+from proto.presence import MOST_PREFIXES
 
 Marks = Mapping[bytes, int]
 """Of one run of tokens, by digest: how many tokens from the very first on end there; the nearest
@@ -37,7 +37,7 @@ def marks_of(prompt: Prompt, length: int) -> tuple[Mark, ...]:
     return tuple(mark for mark in ends if mark.tokens > 0)
 
 
-def told(runs: Iterable[Marks]) -> tuple[CachedPrefix, ...]:
+def told(runs: Iterable[Marks]) -> dict[bytes, int]:
     """The most telling marks of some runs of tokens, the most telling runs first.
 
     The last mark of every run comes before the first of any, since a prompt that
@@ -49,7 +49,7 @@ def told(runs: Iterable[Marks]) -> tuple[CachedPrefix, ...]:
         if len(chosen) == MOST_PREFIXES:
             break
         chosen.setdefault(digest, tokens)
-    return tuple(CachedPrefix(digest, tokens) for digest, tokens in chosen.items())
+    return chosen
 
 
 def _in_turn(runs: list[list[tuple[bytes, int]]]) -> Iterator[tuple[bytes, int]]:

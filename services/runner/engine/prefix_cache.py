@@ -13,7 +13,7 @@ from mlx_lm.models.cache import KVCache, LRUPromptCache, make_prompt_cache
 
 from proto.ids import SessionId
 from proto.prefix import LONGEST
-from proto.presence import CachedPrefix, CacheLoad
+from proto.presence import CacheLoad
 from services.runner.engine.marks import Mark, Marks, told
 from services.runner.engine.sequence import Cache
 
@@ -51,7 +51,7 @@ class PrefixCache(Protocol):
         """Keep no more than so much from now on."""
         ...
 
-    def told(self) -> tuple[CachedPrefix, ...]:
+    def told(self) -> dict[bytes, int]:
         """By the marks that are left, what the mesh may be told."""
         ...
 
@@ -151,7 +151,7 @@ class RadixCache:
         self._limit = limit_bytes
         self._evict()
 
-    def told(self) -> tuple[CachedPrefix, ...]:
+    def told(self) -> dict[bytes, int]:
         """What lies on the way to one other mark only goes without saying, so it comes last."""
         nodes = _below(self._root)
         branches: Counter[_Node] = Counter()
@@ -347,7 +347,7 @@ class SnapshotCache:
         self._limit = self._entries.max_bytes = limit_bytes
         self._entries.trim_to(n_bytes=limit_bytes)
 
-    def told(self) -> tuple[CachedPrefix, ...]:
+    def told(self) -> dict[bytes, int]:
         """Of each snapshot its last mark: it serves whoever goes on from there, and nobody else."""
         kept = [tokens for order in self._entries._lru._lrus.values() for _, tokens in order]
         return told(tokens.marks for tokens in reversed(kept))

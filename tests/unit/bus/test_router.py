@@ -5,7 +5,7 @@ import pytest
 from bus.fleet import Fleet
 from bus.router import PROMISE_S, SETTLING_S, Router
 from proto.inference import Prefix, Schedule
-from proto.presence import CachedPrefix, EngineBeat, ModelCard
+from proto.presence import EngineBeat, ModelCard
 
 CARD = ModelCard(id="m", context_length=8)
 
@@ -31,8 +31,8 @@ def fleet(clock: Clock) -> Fleet:
 
 
 @pytest.fixture
-def router(fleet: Fleet, clock: Clock) -> Router:
-    return Router(fleet, clock)
+def router(fleet: Fleet) -> Router:
+    return Router(fleet)
 
 
 def beat(engine: str, **fields: object) -> EngineBeat:
@@ -136,13 +136,13 @@ def test_a_prompt_of_an_earlier_life_is_not_taken_for_cached(router: Router, fle
 
 
 def test_what_an_engine_says_that_it_holds_is_known(router: Router, fleet: Fleet) -> None:
-    fleet.hear_engine(beat("b", running=3, prefixes=(CachedPrefix(b"x", 1000),)))
+    fleet.hear_engine(beat("b", running=3, prefixes={b"x": 1000}))
 
     assert first(router, talk("x")) == "b"
 
 
 def test_what_an_engine_has_evicted_is_not(router: Router, fleet: Fleet, clock: Clock) -> None:
-    fleet.hear_engine(beat("b", running=3, prefixes=(CachedPrefix(b"x", 1000),)))
+    fleet.hear_engine(beat("b", running=3, prefixes={b"x": 1000}))
     fleet.hear_engine(beat("b", running=3))
 
     assert first(router, talk("x")) == "a"

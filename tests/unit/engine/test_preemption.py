@@ -3,11 +3,12 @@
 import random
 
 import pytest
+from mlx_lm.models.cache import RotatingKVCache
 
-from proto.frames import Delta, End, Failed
+from proto.frames import Delta, End, Failed, Progress
 from proto.ids import KeyId
 from proto.inference import Chat, Regex, Sampling, Turn
-from services.runner.engine import fairness, sequence
+from services.runner.engine import batch, fairness, sequence
 from services.runner.engine.kv_room import KvRoom
 from tests.unit.engine.asking import ask, prompt, receive
 
@@ -73,6 +74,50 @@ def test_a_grammar_goes_on_where_it_was(drive, monkeypatch, tiny):
     alone.run(receive(tiny, "r0", chat, format=form, sampling=SEEDED))
     assert paused
     assert {driver.text(s.request) for s in asked} == {alone.text("r0")}
+
+
+def test_a_model_with_windows_goes_on_unchanged(drive, monkeypatch, tiny):
+    def make_cache():
+        return [RotatingKVCache(max_size=64) for _ in tiny.model.layers]
+
+    monkeypatch.setattr(tiny.model, "make_cache", make_cache, raising=False)
+    asked = {f"r{i}": prompt(70 + i, i) for i in range(4)}
+    alone, tight = drive(), drive(kv=KvRoom(tokens=380))
+    paused = pauses(monkeypatch, tight)
+    alone.run(*(ask(name, tokens, 50) for name, tokens in asked.items()))
+    tight.run(*(ask(name, tokens, 50) for name, tokens in asked.items()))
+
+    assert paused
+    assert answers(tight, asked) == answers(alone, asked)
+
+
+def test_bytes_bound_what_runs_as_tokens_do(drive, monkeypatch):
+    driver = drive(kv=KvRoom(bytes=700_000))
+    paused, admitted = pauses(monkeypatch, driver), []
+    monkeypatch.setattr(
+        driver.batch, "_begin_reading", _counting(driver.batch._begin_reading, admitted)
+    )
+    driver.run(*(ask(f"r{i}", prompt(200, i), 150) for i in range(4)))
+
+    assert all(isinstance(driver.last(f"r{i}"), End) for i in range(4))
+    assert len(admitted) == 4 + len(paused) < 16
+
+
+def _counting(begin, admitted):
+    return lambda sequence: (admitted.append(sequence.request), begin(sequence))
+
+
+def test_who_is_paused_for_long_hears_that_it_goes_on(drive, monkeypatch):
+    monkeypatch.setattr(batch, "REASSURE_S", 0.0)
+    driver = drive(slots=1)
+    start(driver, ask("b", prompt(20), 30, priority="batch"))
+    driver.batch.add(ask("i", prompt(20, 1), 5))
+    driver.run()
+
+    kinds = [type(frame) for frame in driver.frames["b"]]
+    paused_at = kinds.index(Delta) + 2
+    assert kinds[paused_at:].count(Progress) >= 4
+    assert all(frame.total == 20 for frame in driver.frames["b"] if isinstance(frame, Progress))
 
 
 def test_long_contexts_wait_for_their_turn(drive):

@@ -9,12 +9,19 @@ COLD = Schedule(model="m", prompt_bytes=4000)
 TALK = Schedule(model="m", prefix=(Prefix(b"1", 2000), Prefix(b"2", 4000), Prefix(b"3", 8000)))
 
 
-def at(engine: str, *, sent: tuple[int, int] = (0, 0), known: object = (), **fields: object):
+def at(
+    engine: str,
+    *,
+    sent: tuple[int, int] = (0, 0),
+    known: object = (),
+    promised: object = (),
+    **fields: object,
+):
     """An engine; ``sent`` are requests and their tokens."""
     plain = {"node": "n", "boot": f"{engine}-boot", "pid": 1, "state": "ready", "slots": 10}
-    plain["prefill_tokens_per_s"] = 1000.0
+    plain |= {"prefill_tokens_per_s": 1000.0, "prefixes": dict(known)}
     beat = EngineBeat(engine=engine, models=(CARD,), **(plain | fields))
-    return Standing(beat, dict(known), *sent)
+    return Standing(beat, dict(promised), *sent)
 
 
 def order(question: Schedule, *standings: Standing) -> list[str]:
@@ -37,6 +44,12 @@ def test_what_is_cached_need_not_be_read() -> None:
     choice = only(TALK, at("a", known={b"2": 1000}))
 
     assert (choice.prompt_tokens, choice.unread_tokens) == (2000, 1000)
+
+
+def test_what_is_on_its_way_into_the_cache_counts_as_cached() -> None:
+    standing = at("a", known={b"1": 500}, promised={b"1": 499, b"2": 1000})
+
+    assert only(TALK, standing).unread_tokens == 1000
 
 
 def test_a_prompt_is_as_many_tokens_as_the_engine_counted_that_knows_most_of_it() -> None:

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from proto.ids import EngineId, NodeId
 from proto.state import EngineRecord
-from services.runner.process import NOT_LOADABLE, EngineProcess, last_words
+from services.runner.process import EngineProcess
 from tests.mesh.house import until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -103,15 +102,3 @@ async def test_a_process_that_ended_is_not_signalled(start: Start) -> None:
 
     engine.signal(signal.SIGKILL)
     await engine.stop(grace_s=1)
-
-
-def test_an_engine_that_cannot_load_its_model_is_quoted(tmp_path: Path) -> None:
-    log = tmp_path / "engine.log"
-    log.write_text(
-        "2026-01-02 INFO engine bus: reconnected\n"
-        "2026-01-02 ERROR engine services.runner.engine.serving: no such model;\ncheck the path\n"
-    )
-
-    assert last_words(log, NOT_LOADABLE) == "no such model;\ncheck the path"
-    assert last_words(log, "SIGKILL", lines=1) == "SIGKILL: check the path"
-    assert last_words(tmp_path / "none.log", "SIGKILL") == "SIGKILL"

@@ -32,7 +32,7 @@ def status(engine: str, phase: str, detail: str = "") -> EngineStatus:
 def node(*engines: EngineStatus, wirable: int = 10, name: str = "studio") -> NodeBeat:
     """Its operating system has memory to spare: the ledger alone decides."""
     return NodeBeat(
-        node=name, boot="b", pid=1, host="h", platform="p", free_bytes=1000,
+        node=name, boot="b", pid=1, host="h", platform="p", free_bytes=1 << 40,
         wirable_bytes=wirable, engines=engines,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from proto.config import Config, LoadingConfig, ModelConfig
 from proto.inference import Want
 from services.scheduler.demand import MOST_PAUSE_S, PAUSE_S, REMEMBER_S, Demand
 from services.scheduler.view import View
-from tests.unit.scheduler.fleet import NOW, failed, load, placement, shut_out, status, stored
+from tests.unit.scheduler.fleet import NOW, beat, failed, load, placement, shut_out, status, stored
 from tests.unit.scheduler.fleet import node as node_beat
 from tests.unit.scheduler.fleet import view as view_of
 
@@ -68,6 +68,16 @@ def test_a_model_that_leaves_is_loaded_again() -> None:
     leaving = view_of(placement("a", is_draining=True), stores=(stored("a"),))
 
     assert loads(demand_for("a"), leaving) == ["a"]
+
+
+def test_who_was_served_before_a_model_left_is_not_taken_for_one_who_waits() -> None:
+    demand = demand_for("a")
+    served = view_of(placement("a"), stores=(stored("a"),), engines={"a": beat("a")})
+    leaving = view_of(placement("a", is_draining=True), stores=(stored("a"),))
+
+    assert (loads(demand, served), loads(demand, leaving)) == ([], [])
+    demand.hear(want("a"), NOW)
+    assert loads(demand, leaving) == ["a"]
 
 
 def test_a_placement_that_its_agent_gave_up_holds_nobody_back() -> None:

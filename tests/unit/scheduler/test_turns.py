@@ -1,16 +1,20 @@
 """Models that cannot coexist take turns: a node, a clock and waiting clients, simulated."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import pytest
 from msgspec.structs import replace
 
 from proto.config import Config, LoadingConfig
-from proto.memory import Grant
+from proto.memory import HEADROOM_BYTES, Footprint, Grant
 from proto.plan import NodePlan, Placement
 from proto.presence import EngineBeat, NodeBeat
+from proto.store import Store
+from services.scheduler.placing import Wish, choose
 from services.scheduler.room import Claim, make_room
 from services.scheduler.view import View
+from tests.unit.scheduler import fleet
 
 RESIDENCE_S = 10.0
 LOAD_S = 3.0
@@ -142,3 +146,22 @@ def test_models_that_fit_together_never_go() -> None:
     node.run(300.0)
 
     assert node.turns == ["a", "b"]
+
+
+def test_a_node_that_others_wait_for_is_not_chosen_while_another_would_do() -> None:
+    nodes = ("a", "b")
+    footprint = Footprint(weights_bytes=SIZE, kv_bytes_per_token=0, context_length=4096)
+    wanted = fleet.stored("new", footprint=footprint)
+    seen = View(
+        now_s=fleet.NOW,
+        nodes={name: fleet.node(name=name, wirable=2 * HEADROOM_BYTES) for name in nodes},
+        plans={
+            name: NodePlan(node=name, placements=(fleet.placement(name, 2 * HEADROOM_BYTES),))
+            for name in nodes
+        },
+        stores={name: Store(node=name, models=(wanted,)) for name in nodes},
+    )
+    wish = Wish(model="new")
+
+    assert choose(seen, wish, 1) == ("a",)
+    assert choose(dataclasses.replace(seen, promised={"a": SIZE}), wish, 1) == ("b",)

@@ -46,6 +46,11 @@ Deliver = Callable[[Job, MeshError | None], None]
 
 
 @dataclass(frozen=True)
+class _Arrival:
+    """A request was put into the queue."""
+
+
+@dataclass(frozen=True)
 class _Cancel:
     job: Job
 
@@ -53,6 +58,9 @@ class _Cancel:
 @dataclass(frozen=True)
 class _Stop:
     """The order to end."""
+
+
+_Order = _Arrival | _Cancel | _Stop
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class ReaderThread:
         self._source = source
         self._kind = kind
         self._deliver = deliver
-        self._inbox: queue.SimpleQueue[Job | _Cancel | _Stop] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._rotation = Rotation(slots)
         self._pace = Pace(LEAST, MOST)
         self._reading: list[Place] = []
@@ -93,7 +101,8 @@ class ReaderThread:
 
     def submit(self, job: Job) -> None:
         """Part of the very next pass, if a slot is free."""
-        self._inbox.put(job)
+        self._rotation.add(job)
+        self._inbox.put(_Arrival())
 
     def cancel(self, job: Job) -> None:
         """No pass is begun for it any more; harmless for one that is over. Nothing is delivered."""
@@ -153,10 +162,10 @@ class ReaderThread:
         self._last_step_at = time.monotonic()
         return not self._is_stopping
 
-    def _carry_out(self, order: Job | _Cancel | _Stop) -> None:
+    def _carry_out(self, order: _Order) -> None:
         match order:
-            case Job() as job:
-                self._rotation.add(job)
+            case _Arrival():
+                pass  # It is in the queue already.
             case _Cancel(job=job):
                 job.is_dropped = True
                 self._rotation.drop(job)

@@ -1,6 +1,6 @@
 import random
 
-from proto.ids import RequestId
+from proto.ids import KeyId, RequestId
 from services.runner.engine.embedding.passes import PASS_S, Job, Pace, Rotation
 from services.runner.engine.embedding.row import Row
 
@@ -26,6 +26,27 @@ def test_requests_that_arrive_together_share_a_pass():
         rotation.add(job(name, 10))
 
     assert read_all(rotation, 100) == [[("a", 10), ("b", 10), ("c", 10)]]
+
+
+def test_another_keys_request_is_read_before_the_rest_of_a_flood():
+    rotation = Rotation(slots=4)
+    for number in range(30):
+        rotation.add(job(f"flood-{number}", *[10] * 5, key=KeyId("flood")))
+    for _ in range(4):
+        rotation.next(50)
+    rotation.add(job("other", *[10] * 5, key=KeyId("other")))
+    passes = read_all(rotation, 50)
+
+    in_it = [number for number, read in enumerate(passes) if "other" in {name for name, _ in read}]
+    assert in_it[-1] <= 4
+
+
+def test_requests_that_may_wait_are_read_last():
+    rotation = Rotation(slots=1)
+    rotation.add(job("later", 10, priority="batch"))
+    rotation.add(job("now", 10))
+
+    assert read_all(rotation, 10) == [[("now", 10)], [("later", 10)]]
 
 
 def test_a_long_list_is_cut_into_passes_and_a_newcomer_gets_in_between():

@@ -12,7 +12,7 @@ import pytest
 from bus.connection import Bus
 from proto.embedding import Embed, Rerank
 from proto.errors import Code, MeshError
-from proto.ids import EngineId, GatewayId, ModelId, NodeId, RequestId, fresh
+from proto.ids import EngineId, GatewayId, KeyId, ModelId, NodeId, RequestId, fresh
 from proto.inference import Cancel, Chat, CountTokens, Detokenize, Generate, Text, Tokenize, Turn
 from proto.subjects import CANCEL, COUNT_TOKENS, DETOKENIZE, EMBED, GENERATE, RERANK, TOKENIZE
 from services.host import Host
@@ -123,6 +123,23 @@ async def test_one_too_many_is_refused_with_a_time_to_wait(nats_url, folder, tmp
     assert full.value.code is Code.QUEUE_FULL
     assert full.value.retry_after_s
     assert answers[0].vectors == answers[1].vectors
+
+
+async def test_a_flood_leaves_a_place_to_another_key(nats_url, folder, tmp_path, monkeypatch):
+    async with serving(nats_url, folder, tmp_path, slots=1, queue_limit=8) as served:
+        gate = Gate(served.engine, monkeypatch)
+        flood = [
+            asyncio.create_task(served.embed("a", request=f"{n}", key=KeyId("flood")))
+            for n in range(8)
+        ]
+        await served.until_taken(8)
+        await gate.until_reached()
+        with pytest.raises(MeshError, match="of your key"):
+            await served.embed("b", request="eighth to wait", key=KeyId("flood"))
+        other = asyncio.create_task(served.embed("c", request="other", key=KeyId("other")))
+        await served.until_taken(9)
+        gate.open()
+        await asyncio.gather(*flood, other)
 
 
 async def test_a_withdrawn_question_leaves_its_place(nats_url, folder, tmp_path, monkeypatch):

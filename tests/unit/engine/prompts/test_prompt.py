@@ -62,6 +62,13 @@ def test_the_answer_gets_what_was_asked_or_what_is_left():
     assert "holds 100" in refused.value.message
 
 
+def test_a_context_that_was_granted_says_how_to_get_the_rest():
+    with pytest.raises(MeshError) as refused:
+        room(100, 5, 100, made_for=4096)
+    assert "of the model's context of 4096 tokens it was loaded with 100" in refused.value.message
+    assert "odyssai load --context" in refused.value.message
+
+
 def test_equal_requests_without_a_seed_share_one_sampler():
     warm = Sampling(temperature=0.7, top_p=0.9)
     assert sampler(warm, 512) is sampler(Sampling(temperature=0.7, top_p=0.9), 512)

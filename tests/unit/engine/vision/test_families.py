@@ -114,6 +114,20 @@ def test_a_batch_with_text_changes_nothing(family, seeing, drive):
 
 
 @families
+@pytest.mark.parametrize("keeps", [1 << 30, 0], ids=["kept", "read again"])
+def test_an_answer_about_a_picture_that_was_paused_is_the_same(family, seeing, drive, keeps):
+    shown, about = seeing(family), chat("what is ", A, "?")
+    driver = drive(shown.model, slots=1, cache_bytes=keeps)
+    driver.batch.add(shown.ask("paused", about, 20, priority="batch"))
+    while len(driver.tokens("paused")) < 5:
+        driver.step()
+    driver.run(ask("other", prompt(30), 5))
+
+    assert [name for name in driver.frames if driver.tokens(name)] == ["paused", "other"]
+    assert driver.tokens("paused") == alone(drive, shown, shown.ask("x", about, 20))
+
+
+@families
 def test_prompts_with_pictures_that_are_read_together_answer_as_alone(family, seeing, drive):
     shown = seeing(family)
     chats = {f"r{i}": chat("x" * i, A if i % 2 else B, "and so on") for i in range(6)}
