@@ -71,3 +71,8 @@ class Mirror(Generic[M]):
         """Raises NotConnected."""
         await self.bucket.delete(key)
         self._records.pop(key, None)
+
+    async def erase(self, key: str) -> None:
+        """Raises NotConnected."""
+        await self.bucket.erase(key)
+        self._records.pop(key, None)

@@ -1,13 +1,12 @@
 """What a job asks of others than through plans."""
 
 from bus.connection import Bus
-from bus.errors import BusError
+from bus.errors import BusError, NobodyThere
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.jobs import RestartAgent
-from proto.subjects import RESTART_AGENT
-from services.scheduler.known import Known
-from services.scheduler.plans import Plans
+from proto.joining import Revoke
+from proto.subjects import RESTART_AGENT, REVOKE
 
 
 async def restart_agent(bus: Bus, node: NodeId) -> None:
@@ -22,11 +21,15 @@ async def restart_agent(bus: Bus, node: NodeId) -> None:
         ) from error
 
 
-async def forget_node(bus: Bus, known: Known, plans: Plans, node: NodeId) -> str:
-    """Withdraw its credential, delete its records; what is to be said of it.
-
-    Raises MeshError when the keeper of the bus refuses, BusError when state cannot be written.
-    """
-    await plans.forget(node)
-    await known.stores.delete(node)
-    return ""
+async def revoke(bus: Bus, node: NodeId) -> str:
+    """Withdraw a node's key; what is to be said of it. Raises MeshError and BusError."""
+    try:
+        answer = await bus.ask(REVOKE, Revoke(node=node))
+    except NobodyThere:
+        return (
+            "its credential was not withdrawn, since no keeper of the bus runs: "
+            "change the bus's password if it must not come back"
+        )
+    if answer.was_member:
+        return "its credential is withdrawn"
+    return "it has no credential of its own: an agent that still runs there comes back"

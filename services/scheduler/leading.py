@@ -15,19 +15,19 @@ from proto.ids import JobId, NodeId, fresh
 from proto.jobs import Job, Order, SteerJob, Submit, Submitted
 from proto.subjects import STEER_JOB, SUBMIT
 from services.host import Host
-from services.scheduler.acting import forget_node, restart_agent
+from services.scheduler.acting import restart_agent, revoke
 from services.scheduler.changes import forget_task, remove
 from services.scheduler.demand import DEMAND
 from services.scheduler.draining import Draining
 from services.scheduler.hub_tokens import HubTokens
 from services.scheduler.idle import overdue
 from services.scheduler.jobs.advance import advance
-from services.scheduler.jobs.step import Act, Follow, RestartTheAgent, Step, failed
+from services.scheduler.jobs.step import Act, Follow, Forget, RestartTheAgent, Step, failed
 from services.scheduler.known import Known
-from services.scheduler.leftovers import leftovers
+from services.scheduler.leftovers import leftovers, orphans
 from services.scheduler.plans import Deposed, Plans
 from services.scheduler.records import Records
-from services.scheduler.steering import steered
+from services.scheduler.steering import ends_load, steered
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,14 @@ class Reign:
         return Submitted(job=job)
 
     async def _accept(self, order: Order, by: str, hub_token: str = "") -> Job:
-        now_s = self._known.view().now_s
+        view = self._known.view()
+        now_s = view.now_s
         for like in self._records.running():
             if like.order == order and like.wish != "cancel":
                 return like
+        for load in self._records.running():
+            if ends_load(order, load, view):
+                await self._records.write(load, steered(load, "cancel"), now_s)
         job = Job(id=JobId(fresh()), order=order, by=by, created_s=now_s, updated_s=now_s)
         self._tokens.keep(job.id, hub_token)
         return await self._records.write(None, job, now_s)
@@ -174,8 +178,11 @@ class Reign:
                 await restart_agent(self._host.bus, node)
             case Follow(order, by):
                 await self._accept(order, by)
-            case _:
-                return await forget_node(self._host.bus, self._known, self._plans, act.node)
+            case Forget(node):
+                said = await revoke(self._host.bus, node)
+                await self._plans.forget(node)
+                await self._known.stores.delete(node)
+                return said
         return ""
 
     async def _fail(self, job: Job, error: MeshError) -> None:
@@ -193,8 +200,9 @@ class Reign:
             await self._accept(order, "idle")
         for load in self._known.demand.loads(view):
             await self._accept(load, DEMAND)
-        for job in self._known.demand.abandoned(view):
+        for job in (*self._known.demand.abandoned(view), *orphans(view)):
             await self._records.write(job, steered(job, "cancel"), view.now_s)
+        await self._records.forget_oldest()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Tasks in plans whose job is over: ended ones leave the plan, others are told to end."""
+"""What jobs that are over have left: tasks in plans, and jobs that were begun for their sake."""
 
-from proto.ids import NodeId
+from proto.ids import JobId, NodeId
+from proto.jobs import Job
 from proto.plan import WantedTask
 from services.scheduler.changes import Change, forget_task, want
 from services.scheduler.jobs.files import ENDED, status_of
@@ -8,13 +9,26 @@ from services.scheduler.view import View
 
 
 def leftovers(view: View) -> list[tuple[NodeId, Change]]:
-    """On nodes that are heard; the others say how it ended when they are back."""
+    """Tasks that have ended leave the plan, others are told to end.
+
+    On nodes that are heard; the others say how it ended when they are back.
+    """
     found = [
         (node, _change(node, wanted, view))
         for node in sorted(view.nodes)
         for wanted in view.plan(node).tasks
     ]
     return [(node, change) for node, change in found if change is not None]
+
+
+def orphans(view: View) -> list[Job]:
+    """Jobs under way for the sake of one that is over."""
+    return [job for job in view.jobs.values() if not job.is_over and _is_orphan(job, view)]
+
+
+def _is_orphan(job: Job, view: View) -> bool:
+    parent = view.jobs.get(JobId(job.by.partition(" ")[2]))
+    return parent is not None and parent.is_over and job.wish != "cancel"
 
 
 def _change(node: NodeId, wanted: WantedTask, view: View) -> Change | None:

@@ -16,8 +16,12 @@ TELL_S = 1.0
 """Between two records of a job of which only the counted bytes or the words change."""
 
 
+MOST_KEPT = 500
+"""Jobs that are over. Every scheduler reads all of them now and then, and nobody reads so many."""
+
+
 class Records:
-    """All jobs of the last days."""
+    """The jobs of the last days."""
 
     def __init__(self, bus: Bus, jobs: Mirror[Job]) -> None:
         self._bus = bus
@@ -30,9 +34,6 @@ class Records:
 
     def get(self, job: JobId) -> Job | None:
         return self._jobs.records.get(job)
-
-    def all(self) -> Iterable[Job]:
-        return self._jobs.records.values()
 
     async def write(self, before: Job | None, after: Job, now_s: float) -> Job:
         """Put ``after`` in the place of ``before``, unless there is no news in it.
@@ -52,6 +53,16 @@ class Records:
         await self._jobs.change(after.id, fenced)
         await self._bus.publish(JOB_TELEMETRY, _event(written), after.id)
         return written
+
+    async def forget_oldest(self) -> None:
+        """Of those that are over, beyond MOST_KEPT. Raises NotConnected."""
+        for job in surplus(self._jobs.records.values()):
+            await self._jobs.erase(job.id)
+
+
+def surplus(jobs: Iterable[Job]) -> list[Job]:
+    over = sorted((job for job in jobs if job.is_over), key=lambda job: job.ended_s or 0.0)
+    return over[:-MOST_KEPT]
 
 
 def _is_news(before: Job, now: Job, now_s: float) -> bool:

@@ -3,7 +3,9 @@
 from msgspec import structs
 
 from proto.errors import Code, MeshError
-from proto.jobs import Convert, Job, JobWish, NodeProgress, Pull, Sync
+from proto.jobs import Convert, Job, JobWish, Load, NodeProgress, Order, Pull, Sync, Unload
+from services.scheduler.naming import known_model
+from services.scheduler.view import View
 
 KEEPS_NODES = (Pull, Sync, Convert)
 """What was fetched so far is on them."""
@@ -27,6 +29,16 @@ def steered(job: Job, wish: JobWish) -> Job:
         error=None,
         ended_s=None,
     )
+
+
+def ends_load(order: Order, job: Job, view: View) -> bool:
+    """An unload ends the loads of its model that are still under way on its nodes."""
+    if not isinstance(order, Unload) or not isinstance(job.order, Load) or job.is_over:
+        return False
+    model = known_model(view, order.model)
+    on = {part.node for part in job.nodes}
+    is_there = not order.nodes or not on.isdisjoint(order.nodes)
+    return model is not None and model == known_model(view, job.order.model) and is_there
 
 
 def _anew(job: Job) -> tuple[NodeProgress, ...]:

@@ -42,12 +42,15 @@ class View:
 
     def placements(self, model: ModelId) -> list[tuple[NodeId, Placement]]:
         """Where a model is or should be, in the order of the nodes."""
-        return [
-            (node, placement)
-            for node in sorted(self.plans)
-            for placement in self.plans[node].placements
-            if placement.model == model
-        ]
+        return self._placed.get(model, [])
+
+    @cached_property
+    def _placed(self) -> dict[ModelId, list[tuple[NodeId, Placement]]]:
+        placed: dict[ModelId, list[tuple[NodeId, Placement]]] = {}
+        for node in sorted(self.plans):
+            for placement in self.plans[node].placements:
+                placed.setdefault(placement.model, []).append((node, placement))
+        return placed
 
     def status(self, node: NodeId, engine: EngineId) -> EngineStatus | None:
         """What the node's agent says of an engine; None while it says nothing."""
@@ -73,13 +76,15 @@ class View:
 
     def stored(self, model: ModelId) -> list[tuple[NodeId, StoredModel]]:
         """Living nodes that have a model on disk, in the order of their ids."""
-        return [
-            (node, known)
-            for node in sorted(self.stores)
-            if node in self.nodes
-            for known in self.stores[node].models
-            if known.id == model
-        ]
+        return self._stored.get(model, [])
+
+    @cached_property
+    def _stored(self) -> dict[ModelId, list[tuple[NodeId, StoredModel]]]:
+        stored: dict[ModelId, list[tuple[NodeId, StoredModel]]] = {}
+        for node in sorted(self.stores.keys() & self.nodes.keys()):
+            for known in self.stores[node].models:
+                stored.setdefault(known.id, []).append((node, known))
+        return stored
 
     def model_of(self, name: str) -> ModelId | None:
         """The id of a model that is stored or placed somewhere, by its id or another name."""

@@ -86,3 +86,26 @@ async def test_an_unreadable_record_is_skipped(bus: Bus) -> None:
     await bucket.put("good", record(1))
 
     assert await bucket.all() == {"good": record(1)}
+
+
+async def test_an_erased_record_leaves_no_mark(bus: Bus) -> None:
+    bucket = await Bucket.open(bus, fresh(), EngineRecord)
+    await bucket.put("e", record(1))
+    await bucket.put("f", record(2))
+    await bucket.erase("e")
+
+    assert await bucket.all() == {"f": record(2)}
+    assert (await bucket._kv.status()).values == 1
+    await bucket.swap("e", record(3), 0)
+    assert await bucket.get("e")
+
+
+async def test_a_record_is_deleted_only_at_the_revision_that_is_named(bus: Bus) -> None:
+    bucket = await Bucket.open(bus, fresh(), EngineRecord)
+    older = await bucket.put("e", record(1))
+    newer = await bucket.put("e", record(2))
+
+    with pytest.raises(Conflict):
+        await bucket.delete("e", older)
+    await bucket.delete("e", newer)
+    assert await bucket.get("e") is None

@@ -98,6 +98,7 @@ def _load_of(job: JobId, model: ModelId, view: View) -> Job | None:
 
 
 def _sake(job: JobId) -> str:
+    """Who asked for a load: the second word is the job that it is part of."""
     return f"drain {job}"
 
 

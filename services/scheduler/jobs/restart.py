@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from proto.errors import MeshError
+from proto.errors import Code, MeshError
 from proto.ids import EngineId
 from proto.jobs import Job, NodeProgress, Restart
 from proto.plan import Placement
@@ -21,6 +21,8 @@ from services.scheduler.view import View
 
 ENDING = "ending"
 """Of the agent: its detail is the life that ends, by its boot."""
+BACK_S = 30.0
+"""An agent that says nothing for so long after it went will not come by itself."""
 
 
 def advance(job: Job, order: Restart, view: View) -> Step:
@@ -51,7 +53,10 @@ def _begun(job: Job, order: Restart, view: View) -> Step:
 def _reborn(job: Job, agent: NodeProgress, order: Restart, view: View) -> Step:
     beat = view.nodes.get(order.node)
     if beat is None or beat.boot == agent.detail:
-        return Step(job)
+        if view.now_s - job.updated_s < BACK_S:
+            return Step(job)
+        lost = f"The agent of {order.node} has not come back: look at its log there."
+        return Step(failed(job, view.now_s, MeshError(Code.NO_ENGINE, lost, param="node")))
     nodes = (progress(order.node, DONE), *job.nodes[1:])
     return Step(structs.replace(job, phase="restarting engines", nodes=nodes))
 

@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from proto.jobs import Convert, Job, Pull, Remove, Sync
+from proto.jobs import Convert, Pull, Remove, Sync
 from proto.store import ConvertTask, CopyTask, DeleteTask, PullTask
 from services.scheduler.steering import steered
 from tests.unit.scheduler.paper import GB, Paper, placed, stored
@@ -172,16 +172,3 @@ def test_a_node_that_falls_silent_goes_on_when_it_is_back() -> None:
     mesh.nodes["a"] = beat
     mesh.work("a", "done")
     assert mesh.look(job).state == "done"
-
-
-def over(state: str) -> Job:
-    return Job(id="j", order=Pull(model="m"), created_s=1.0, updated_s=1.0, state=state)
-
-
-def test_a_job_that_is_over_can_only_be_tried_again() -> None:
-    assert steered(over("failed"), "run").state == "running"
-    assert steered(over("cancelled"), "cancel").state == "cancelled"
-    with pytest.raises(Exception, match="is over"):
-        steered(over("done"), "run")
-    with pytest.raises(Exception, match="is over"):
-        steered(over("failed"), "pause")

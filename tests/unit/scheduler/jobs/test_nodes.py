@@ -3,6 +3,7 @@
 from msgspec import structs
 
 from proto.jobs import Drain, Job, Load, Pin, RemoveNode, Restart, Undrain
+from services.scheduler.jobs.restart import BACK_S
 from services.scheduler.jobs.step import Follow, Forget, RestartTheAgent
 from tests.unit.scheduler.paper import GB, Paper, placed, stored
 
@@ -85,6 +86,15 @@ def test_an_agent_has_restarted_when_it_speaks_with_another_life() -> None:
     reborn(mesh, job)
     assert mesh.look(job).state == "done"
     assert mesh.plan("a").placements[0].life == 0
+
+
+def test_an_agent_that_does_not_come_back_is_the_job_s_failure() -> None:
+    mesh = Paper("a")
+    job = mesh.submit(Restart(node="a"))
+    mesh.fall_silent("a")
+    assert mesh.look(job).state == "running"
+    mesh.pass_time(BACK_S)
+    assert mesh.look(job).state == "failed"
 
 
 def test_engines_are_started_anew_one_after_the_other() -> None:
