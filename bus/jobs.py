@@ -26,6 +26,8 @@ A = TypeVar("A")
 PATIENCE_S = 5.0
 """How long a question may find nobody."""
 ANSWER_S = 2.0
+LAG_S = 0.5
+"""In which every scheduler has heard of a job."""
 PAUSE_S = 0.2
 """Between two tries."""
 SILENCE_S = 2.0
@@ -53,20 +55,31 @@ async def look_around(bus: Bus, question: LookAround | None = None) -> Overview:
 
 
 async def find(bus: Bus, job: JobId) -> Job:
-    """Raises MeshError when there is no such job."""
-    seen = await look_around(bus, LookAround(job=job))
-    for known in seen.jobs:
-        if known.id == job:
-            return known
-    raise MeshError(
+    """Raises MeshError when there is no such job.
+
+    A scheduler that does not lead hears of a new one a moment later than who ordered it.
+    """
+    end = time.monotonic() + LAG_S
+    while True:
+        seen = await look_around(bus, LookAround(job=job))
+        for known in seen.jobs:
+            if known.id == job:
+                return known
+        if time.monotonic() > end:
+            raise _unknown(job)
+        await asyncio.sleep(PAUSE_S)
+
+
+def _unknown(job: JobId) -> MeshError:
+    return MeshError(
         Code.NOT_FOUND, f"There is no job {job!r}; jobs are remembered for seven days.", param="job"
     )
 
 
-async def follow(bus: Bus, id: JobId, silence_s: float = SILENCE_S) -> AsyncGenerator[Job | None]:
+async def follow(bus: Bus, id: JobId) -> AsyncGenerator[Job | None]:
     """A job as it is, then after every change until it is over; the last is its final record.
 
-    None after ``silence_s`` without any change. Raises MeshError when it is not to be found.
+    None after SILENCE_S without any change. Raises MeshError when it is not to be found.
     """
     told: asyncio.Queue[JobEvent] = asyncio.Queue()
 
@@ -88,7 +101,7 @@ async def _next(bus: Bus, job: Job, told: asyncio.Queue[JobEvent]) -> Job:
         async with asyncio.timeout(SILENCE_S):
             event = await told.get()
     except TimeoutError:
-        return await find(bus, job.id)
+        return _newer(job, await find(bus, job.id))
     # Events hold no error: the end is read where it is whole, from a scheduler that has it by now.
     return await _ended(bus, job) if event.state in ENDED else after(job, event)
 
@@ -98,6 +111,11 @@ async def _ended(bus: Bus, job: Job) -> Job:
     while not (job := await find(bus, job.id)).is_over and time.monotonic() < end:
         await asyncio.sleep(PAUSE_S)
     return job
+
+
+def _newer(known: Job, found: Job) -> Job:
+    """Schedulers hear of changes one after the other."""
+    return found if found.updated_s >= known.updated_s else known
 
 
 def after(job: Job, event: JobEvent) -> Job:

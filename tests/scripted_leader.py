@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +71,8 @@ class ScriptedLeader:
     """Fields of the jobs to come."""
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     is_followed: asyncio.Event = field(default_factory=asyncio.Event)
+    when_asked: Callable[[], object] = lambda: None
+    """Called before every answer, which it changes no more."""
 
     async def tell(self, id: JobId, **changes: Any) -> None:
         """The job goes on, and so its event says."""
@@ -103,8 +105,10 @@ class ScriptedLeader:
         return await self.the_job()
 
     async def _submit(self, asked: Submit) -> Submitted:
-        if self.refusal is not None:
-            raise self.refusal
+        refusal = self.refusal
+        self.when_asked()
+        if refusal is not None:
+            raise refusal
         self.submitted.append(asked)
         now_s = time.time()
         job = Job(
@@ -128,6 +132,7 @@ class ScriptedLeader:
             self.is_followed.set()
         known = sorted(self.jobs.values(), key=lambda job: -job.created_s)
         shown = [job for job in known if asked.job in (None, job.id)]
+        self.when_asked()
         return Overview(nodes=NODES, models=MODELS, jobs=tuple(shown), leader="s1", epoch=7)
 
 
