@@ -100,7 +100,7 @@ class Incoming:
 
 def borrow(order: BorrowOrder, measure: Callable[[Path], Disk] = disk_of) -> None:
     """Raises MeshError."""
-    with hub_cache.locked(order.model, "copy"):
+    with hub_cache.locked(order.model, hub_cache.WHOLE):
         place = _place(order)
         coming = [Incoming(file, _target(order, place, file)) for file in order.files]
         missing = [one for one in coming if not _is_there(one)]

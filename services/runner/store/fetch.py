@@ -74,7 +74,8 @@ def fetch(order: FetchOrder, measure: Callable[[Path], Disk] = disk_of) -> None:
     """Raises MeshError."""
     try:
         described = _patiently(lambda: _describe(order), lambda: 0)
-        _bring(order, described, measure)
+        with hub_cache.locked(order.model, hub_cache.WHOLE):
+            _bring(order, described, measure)
     except OfflineModeIsEnabled as offline:
         raise MeshError(
             Code.UPSTREAM,
