@@ -218,7 +218,7 @@ def _told(order: FetchOrder, refused: HfHubHTTPError | HFValidationError) -> Mes
             return MeshError(
                 Code.FORBIDDEN,
                 f"{model} is gated: accept its terms at {page}, then pull it with a token of that "
-                "account (`odyssai pull --token`, or HF_TOKEN for the agent)",
+                "account (in HF_TOKEN, for `odyssai pull` or for the agent)",
             )
         case RevisionNotFoundError():
             said = f"{model} has no branch, tag or commit {order.revision}: see {page}/tree/main"
