@@ -96,6 +96,7 @@ class Reign:
         now_s = view.now_s
         for like in self._records.running():
             if like.order == order and like.wish != "cancel":
+                self._tokens.keep(like.id, hub_token)
                 return like
         for load in self._records.running():
             if ends_load(order, load, view):

@@ -28,7 +28,7 @@ def advance(job: Job, order: Sync, view: View) -> Step:
         return Step(ended(job, view.now_s, "done", f"every node has the files of {source}"))
     moves = [_move(job, part, model, source, view) for part in nodes]
     there = words(part.node for part in nodes)
-    return settle(job, moves, view, "copying", f"{there} have the files of {source}")
+    return settle(job, moves, view, "copying", f"the files of {source} are on {there}")
 
 
 def _move(job: Job, part: NodeProgress, model: ModelId, source: NodeId, view: View) -> Move:
