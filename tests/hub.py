@@ -116,6 +116,9 @@ class Hub:
         commit = repository.refs.get(revision, revision)
         if commit not in repository.commits:
             return Answer(404, {"X-Error-Code": "RevisionNotFound"})
+        if parts[0] == "api" and rest[:1] == ["tree"]:
+            tree = [_branch(path, content) for path, content in repository.commits[commit].items()]
+            return Answer(200, {"Content-Type": "application/json"}, json.dumps(tree).encode())
         if parts[0] == "api":
             described = _described(id, commit, repository.commits[commit])
             return Answer(200, {"Content-Type": "application/json"}, json.dumps(described).encode())
@@ -129,7 +132,8 @@ class Hub:
             return Answer(200, told | {"ETag": f'"{_git_hash(content)}"'}, content)
         etag = hashlib.sha256(content).hexdigest()
         linked = {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
-        return Answer(302, told | linked | {"Location": f"{self.url}/large/{etag}"})
+        elsewhere = self.url.replace("127.0.0.1", "localhost")  # Another host, as clients see it.
+        return Answer(302, told | linked | {"Location": f"{elsewhere}/large/{etag}"})
 
 
 class Answer(NamedTuple):
@@ -153,6 +157,14 @@ def _described(id: str, commit: str, files: dict[str, bytes]) -> dict[str, Any]:
 
     siblings = [sibling(path, content) for path, content in files.items()]
     return {"id": id, "modelId": id, "sha": commit, "siblings": siblings, "private": False}
+
+
+def _branch(path: str, content: bytes) -> dict[str, Any]:
+    plain = {"type": "file", "path": path, "size": len(content), "oid": _git_hash(content)}
+    if not path.endswith(LARGE):
+        return plain
+    sha256 = hashlib.sha256(content).hexdigest()
+    return plain | {"lfs": {"oid": sha256, "size": len(content), "pointerSize": 134}}
 
 
 def _digest(content: bytes) -> bytes:

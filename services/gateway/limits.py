@@ -17,6 +17,8 @@ from proto.presence import GatewayBeat, KeyUse, Used
 from services.gateway.caller import Caller
 
 WINDOW_S = 60
+MOST_TOLD = 256
+"""Keys in a heartbeat, those that asked last: whoever makes up keys does not make it grow."""
 
 
 class _Taken(NamedTuple):
@@ -86,9 +88,10 @@ class Limits:
         now = self._clock()
         for key in [key for key, taken in self._own.items() if not _recent(taken, now)]:
             del self._own[key]
+        latest = sorted(self._own.items(), key=lambda entry: -entry[1][-1].at)[:MOST_TOLD]
         return tuple(
             KeyUse(key=key, used=tuple(Used(round(now - t.at, 1), *t[1:]) for t in taken))
-            for key, taken in self._own.items()
+            for key, taken in latest
         )
 
     def hear(self, beat: GatewayBeat) -> None:

@@ -38,7 +38,8 @@ def _has_tokenizer(folder: Path) -> bool:
 
 def context_length(config: dict[str, Any]) -> int:
     """Most tokens of prompt and answer together that the model was made for."""
-    return int(nested(config, "max_position_embeddings") or DEFAULT_CONTEXT)
+    told = (nested(config, name) for name in ("max_position_embeddings", "n_positions"))
+    return int(next(filter(None, told), DEFAULT_CONTEXT))
 
 
 def nested(config: dict[str, Any], key: str) -> Any:

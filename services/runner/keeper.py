@@ -11,13 +11,15 @@ from bus.presence import farewell
 from proto.errors import MeshError
 from proto.ids import NodeId, fresh
 from proto.plan import Placement, Quarantine
-from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EnginePhase, EngineStatus, Gone
+from proto.presence import HEARTBEAT_S, EngineBeat, EnginePhase, EngineStatus, Gone
 from proto.state import EngineRecord
 from proto.telemetry import Phase
 from services.host import Host
 from services.runner.engine_log import EngineLog
+from services.runner.engine_settings import environment
 from services.runner.event import tell
 from services.runner.process import EngineProcess
+from services.runner.pulse import WEDGED_S, Pulse
 from services.runner.quarantine import Crashes
 from services.runner.records import Records
 from services.runner.store.store import ModelStore
@@ -29,8 +31,6 @@ LONGEST_WAIT_S = 10.0
 """Restarts wait ever longer, so that a model that cannot load does not burn the node."""
 STEADY_S = 30.0
 """An engine that lived this long starts over with the first wait."""
-WEDGED_S = 10.0
-"""An engine out of rotation this long, silent or without a step, is ended and started again."""
 GRACE_S = 5.0
 LOOK_S = 1.0
 FILES_AGAIN_S = 30.0
@@ -70,11 +70,7 @@ class Keeper:
         self._is_recorded = False
         self._life = placement.life
         """The placement's, when the process was started."""
-        self._boot = ""
-        """Of the process; empty: it was adopted, and not heard yet."""
-        self._heard: EngineBeat | None = None
-        self._ready: asyncio.Queue[EngineBeat] = asyncio.Queue()
-        self._well_at = self._now()
+        self._pulse = Pulse(desk.now)
         self._crashes = Crashes(desk.crash_limit)
         self._log = EngineLog(desk.host.home / "logs" / f"engine-{placement.engine}.log")
         self._changed = asyncio.Event()
@@ -93,14 +89,7 @@ class Keeper:
         self._let_go.set()
 
     def hear(self, beat: EngineBeat) -> None:
-        if self._boot not in ("", beat.boot):
-            return  # Of the life before, on its way when that ended.
-        was_ready = self._heard is not None and self._heard.state == "ready"
-        self._heard, self._boot = beat, beat.boot
-        if beat.stalled_s < STALL_S:  # At work it is never quite zero.
-            self._well_at = self._now()
-        if beat.state == "ready" and not was_ready:
-            self._ready.put_nowait(beat)
+        self._pulse.hear(beat)
 
     # What it tells
 
@@ -115,24 +104,18 @@ class Keeper:
         )
 
     def _shown_phase(self) -> EnginePhase:
-        if self._phase != "starting" or self._heard is None:
+        """A process that was started is as far as it says itself."""
+        state = self._pulse.state
+        if self._phase != "starting" or state is None:
             return self._phase
-        if self._heard.state == "ready" and (self.placement.is_draining or self._is_outdated):
+        if state == "ready" and (self.placement.is_draining or self._is_outdated):
             return "draining"
-        return self._heard.state
+        return state
 
     @property
     def memory_bytes(self) -> int:
         """What the process takes now, by its own word."""
-        return self._heard.memory_bytes if self._heard is not None and self._process else 0
-
-    def is_wedged(self) -> bool:
-        """It was heard once, and has been silent or without a step for ``WEDGED_S``."""
-        return self._heard is not None and self._now() - self._well_at > WEDGED_S
-
-    def excuse_silence(self) -> None:
-        """While the bus is away nobody is heard, and that proves nothing about the engine."""
-        self._well_at = self._now()
+        return self._pulse.memory_bytes if self._process is not None else 0
 
     @property
     def _is_outdated(self) -> bool:
@@ -184,7 +167,7 @@ class Keeper:
         if process is not None and record is not None:
             log.info("adopted %s, pid %d", record.engine, process.pid)
             self._phase, self._life, self._is_recorded = "starting", record.life, True
-            self._well_at = self._now()
+            self._pulse.begin(boot="")
             self._log.mark()
             await self._event("adopted")
         return process
@@ -224,35 +207,19 @@ class Keeper:
             return
 
     async def _start(self) -> None:
-        self._boot, self._heard, self._is_recorded = fresh(), None, False
+        boot, self._is_recorded = fresh(), False
+        self._pulse.begin(boot)
         self._phase, self._detail, self._life = "starting", "", self.placement.life
         await self._event("starting")
-        starting = asyncio.ensure_future(EngineProcess.start(self._environment(), self._log))
+        told = environment(self.placement, self._desk.node, boot)
+        starting = asyncio.ensure_future(EngineProcess.start(told, self._log))
         try:
             self._process = await asyncio.shield(starting)
         except asyncio.CancelledError:  # A process that nobody knows would run for ever.
             self._process = await starting
             raise
-        self._well_at = self._now()
         await self._desk.records.write(self._record_of(self._process))
         self._is_recorded = True
-
-    def _environment(self) -> dict[str, str]:
-        """Nothing of KV caches for a model that keeps none."""
-        placement, grant = self.placement, self.placement.grant
-        told = {
-            "ODYSSAI_ENGINE": placement.engine,
-            "ODYSSAI_NODE": self._desk.node,
-            "ODYSSAI_SOURCE": placement.source,
-            "ODYSSAI_BOOT": self._boot,
-            "ODYSSAI_CONTEXT": str(grant.context),
-        }
-        if placement.slots is not None:
-            told["ODYSSAI_SLOTS"] = str(placement.slots)
-        if grant.kv_bytes:
-            told["ODYSSAI_KV_TOKENS"] = str(grant.kv_tokens)
-            told["ODYSSAI_KV_BYTES"] = str(grant.kv_bytes)
-        return told
 
     def _record_of(self, process: EngineProcess) -> EngineRecord:
         return EngineRecord(
@@ -276,8 +243,8 @@ class Keeper:
         try:
             while not (await asyncio.wait({life}, timeout=LOOK_S))[0]:
                 if not self._desk.host.bus.is_connected:
-                    self.excuse_silence()
-                elif self.is_wedged():
+                    self._pulse.excuse_silence()
+                elif self._pulse.is_wedged():
                     verdict = f"ended by its agent: no progress for {WEDGED_S:g} s"
                     self._process.signal(signal.SIGKILL)
                 if not self._is_outdated:
@@ -290,9 +257,8 @@ class Keeper:
 
     def _may_end(self, outdated_at: float) -> bool:
         """Everybody knows that it takes nothing new, and nothing has run since."""
-        since_s, heard = self._now() - outdated_at, self._heard
-        is_idle = heard is None or heard.state != "ready" or heard.idle_s > KNOWN_S
-        return (is_idle and since_s > KNOWN_S) or since_s > RENEWAL_S
+        since_s = self._now() - outdated_at
+        return since_s > RENEWAL_S or (since_s > KNOWN_S and self._pulse.is_idle_for(KNOWN_S))
 
     async def _mourn(self, why: str) -> None:
         self._process = None
@@ -329,12 +295,12 @@ class Keeper:
     async def _note_readiness(self) -> None:
         """Write down what each life of the engine serves, once it does."""
         while True:
-            beat = await self._ready.get()
+            beat = await self._pulse.readiness()
             await self._event("ready")
             await self._desk.records.note_models(beat)
 
     async def _say_gone(self, why: str) -> None:
-        gone = Gone(kind="engine", id=self.placement.engine, boot=self._boot, why=why)
+        gone = Gone(kind="engine", id=self.placement.engine, boot=self._pulse.boot, why=why)
         await farewell(self._desk.host.bus, gone)
 
     async def _event(self, phase: Phase, detail: str = "") -> None:

@@ -15,14 +15,16 @@ from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
 from proto.presence import CacheLoad
-from services.runner.engine import logprobs, preemption, prefill, sampling
+from services.runner.engine import logprobs, prefill, sampling
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.constraints.masks import masked
 from services.runner.engine.decoding import Decoder
 from services.runner.engine.kv_room import KvRoom
 from services.runner.engine.loading import LoadedModel
+from services.runner.engine.pausing import Pausing
 from services.runner.engine.prefix_cache import prefix_cache
 from services.runner.engine.queue import Queue
+from services.runner.engine.running import Running
 from services.runner.engine.sequence import Cache, Sequence
 
 SLOTS = 64
@@ -69,17 +71,14 @@ class Batch:
         self._kv = kv
         self._cache_bytes = cache_bytes
         self._prefixes = prefix_cache(loaded.model, kv.left_bytes(0, cache_bytes))
-        self._decoder = self._new_decoder()
         self.queue: Queue[Sequence] = Queue(slots, clock)
         """Requests may be put into it on any thread."""
-        self._prefilling: list[Sequence] = []
-        self._decoding: dict[int, Sequence] = {}
-        """By the decoder's number."""
+        self._running = Running(self._new_decoder())
+        self._pausing = Pausing(self._running, self.queue, kv, slots, self._keep)
         self._frames: Frames = []
         self._pace = prefill.Pace()
         self._turn = 0
         self._reassured_at = 0.0
-        self._most_running = slots
         self._decode_s = 0.0
         self._read_tokens = 0
         self._next_expiry = float("inf")
@@ -94,11 +93,11 @@ class Batch:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._decoding or self._prefilling or len(self.queue) or self._frames)
+        return bool(len(self._running) or len(self.queue) or self._frames)
 
     @property
     def running(self) -> int:
-        return len(self._decoding) + len(self._prefilling)
+        return len(self._running)
 
     @property
     def queued(self) -> int:
@@ -107,17 +106,17 @@ class Batch:
     @property
     def queued_tokens(self) -> int:
         """Prompt tokens not yet read. Safe to ask from any thread: it sums over copies."""
-        return sum(s.remaining for s in [*self.queue, *list(self._prefilling)])
+        return sum(s.remaining for s in [*self.queue, *list(self._running.reading)])
 
     @property
     def kv_used_tokens(self) -> int:
         """What running requests hold or are about to. Safe to ask from any thread."""
-        return sum(s.claim for s in [*list(self._prefilling), *list(self._decoding.values())])
+        return sum(sequence.claim for sequence in self._running)
 
     @property
     def unread(self) -> int:
         """Requests that have prompt tokens to be read."""
-        return len(self.queue) + len(self._prefilling)
+        return len(self.queue) + len(self._running.reading)
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -138,22 +137,22 @@ class Batch:
 
     def cancel(self, request: RequestId) -> None:
         """Its slot is free at once; its reader hears of it with the next step's frames."""
-        with mx.stream(self._decoder.stream):
+        with mx.stream(self._running.decoder.stream):
             self._abandon(
                 lambda s: s.request == request, Code.CANCELLED, "the request was cancelled"
             )
 
     def abandon_all(self, code: Code, message: str) -> None:
-        with mx.stream(self._decoder.stream):
+        with mx.stream(self._running.decoder.stream):
             self._abandon(lambda _: True, code, message)
 
     def close(self) -> None:
         """Gives back the memory limit that the generator set."""
-        self._decoder.close()
+        self._running.decoder.close()
 
     def warm(self) -> None:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
-        with mx.stream(self._decoder.stream):
+        with mx.stream(self._running.decoder.stream):
             for _ in range(2):
                 blank = Sequence(RequestId("warm"), [0] * prefill.SMALLEST, 1)
                 blank.cache = make_prompt_cache(self._loaded.model)
@@ -161,15 +160,15 @@ class Batch:
 
     def step(self) -> Frames:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
-        with mx.stream(self._decoder.stream):
+        with mx.stream(self._running.decoder.stream):
             self._expire()
             if self._kv.is_bounded:
-                self._keep_within_kv()
+                self._keep_within_memory()
             self._admit()
             self._reassure()
             # First tokens go out before the decode step that would be theirs alone.
-            has_streams = bool(self._decoding)
-            if self._prefilling:
+            has_streams = bool(self._running.answering)
+            if self._running.reading:
                 self._prefill()
             if has_streams:
                 self._decode()
@@ -180,7 +179,7 @@ class Batch:
     def _tell(self) -> None:
         """Not at every step while there are steps: it looks at the whole cache."""
         now = time.monotonic()
-        is_idle = not (self._decoding or self._prefilling)
+        is_idle = not len(self._running)
         if self._has_news and (is_idle or now - self._told_at >= TELL_S):
             self.cached_prefixes = self._prefixes.told()
             self._told_at, self._has_news = now, False
@@ -188,7 +187,7 @@ class Batch:
     # Admission
 
     def _admit(self) -> None:
-        while (sequence := self.queue.next()) is not None and self._makes_room(sequence):
+        while (sequence := self.queue.next()) is not None and self._pausing.makes_room(sequence):
             self.queue.take(sequence)
             try:
                 self._begin_reading(sequence)
@@ -203,7 +202,7 @@ class Batch:
             sequence.admitted_at = now
             self._expect_in_time(sequence)
             self._equip(sequence)
-        self._prefilling.append(sequence)
+        self._running.reading.append(sequence)
         self._report(sequence, now)
 
     def _expect_in_time(self, sequence: Sequence) -> None:
@@ -250,30 +249,31 @@ class Batch:
     # Reading prompts
 
     def _prefill(self) -> None:
-        for sequence in self._prefilling:
+        reading = self._running.reading
+        for sequence in reading:
             if sequence.cache is None and sequence.matched_at != self._prefixes.version:
                 self._match(sequence)
-        group, budget = prefill.choose(self._prefilling, self._budget, self._turn, self.queue.rank)
+        group, budget = prefill.choose(reading, self._budget, self._turn, self.queue.rank)
         self._turn += 1
         try:
             drawn = self._read(group, budget)
         except Exception:
             log.exception("reading the prompts of %s failed", [s.request for s in group])
             for sequence in group:
-                self._prefilling.remove(sequence)
+                reading.remove(sequence)
                 self._fail(sequence, Code.INTERNAL, "the engine failed while reading the prompt")
         else:
             self._begin(drawn)
         now = time.monotonic()
-        for sequence in self._prefilling:
+        for sequence in reading:
             if now - sequence.progress_at >= PROGRESS_S:
                 self._report(sequence, now)
 
     def _budget(self, first: Sequence) -> int:
         """Tokens that a chunk may have that begins with this prompt's."""
-        decoding = list(self._decoding.values())
+        decoding = list(self._running.answering.values())
         seconds = prefill.share_s(
-            len(self._prefilling),
+            len(self._running.reading),
             len(decoding),
             self._decode_s,
             is_owed=prefill.is_owed(first, decoding),
@@ -310,7 +310,7 @@ class Batch:
             self._loaded.model.look(picture)
         except Exception:
             log.exception("looking at a picture of %s failed", sequence.request)
-            self._prefilling.remove(sequence)
+            self._running.reading.remove(sequence)
             self._fail(sequence, Code.INTERNAL, "the engine failed while looking at an image")
         finally:
             self.excused_until = 0.0
@@ -318,7 +318,7 @@ class Batch:
 
     def _timed_read(self, group: list[Sequence], budget: int) -> mx.array | None:
         # The step decoded last may still be running: it is not this chunk's cost.
-        mx.synchronize(self._decoder.stream)
+        mx.synchronize(self._running.decoder.stream)
         started = time.perf_counter()
         chunk, context = prefill.Chunk.of(group, budget), group[0].done
         logits = prefill.read(self._loaded.model, chunk)
@@ -355,7 +355,7 @@ class Batch:
                 drawn += prefill.first_tokens([sequence], own)
             except Exception:
                 log.exception("sampling for %s failed", sequence.request)
-                self._prefilling.remove(sequence)
+                self._running.reading.remove(sequence)
                 self._fail(sequence, Code.INTERNAL, "the engine failed while sampling")
         return drawn
 
@@ -364,7 +364,7 @@ class Batch:
         staying: list[prefill.Drawn] = []
         now = time.monotonic()
         for sequence, token, row in drawn:
-            self._prefilling.remove(sequence)
+            self._running.reading.remove(sequence)
             sequence.pending = None
             sequence.first_token_at = sequence.first_token_at or now
             if sequence.max_tokens == 0:
@@ -373,8 +373,8 @@ class Batch:
                 staying.append((sequence, token, row))
         if staying:
             sequences = [sequence for sequence, _, _ in staying]
-            numbers = self._decoder.join(staying)
-            self._decoding.update(zip(numbers, sequences, strict=True))
+            numbers = self._running.decoder.join(staying)
+            self._running.answering.update(zip(numbers, sequences, strict=True))
             for sequence in sequences:
                 sequence.cache = None
 
@@ -383,9 +383,9 @@ class Batch:
     def _decode(self) -> None:
         started = time.perf_counter()
         try:
-            responses = self._decoder.step()
+            responses = self._running.decoder.step()
         except Exception:
-            log.exception("a decode step of %d requests failed", len(self._decoding))
+            log.exception("a decode step of %d requests failed", len(self._running.answering))
             self._collapse()
             return
         self._decode_s += LEARNING * (time.perf_counter() - started - self._decode_s)
@@ -393,12 +393,12 @@ class Batch:
         stopped: list[int] = []
         for response in responses:
             uid = response.uid
-            sequence = self._decoding[uid]
+            sequence = self._running.answering[uid]
             if self._take(sequence, response.token, response.logprobs, now):
                 if response.finish_reason is None:
                     stopped.append(uid)
                 else:
-                    del self._decoding[uid]
+                    del self._running.answering[uid]
                     self._keep(sequence, response.all_tokens or [], response.prompt_cache or [])
         if stopped:
             self._release(stopped)
@@ -423,10 +423,10 @@ class Batch:
 
     def _release(self, uids: list[int]) -> None:
         """Out of the decoding batch before their natural end; what was computed is kept."""
-        caches = self._decoder.leave(uids)
+        caches = self._running.decoder.leave(uids)
         for uid in uids:
             cache, tokens = caches[uid]
-            self._keep(self._decoding.pop(uid), tokens, cache)
+            self._keep(self._running.answering.pop(uid), tokens, cache)
 
     def _keep(self, sequence: Sequence, tokens: list[int], cache: Cache) -> None:
         key = sequence.prefix_key(tokens)
@@ -434,88 +434,22 @@ class Batch:
         self._has_news = True
 
     def _collapse(self) -> None:
-        lost, self._decoding = list(self._decoding.values()), {}
+        lost, self._running.answering = list(self._running.answering.values()), {}
         for sequence in lost:
             self._fail(sequence, Code.INTERNAL, "the engine failed while generating")
-        self._decoder.close()
-        self._decoder = self._new_decoder()
+        self._running.decoder.close()
+        self._running.decoder = self._new_decoder()
 
     def _new_decoder(self) -> Decoder:
         return Decoder(self._loaded.model, self._ends, self._slots)
 
-    # Giving way
+    # Memory and patience
 
-    def _makes_room(self, newcomer: Sequence) -> bool:
-        """False when it has to wait on: nobody needs to give way to it, or not enough of them."""
-        running = self._running_sequences()
-        slots = len(running) + 1 - self._most_running
-        tokens = self._kv.lacking(newcomer, running)
-        if slots <= 0 and tokens <= 0:
-            return True
-        leaving = preemption.giving_way(
-            newcomer, self._pausable(), self.queue.at_once, slots, tokens
-        )
-        for sequence in leaving:
-            self._pause(sequence)
-        return bool(leaving)
-
-    def _keep_within_kv(self) -> None:
-        """Before everybody grows by a token: the last in order give way until there is room.
-
-        Rows of a batch are as long as its longest, so what one more would take is known only when
-        it is there: after bytes ran out, one is admitted when another ends, until there is plenty.
-        """
-        if self._kv.is_roomy(self._held_bytes()):
-            self._most_running = self._slots
-        while self.running > 1 and self._kv.is_full(self._running_sequences()):
-            if not self._pause_last():
-                break
-        while self.running > 1 and self._kv.is_exceeded(self._held_bytes()):
-            if not self._pause_last():
-                break
-            self._most_running = self.running
+    def _keep_within_memory(self) -> None:
+        self._pausing.keep_within_memory()
         kept = self._prefixes.stats().used_bytes
-        self._prefixes.resize(self._kv.left_bytes(self._held_bytes(), self._cache_bytes))
-        self._has_news = True
+        self._prefixes.resize(self._kv.left_bytes(self._running.held_bytes, self._cache_bytes))
         self._has_news |= self._prefixes.stats().used_bytes != kept
-
-    def _pause_last(self) -> bool:
-        """False when nobody can be paused before the next step."""
-        last = next(iter(preemption.last_first(self._pausable())), None)
-        if last is None:
-            return False
-        log.info("%s has to wait: the KV memory is used up", last.request)
-        self._pause(last)
-        return True
-
-    def _held_bytes(self) -> int:
-        reading = (layer for s in self._prefilling for layer in s.cache or ())
-        return self._decoder.nbytes + int(sum(layer.nbytes for layer in reading))
-
-    def _running_sequences(self) -> list[Sequence]:
-        return [*self._prefilling, *self._decoding.values()]
-
-    def _pausable(self) -> list[Sequence]:
-        """A newcomer to the decoding batch has to make its first step there."""
-        decoding = (s for n, s in self._decoding.items() if not self._decoder.is_newcomer(n))
-        return [*self._prefilling, *decoding]
-
-    def _pause(self, sequence: Sequence) -> None:
-        """It waits again, and goes on later with what it read and said until now; its reader
-        sees only that nothing comes.
-        """
-        number = next((n for n, s in self._decoding.items() if s is sequence), None)
-        if number is None:
-            self._prefilling.remove(sequence)
-            if sequence.cache is not None:
-                self._keep(sequence, sequence.prompt[: sequence.done], sequence.cache)
-        else:
-            del self._decoding[number]
-            sequence.pending = self._decoder.pending(number)
-            cache, sequence.prompt = self._decoder.leave([number])[number]
-            self._keep(sequence, sequence.prompt, cache)
-        sequence.pause()
-        self.queue.put_back(sequence)
 
     def _reassure(self) -> None:
         """A client whose answer is paused hears that it goes on."""
@@ -555,19 +489,19 @@ class Batch:
             "the request's deadline passed before its answer was complete",
         )
         self._next_expiry = min(
-            (s.expires_s for s in self._running_sequences() if s.expires_s is not None),
+            (s.expires_s for s in self._running if s.expires_s is not None),
             default=float("inf"),
         )
 
     def _abandon(self, is_over: Callable[[Sequence], bool], code: Code, message: str) -> None:
         for sequence in self.queue.withdraw(is_over):
             self._refuse(sequence, code, message)
-        for sequence in [s for s in self._prefilling if is_over(s)]:
-            self._prefilling.remove(sequence)
+        for sequence in [s for s in self._running.reading if is_over(s)]:
+            self._running.reading.remove(sequence)
             if sequence.cache is not None:
                 self._keep(sequence, sequence.prompt[: sequence.done], sequence.cache)
             self._fail(sequence, code, message)
-        if uids := [uid for uid, s in self._decoding.items() if is_over(s)]:
+        if uids := [uid for uid, s in self._running.answering.items() if is_over(s)]:
             for uid in uids:
-                self._fail(self._decoding[uid], code, message)
+                self._fail(self._running.answering[uid], code, message)
             self._release(uids)

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from proto.ids import ModelId
 from proto.memory import Footprint
 from proto.presence import ModelKind
@@ -24,12 +26,12 @@ from services.runner.store.weights import Tensors, read_tensors
 Origin = Literal["hub", "own", "foreign"]
 """Whose a folder is: ``own`` ones were made by this node, ``foreign`` ones are only looked at."""
 
-BUNDLED_FOOTPRINT = Footprint(
-    weights_bytes=538_060_032 if UNPACKS else 90_000_000,
-    kv_bytes_per_token=46_080 if UNPACKS else 23_040,
-    context_length=8192,
+PACKED_FOOTPRINT = Footprint(
+    weights_bytes=98_346_240, kv_bytes_per_token=46_080, context_length=8192
 )
-"""Of the bundled model in the form that an engine of this machine unpacks it in."""
+"""Of the packaged model as it is unpacked where Metal runs it."""
+UNPACKED_FOOTPRINT = replace(PACKED_FOOTPRINT, weights_bytes=538_060_032)
+"""And elsewhere."""
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -123,7 +125,7 @@ def bundled(hashes: Hashes) -> StoredModel | None:
         source="smollm2",
         fingerprint=hashes.of(packed)[:32],
         disk_bytes=packed.stat().st_size,
-        footprint=BUNDLED_FOOTPRINT,
+        footprint=UNPACKED_FOOTPRINT if UNPACKS else PACKED_FOOTPRINT,
         family="llama",
         quantization="4bit",
         modified_s=packed.stat().st_mtime,

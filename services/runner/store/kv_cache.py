@@ -101,8 +101,8 @@ def _told(config: Config, count: int) -> list[Layer] | None:
     if named and not config.get("full_attention_interval"):
         return [_KINDS.get(kind, "full") for kind in named]
     cycle = config.get("block_types") or config.get("_block_types")
-    if cycle:
-        return [_KINDS.get(cycle[i % len(cycle)], "full") for i in range(count)]
+    if cycle:  # recurrent_gemma, whose attention always has a window
+        return ["state" if cycle[i % len(cycle)] == "recurrent" else "window" for i in range(count)]
     windows = config.get("hybrid_layer_pattern")
     if windows:
         return ["window" if kind == 1 else "full" for kind in windows]
@@ -161,6 +161,8 @@ def _state_numbers(config: Config) -> tuple[float, float]:
         values = config["linear_num_value_heads"] * config["linear_value_head_dim"]
         kept = config["linear_conv_kernel_dim"] - 1
         return kept * (2 * keys + values), values * config["linear_key_head_dim"]
+    if config.get("model_type") == "rwkv7":
+        return 2 * hidden, hidden * config["head_dim"]
     linear = config.get("linear_attn_config") or {}
     if linear.get("head_dim"):
         inner = linear["num_heads"] * linear["head_dim"]

@@ -65,9 +65,15 @@ def weights_bytes(tensors: Tensors, config: Mapping[str, Any], *, unpacks: bool)
 
 
 def float_bytes(tensors: Tensors) -> int:
-    """Of one number of the activations: the width that most tensors of numbers have."""
-    widths = [_BYTES[tensor.dtype] for tensor in tensors.values() if tensor.dtype in _FLOATS]
-    return max(set(widths), key=widths.count, default=2)
+    """Of one number of the activations.
+
+    They are as wide as the embedding and the widest norm make them: one float32 norm, as in what
+    came out of GGUF, and all caches are float32.
+    """
+    names = (name for name in tensors if "norm" in name or "embed" in name)
+    kinds = {tensors[name].dtype for name in names if tensors[name].dtype in _FLOATS}
+    is_wide = not kinds <= {"F16", "BF16"} or len(kinds) == 2  # Of both together comes float32.
+    return 4 if is_wide else 2
 
 
 def _is_left_out(name: str, config: Mapping[str, Any]) -> bool:

@@ -249,7 +249,7 @@ def test_a_broken_decode_step_fails_its_requests_and_the_engine_serves_on(drive,
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver.batch._decoder, "step", broken)
+        patch.setattr(driver.batch._running.decoder, "step", broken)
         driver.step()
     assert driver.last("a").code == "internal_error"
     driver.run(ask("b", prompt(8), 5))

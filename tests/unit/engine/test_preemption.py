@@ -139,7 +139,7 @@ def test_running_requests_never_hold_more_than_there_is(drive):
         driver.batch.add(ask(f"r{i}", prompt(50, i), 100))
     while driver.batch.has_work:
         driver.step()
-        assert sum(s.length for s in driver.batch._running_sequences()) <= 400
+        assert sum(s.length for s in driver.batch._running) <= 400
     assert all(isinstance(driver.last(f"r{i}"), End) for i in range(8))
 
 
@@ -155,7 +155,7 @@ def test_the_prefix_cache_has_what_running_requests_leave(drive):
     driver.step()
 
     now = driver.batch.cache_load
-    assert now.used_bytes <= now.limit_bytes == 600_000 - driver.batch._held_bytes()
+    assert now.used_bytes <= now.limit_bytes == 600_000 - driver.batch._running.held_bytes
     driver.run()
     assert isinstance(driver.last("big"), End)
 

@@ -111,3 +111,12 @@ def test_a_key_that_rests_is_forgotten(limits, clock):
     clock.now += 60
 
     assert limits.told() == ()
+
+
+def test_made_up_keys_do_not_make_heartbeats_grow(limits, clock):
+    for number in range(400):
+        clock.now += 0.1
+        limits.admit(Caller(key=KeyId(f"key-{number}"), requests_per_minute=5))
+
+    assert {use.key for use in limits.told()} >= {"key-399", "key-398"}
+    assert len(limits.told()) == 256

@@ -1,4 +1,4 @@
-"""When an engine counts as wedged, and how far its keeper says it is."""
+"""How far a keeper says that its engine is."""
 
 from pathlib import Path
 from typing import Any
@@ -9,32 +9,11 @@ from bus.connection import Bus
 from proto.ids import EngineId, ModelId, NodeId
 from proto.memory import Grant
 from proto.plan import Placement
-from proto.presence import EngineBeat, ModelCard
 from services.host import Host
-from services.runner.keeper import WEDGED_S, Desk, Keeper
+from services.runner.engine_settings import environment
+from services.runner.keeper import Desk, Keeper
 
 NODE = NodeId("n1")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def keeper(clock: Clock, tmp_path: Path) -> Keeper:
-    host = Host("runner", NODE, Bus("nats://nowhere", "runner:n1"), tmp_path)
-    nobody: Any = None  # Nothing is written down here, and no file looked at.
-    desk = Desk(host, NODE, nobody, nobody, nobody, 3, clock)
-    return Keeper(desk, placement())
 
 
 def placement(**said: Any) -> Placement:
@@ -46,49 +25,34 @@ def placement(**said: Any) -> Placement:
     return Placement(**usual | said)
 
 
-def beat(**said: Any) -> EngineBeat:
-    card = ModelCard(id=ModelId("tiny"), context_length=10)
-    usual: dict[str, Any] = {
-        "engine": EngineId("e"), "node": NODE, "boot": "b", "pid": 1, "state": "ready",
-        "models": (card,),
-    }  # fmt: skip
-    return EngineBeat(**usual | said)
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    host = Host("runner", NODE, Bus("nats://nowhere", "runner:n1"), tmp_path)
+    nobody: Any = None  # Nothing is written down here, and no file looked at.
+    return Keeper(Desk(host, NODE, nobody, nobody, nobody, 3), placement())
 
 
-def test_an_engine_at_work_for_long_is_not_wedged(keeper: Keeper, clock: Clock) -> None:
-    for _ in range(30):
-        clock.now_s += 1
-        keeper.hear(beat(running=5, stalled_s=0.031))
+def test_a_placement_whose_engine_does_not_run_is_of_the_life_that_is_wanted(
+    keeper: Keeper,
+) -> None:
+    assert (keeper.status().phase, keeper.status().life) == ("waiting", 0)
 
-        assert not keeper.is_wedged()
+    keeper.update(placement(life=2))
 
-
-def test_an_engine_whose_step_clock_stands_is_wedged(keeper: Keeper, clock: Clock) -> None:
-    keeper.hear(beat())
-    for second in range(2, 15):
-        clock.now_s += 1
-        keeper.hear(beat(running=1, stalled_s=float(second)))
-
-    assert keeper.is_wedged()
+    assert keeper.status().life == 2
+    assert keeper.memory_bytes == 0
 
 
-def test_a_silent_engine_is_wedged(keeper: Keeper, clock: Clock) -> None:
-    keeper.hear(beat())
-    clock.now_s += WEDGED_S + 1
+def test_an_engine_is_told_its_grant() -> None:
+    told = environment(placement(slots=3), NODE, "b")
 
-    assert keeper.is_wedged()
-
-
-def test_an_engine_unheard_while_the_bus_was_away_is_not(keeper: Keeper, clock: Clock) -> None:
-    keeper.hear(beat())
-    clock.now_s += WEDGED_S + 1
-    keeper.excuse_silence()
-    clock.now_s += 1
-
-    assert not keeper.is_wedged()
+    assert told["ODYSSAI_SLOTS"] == "3"
+    assert told["ODYSSAI_CONTEXT"] == "8"
+    assert (told["ODYSSAI_KV_TOKENS"], told["ODYSSAI_KV_BYTES"]) == ("32", "4")
 
 
-def test_an_engine_that_is_still_loading_is_not(keeper: Keeper, clock: Clock) -> None:
-    clock.now_s += 10 * WEDGED_S
+def test_nothing_is_said_of_slots_that_nobody_chose_nor_of_kv_caches_that_are_not_there() -> None:
+    grant = Grant(weights_bytes=1, kv_bytes=0, headroom_bytes=1, context=8, kv_tokens=32)
+    told = environment(placement(grant=grant), NODE, "b")
 
-    assert not keeper.is_wedged()
+    assert told.keys().isdisjoint({"ODYSSAI_SLOTS", "ODYSSAI_KV_TOKENS", "ODYSSAI_KV_BYTES"})

@@ -4,11 +4,15 @@ import json
 
 import pytest
 
-from proto.errors import Code
+from proto.errors import Code, MeshError
 from proto.ids import JobId, ModelId
 from proto.plan import WantedTask
 from proto.store import ConvertTask, DeleteTask
+from services.runner.engine.convert import convert as engine_convert
 from services.runner.engine.loading import load
+from services.runner.orders import JOB_FILE, ConvertOrder, FetchOrder
+from services.runner.store.fetch import fetch
+from services.runner.store.weights import read_tensors
 from tests import tiny_readers
 from tests.hub import Hub
 from tests.tiny import make_tiny
@@ -43,28 +47,33 @@ async def test_a_model_is_quantised_into_one_of_the_node_s_own(new_store, models
     assert load(made.source, models).card.size_bytes == made.footprint.weights_bytes
 
 
-async def test_a_quantised_model_is_written_out_again(new_store, models):
-    async with living(new_store("maker")) as store:
-        store.set_tasks(convert("v1", bits=8))
-        await until(store, "v1", "done")
-        await until_there(store, "Tiny-4bit")
-        store.set_tasks(convert("v2", model="Tiny-4bit", name="Tiny-plain", dtype="float16"))
-        status = await until(store, "v2", "done", "failed")
-        assert status.phase == "done", status
-        plain = await until_there(store, "Tiny-plain")
+def order(models, source, folder, **form) -> ConvertOrder:
+    return ConvertOrder(
+        source=str(models / source),
+        home=str(models),
+        folder=str(models / folder),
+        job="a",
+        total_bytes=0,
+        **form,
+    )
 
-    assert plain.quantization == "float16"
+
+def test_a_quantised_model_is_written_out_again_in_the_width_that_is_asked_for(models):
+    engine_convert(order(models, "Tiny", "T8", bits=8))
+    engine_convert(order(models, "T8", "T", dtype="float16"))
+
+    kinds = {tensor.dtype for tensor in read_tensors([models / "T" / "model.safetensors"]).values()}
+    assert kinds == {"F16"}
+    assert "quantization" not in json.loads((models / "T" / "config.json").read_text())
 
 
 async def test_a_name_that_is_taken_is_refused_but_for_the_job_that_took_it(new_store, models):
+    (make_tiny(models / "Tiny-4bit") / JOB_FILE).write_text("v1")
+
     async with living(new_store("maker")) as store:
-        store.set_tasks(convert("v1", bits=4))
-        await until(store, "v1", "done")
         store.set_tasks((*convert("v1", bits=4), *convert("v2", bits=8)))
-        refused = await until(store, "v2", "failed")
-    async with living(new_store("maker")) as store:
-        store.set_tasks(convert("v1", bits=4))
         again = await until(store, "v1", "done", "failed")
+        refused = await until(store, "v2", "failed")
 
     assert (refused.code, again.phase) == (Code.CONFLICT.word, "done")
 
@@ -79,15 +88,12 @@ async def test_what_mlx_lm_cannot_convert_is_refused(new_store, models):
     assert "embedder" in status.error
 
 
-async def test_a_model_that_was_made_for_nothing_known_leaves_nothing(new_store, models):
+def test_a_model_that_mlx_lm_does_not_know_leaves_nothing(models):
     config = models / "Tiny" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "abacus"}))
 
-    async with living(new_store("maker")) as store:
-        store.set_tasks(convert(bits=4))
-        status = await until(store, "v1", "failed")
-
-    assert "abacus" in status.error
+    with pytest.raises(MeshError, match="abacus"):
+        engine_convert(order(models, "Tiny", "T8"))
     assert [folder.name for folder in models.iterdir()] == ["Tiny"]
 
 
@@ -126,10 +132,9 @@ async def test_a_deleted_model_of_the_hub_is_gone_with_all_its_blobs(
     with Hub.open() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         hub.add("org/Gone", make_tiny(tmp_path / "published"))
-        store = new_store()
-        await store.ensure("org/Gone")
+        fetch(FetchOrder(model="org/Gone"))
 
-    async with living(store):
+    async with living(new_store()) as store:
         store.set_tasks(delete("org/Gone"))
         assert (await until(store, "d1", "done", "failed")).phase == "done"
 

@@ -45,7 +45,7 @@ async def test_a_model_of_the_hub_is_copied_faster_than_it_is_fetched_and_is_the
     with Hub.open() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         commit = hub.add(MODEL, make_tiny(tmp_path / "published"))
-        hub.faults = Faults(bytes_per_s=150_000)
+        hub.faults = Faults(bytes_per_s=200_000)
         began = time.monotonic()
         lender = new_store("lender")
         fetched = await lender.ensure(MODEL)

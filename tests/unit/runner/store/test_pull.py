@@ -4,14 +4,16 @@ import asyncio
 import logging
 
 import pytest
-from msgspec.structs import replace
+from huggingface_hub import snapshot_download
 
 from proto.errors import Code, MeshError
 from proto.ids import JobId, ModelId
 from proto.plan import WantedTask
 from proto.store import Entrust, PullTask
 from proto.subjects import ENTRUST
+from services.runner import hub_cache
 from services.runner.orders import FetchOrder
+from services.runner.store import fetch as fetching
 from services.runner.store.disk import Disk
 from services.runner.store.fetch import fetch
 from tests.hub import Faults, Hub
@@ -23,6 +25,9 @@ MODEL = "org/Tiny-1M"
 
 @pytest.fixture
 def hub(monkeypatch):
+    """With a client that does not wait long between attempts."""
+    monkeypatch.setattr(fetching, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", fetching.CHUNK_BYTES)
     with Hub.open() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub
@@ -36,6 +41,13 @@ def folder(tmp_path):
 def pull(job="j1", wanted="run", **fields) -> WantedTask:
     task = PullTask(job=JobId(job), model=ModelId(MODEL), **fields)
     return WantedTask(task=task, wanted=wanted)
+
+
+def ranges(hub: Hub) -> list[str | None]:
+    """Of the requests for the weights."""
+    wanted = [asked for asked in hub.asked if asked.path.startswith("/large")]
+    assert not any(asked.token for asked in wanted), "tokens are the hub's, not its storage's"
+    return [asked.range for asked in wanted if asked.method == "GET"]
 
 
 async def test_a_pulled_model_is_found_with_its_commit(hub, folder, new_store):
@@ -54,50 +66,47 @@ async def test_a_pulled_model_is_found_with_its_commit(hub, folder, new_store):
 
 async def test_a_fetched_model_has_the_fingerprint_of_its_folder(hub, folder, new_store):
     hub.add(MODEL, folder)
+    fetch(FetchOrder(model=MODEL))
     store = new_store()
 
     assert (await store.ensure(MODEL)).fingerprint == (await store.ensure(str(folder))).fingerprint
 
 
-async def test_what_was_fetched_is_found_without_a_hub(hub, folder, new_store, monkeypatch):
+async def test_what_a_flag_names_is_fetched_once(hub, folder, new_store):
     hub.add(MODEL, folder)
-    await new_store().ensure(MODEL)
+    fetched = await new_store().ensure(MODEL)
     asked = len(hub.asked)
 
-    assert (await new_store().ensure(MODEL)).id == MODEL
+    assert await new_store().ensure(MODEL) == fetched
     assert len(hub.asked) == asked
 
 
 async def test_a_named_revision_becomes_the_current_one(hub, folder, new_store, tmp_path):
     main = hub.add(MODEL, folder)
     other = hub.add(MODEL, make_tiny(tmp_path / "older", seed=3), ref="v1")
+    store = new_store()
 
-    async with living(new_store()) as store:
-        store.set_tasks((pull("j1"),))
-        await until(store, "j1", "done")
-        first = await until_there(store, MODEL)
-        store.set_tasks((pull("j2", revision="v1"),))
-        await until(store, "j2", "done")
-        second = await store.ensure(MODEL)
+    fetch(FetchOrder(model=MODEL))
+    first = await store.ensure(MODEL)
+    fetch(FetchOrder(model=MODEL, revision="v1"))
+    second = await store.ensure(MODEL)
 
     assert (first.revision, second.revision) == (main, other)
     assert first.fingerprint != second.fingerprint
 
 
-async def test_a_cut_off_file_is_taken_up_where_it_ended(hub, folder, new_store):
+def test_a_cut_off_file_is_taken_up_where_it_ended(hub, folder):
     hub.add(MODEL, folder)
     hub.faults = Faults(cut_after=300_000, cuts=1)
 
-    await new_store().ensure(MODEL)
+    fetch(FetchOrder(model=MODEL))
 
-    ranges = [asked.range for asked in hub.asked if asked.path.startswith("/large")]
-    assert ranges[0] is None
-    assert ranges[1] == "bytes=262144-"
+    assert ranges(hub) == [None, "bytes=262144-"]
 
 
 async def test_a_paused_pull_goes_on_where_it_was_even_in_another_life(hub, folder, new_store):
     hub.add(MODEL, folder)
-    hub.faults = Faults(bytes_per_s=300_000)
+    hub.faults = Faults(bytes_per_s=400_000)
 
     async with living(new_store("sleeper")) as store:
         store.set_tasks((pull(),))
@@ -112,8 +121,17 @@ async def test_a_paused_pull_goes_on_where_it_was_even_in_another_life(hub, fold
         store.set_tasks((pull(),))
         assert (await until(store, "j1", "done")).total_bytes == paused.total_bytes
 
-    ranges = [asked.range for asked in hub.asked if asked.path.startswith("/large")]
-    assert ranges == [None, "bytes=262144-"]
+    assert ranges(hub) == [None, "bytes=262144-"]
+
+
+def test_files_of_another_program_s_pull_are_used(hub, folder, cache):
+    hub.add(MODEL, folder)
+    snapshot_download(MODEL, endpoint=hub.url, cache_dir=cache, max_workers=1)
+    asked = len(ranges(hub))
+
+    fetch(FetchOrder(model=MODEL))
+
+    assert len(ranges(hub)) == asked == 1
 
 
 async def test_a_cancelled_pull_leaves_nothing(hub, folder, new_store, cache):
@@ -132,19 +150,29 @@ async def test_a_cancelled_pull_leaves_nothing(hub, folder, new_store, cache):
     assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
-async def test_a_hub_that_is_unwell_for_a_while_is_asked_again(hub, folder, new_store):
+def test_a_hub_that_is_unwell_for_a_while_is_asked_again(hub, folder):
     hub.add(MODEL, folder)
     hub.faults = Faults(unwell=2)
 
-    assert (await new_store().ensure(MODEL)).id == MODEL
+    fetch(FetchOrder(model=MODEL))
+
+    assert hub_cache.snapshot(MODEL) is not None
 
 
-async def test_wrong_bytes_are_refused_and_deleted(hub, folder, new_store, cache):
+def test_a_hub_that_stays_away_is_named(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+    with pytest.raises(MeshError, match=r"127\.0\.0\.1:9 cannot be reached") as refused:
+        fetch(FetchOrder(model=MODEL))
+    assert refused.value.code is Code.UPSTREAM
+
+
+def test_wrong_bytes_are_refused_and_deleted(hub, folder, cache):
     hub.add(MODEL, folder)
     hub.faults = Faults(is_wrong=True)
 
     with pytest.raises(MeshError, match=r"model\.safetensors came with other content") as refused:
-        await new_store().ensure(MODEL)
+        fetch(FetchOrder(model=MODEL))
 
     assert refused.value.code is Code.UPSTREAM
     digests = [asked.path[7:] for asked in hub.asked if asked.path.startswith("/large")]
@@ -197,6 +225,7 @@ async def test_an_entrusted_token_opens_a_gated_model_and_is_said_nowhere(
         status = await until(store, "j1", "done", "failed")
 
     assert status.phase == "done", status
+    assert ranges(hub) == [None]
     assert "hf_secret" not in caplog.text + "".join(capfd.readouterr()) + repr(store.tasks())
 
 
@@ -206,19 +235,3 @@ async def test_a_node_that_may_not_ask_the_hub_says_so(hub, folder, new_store, m
 
     with pytest.raises(MeshError, match="HF_HUB_OFFLINE"):
         await new_store().ensure(MODEL)
-
-
-async def test_a_failed_pull_is_tried_again_when_it_is_wanted_again(hub, folder, new_store):
-    hub.add(MODEL, folder, token="hf_right")
-
-    async with living(new_store()) as store:
-        store.set_tasks((pull(),))
-        failed = await until(store, "j1", "failed")
-        assert failed.code == Code.FORBIDDEN.word
-        hub.add(MODEL, folder)
-        store.set_tasks(())
-        async with asyncio.timeout(10):
-            while store.tasks():
-                await asyncio.sleep(0.01)
-        store.set_tasks((replace(pull()),))
-        assert (await until(store, "j1", "done", "failed")).phase == "done"
