@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from bus.errors import NotConnected
-from bus.key import BadSeed, Key
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,10 @@ class Address:
             if self.seed is not None:
                 options["nkeys_seed"] = str(self.seed)
                 # By this prefix the server's permissions know the inboxes of a key.
-                inbox = f"{Key.of(self.seed.read_text()).public}.{inbox}"
+                inbox = f"{_public(self.seed)}.{inbox}"
             if self.ca is not None:
                 options |= self._over_tls(self.ca)
-        except (OSError, BadSeed) as error:
+        except (OSError, ValueError) as error:
             raise NotConnected(f"the key or certificate cannot be used: {error}") from error
         return options | {"inbox_prefix": f"_INBOX.{inbox}"}
 
@@ -74,3 +73,11 @@ class Address:
             "tls_handshake_first": True,
         }
         return options | ({"tls_hostname": self.name} if self.name else {})
+
+
+def _public(seed: Path) -> str:
+    """Raises OSError, BadSeed."""
+    # Only nodes and guests have keys: a supervisor of services with passwords stays light.
+    from bus.key import Key
+
+    return Key.of(seed.read_text()).public

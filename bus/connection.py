@@ -43,6 +43,14 @@ DEADLINE = "deadline"
 """Header: unix time in seconds after which the asker no longer listens."""
 
 
+def _says_something(record: logging.LogRecord) -> bool:
+    """nats-py 2.16 puts TLS below asyncio's streams, which then warn of it at every close."""
+    return "eof_received() has no effect" not in record.getMessage()
+
+
+logging.getLogger("asyncio").addFilter(_says_something)
+
+
 async def dial(
     url: str,
     name: str,

@@ -5,33 +5,26 @@ connect to the urls.
 """
 
 import asyncio
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import socket
-import stat
 import sysconfig
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from bus import authority, interfaces
 from bus.address import Address
-from bus.authority import Vouched
 from bus.greeting import greeting
+from bus.home import ForeignState, HomeError, claim_home, private_folder, write_private
 from bus.members import Members
 from bus.server_config import Config, Tls, User
 
 LOOPBACK = "127.0.0.1"
 _LOOPBACKS = (LOOPBACK, "::1", "localhost")
-CLAIM_S = 2.0
-"""A supervisor that was killed leaves a server that needs a moment to end."""
 READY_S = 10.0
 """From start to answering takes 25 ms; a large store on a busy disk takes longer."""
 
@@ -39,20 +32,12 @@ _PROBE_S = 0.005
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(HomeError):
     """The bus server of a home cannot be prepared."""
 
 
 class ServerMissing(EmbeddedError):
     """There is no nats-server program on this machine."""
-
-
-class HomeInUse(EmbeddedError):
-    """Another odyssai runs on this home."""
-
-
-class ForeignState(EmbeddedError):
-    """A folder or file of the home is not what odyssai left there."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +77,8 @@ class Access:
         """``host:port`` by which others may reach it, the likeliest first, this machine last."""
         hosts: tuple[str, ...] = (self.near,)
         if self.host in _EVERYWHERE:
+            from bus import interfaces  # psutil is heavy, too.
+
             hosts = (*interfaces.addresses(), interfaces.local_name(), self.near)
         return tuple(f"{_bracketed(host)}:{self.port}" for host in hosts)
 
@@ -108,7 +95,7 @@ class EmbeddedServer:
 
 
 def prepare(home: Path, host: str = LOOPBACK) -> EmbeddedServer:
-    """Port and passwords, once chosen, stay: clients find it again. Raises EmbeddedError."""
+    """Port and passwords, once chosen, stay: clients find it again. Raises HomeError."""
     program = find_server()
     claim = claim_home(home)
     try:
@@ -160,7 +147,7 @@ def keep_members(home: Path, access: Access, members: Members) -> None:
 def write_config(home: Path, access: Access, members: Members) -> None:
     """The server's settings, and certificates that are valid today."""
     folder = home / "bus"
-    tls = certify(folder, access, datetime.now(UTC)) if access.ca else None
+    tls = _tls(folder, access) if access.ca else None
     config = Config(
         name=access.name,
         host=access.host,
@@ -173,36 +160,12 @@ def write_config(home: Path, access: Access, members: Members) -> None:
     write_private(folder / "nats.conf", config.text())
 
 
-def certify(folder: Path, access: Access, now: datetime) -> Tls:
-    """The server's certificate, renewed where it needs to be. Raises ForeignState."""
-    vouching = _kept(folder, "ca", lambda: authority.new_authority(access.name, now))
-    hosts = _hosts(access)
-    server = _kept(folder, "server", lambda: authority.vouch(vouching, hosts, now))
-    if not authority.is_current(server.certificate, vouching.certificate, hosts, now):
-        _keep(folder, "server", authority.vouch(vouching, hosts, now))
-    return Tls(folder / "server.pem", folder / "server.key")
+def _tls(folder: Path, access: Access) -> Tls:
+    # Cryptography takes its time to import, and most homes stay on loopback.
+    from bus.certificates import certify
 
-
-def _hosts(access: Access) -> list[str]:
-    """All that the server may be called by: its mesh's name first, by which our own know it."""
-    reachable = [address.rpartition(":")[0].strip("[]") for address in access.reachable]
-    named = [access.name, *_LOOPBACKS, *reachable]
-    return list(dict.fromkeys(named))
-
-
-def _kept(folder: Path, name: str, make: Callable[[], Vouched]) -> Vouched:
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    try:
-        if not (certificate.exists() and key.exists()):
-            _keep(folder, name, make())
-        return Vouched(certificate.read_text(), key.read_text())
-    except OSError as error:
-        raise ForeignState(f"{certificate} cannot be used: {error.strerror}") from error
-
-
-def _keep(folder: Path, name: str, vouched: Vouched) -> None:
-    write_private(folder / f"{name}.key", vouched.key)
-    write_private(folder / f"{name}.pem", vouched.certificate)
+    reachable = (address.rpartition(":")[0].strip("[]") for address in access.reachable)
+    return certify(folder, access.name, (*_LOOPBACKS, *reachable), datetime.now(UTC))
 
 
 async def answers(access: Access, within_s: float = READY_S) -> bool:
@@ -236,38 +199,6 @@ def find_server() -> Path:
     return Path(found)
 
 
-def claim_home(home: Path) -> int:
-    """Take a home for this process and for whoever inherits the descriptor. Raises HomeInUse."""
-    _make_folder(home)
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    end = time.monotonic() + CLAIM_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() < end:
-                time.sleep(0.05)
-                continue
-            holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            raise HomeInUse(
-                f"odyssai runs on {home} already, as process {holder}; "
-                "end it, or choose another --home"
-            ) from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        return lock
-
-
-def private_folder(folder: Path) -> Path:
-    """Nobody else may look inside. Raises ForeignState when it is not ours."""
-    _make_folder(folder)
-    if folder.stat().st_uid != os.geteuid():
-        raise ForeignState(f"{folder} belongs to another user")
-    folder.chmod(stat.S_IRWXU)
-    return folder
-
-
 def is_free(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -277,15 +208,6 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise ForeignState(f"{folder} is not a folder") from error
-    except OSError as error:
-        raise ForeignState(f"{folder} cannot be made: {error.strerror}") from error
 
 
 def _settle(folder: Path, host: str) -> Access:
@@ -316,15 +238,6 @@ def _free_port(host: str) -> int:
             raise EmbeddedError(f"the bus cannot listen on {host}: {error.strerror}") from error
         port: int = probe.getsockname()[1]
         return port
-
-
-def write_private(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def _bracketed(host: str) -> str:

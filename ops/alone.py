@@ -4,15 +4,21 @@ import argparse
 import os
 import runpy
 import sys
+from pathlib import Path
 
 from bus import embedded
+from bus.home import HomeError
+from bus.membership import Membership, known_membership
+
+NO_MODEL = "none"
+"""A node of another's mesh holds what its plan says, unless models are named."""
 
 
 def main(args: argparse.Namespace) -> int:
     """Does for one service what `odyssai up` does for all: settings by environment, then run."""
     try:
         os.environ |= settings(args)
-    except embedded.EmbeddedError as error:
+    except HomeError as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     if not os.environ.get("ODYSSAI_NATS"):
@@ -36,6 +42,7 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
     """What the flags say, for the service to read; the home's own bus unless told otherwise."""
     home = args.home.expanduser().absolute()
     access = None if args.nats else embedded.known_access(home)
+    member = None if args.nats else known_membership(home)
     chosen = {
         "ODYSSAI_NATS": args.nats or (access and access.url("mesh")),
         "ODYSSAI_HOME": str(home),
@@ -48,4 +55,18 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
         "ODYSSAI_ALIASES": ",".join(getattr(args, "alias", None) or ()),
         "ODYSSAI_TRUST_REMOTE_CODE": "1" if getattr(args, "trust_remote_code", False) else None,
     }
+    if member:
+        chosen |= _of_member(args, home, member)
     return {name: str(value) for name, value in chosen.items() if value}
+
+
+def _of_member(args: argparse.Namespace, home: Path, member: Membership) -> dict[str, str]:
+    """On the bus of the mesh that the home joined. Raises NodeOnly."""
+    node = getattr(args, "node", None) or member.node
+    member.check((args.service,), node)
+    models = ",".join(getattr(args, "model", None) or ())
+    return {
+        "ODYSSAI_NATS": member.url(home),
+        "ODYSSAI_NODE": node,
+        "ODYSSAI_MODELS": models or os.environ.get("ODYSSAI_MODELS") or NO_MODEL,
+    }

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ops.arguments import config, jobs, models, nodes, services, tools
+from ops.arguments import config, jobs, joining, models, nodes, services, tools
 
-GROUPS = (services, nodes, models, jobs, config, tools)
+GROUPS = (services, joining, nodes, models, jobs, config, tools)
 """In the order in which `odyssai --help` shows them."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
+from bus.home import HomeError
 from ops.coding_client import CLIENTS, CodingClient, Model, Served
 from proto.presence import GatewayBeat
 from proto.subjects import GATEWAY_BEAT
@@ -33,7 +34,7 @@ class CannotLaunch(Exception):
 def main(args: argparse.Namespace) -> int:
     try:
         _launch(CLIENTS[args.tool], args)
-    except (CannotLaunch, BusError, embedded.EmbeddedError) as error:
+    except (CannotLaunch, BusError, HomeError) as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     return 0

@@ -15,7 +15,7 @@ CONNECT_S = 5.0
 
 
 def url(args: argparse.Namespace, user: User) -> str:
-    """Where the bus is. Raises BusError, EmbeddedError."""
+    """Where the bus is. Raises BusError, HomeError."""
     if args.nats:
         return str(args.nats)
     access = embedded.known_access(args.home.expanduser())
@@ -28,7 +28,7 @@ def url(args: argparse.Namespace, user: User) -> str:
 
 @asynccontextmanager
 async def connected(args: argparse.Namespace) -> AsyncIterator[Bus]:
-    """As one who may order. Raises BusError, EmbeddedError."""
+    """As one who may order. Raises BusError, HomeError."""
     name = f"ops:console-{os.getpid()}"
     async with Bus.connect(url(args, "mesh"), name, within_s=CONNECT_S) as bus:
         yield bus

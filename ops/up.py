@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -10,27 +11,31 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bus import embedded
 from bus.address import Address
+from bus.home import HomeError, claim_home, private_folder
+from bus.membership import Membership, known_membership
 from ops import probe
+from ops.alone import NO_MODEL
 from ops.child import Program
-from ops.doorkeeper import Doorkeeper
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
 from proto.ids import NodeId
 
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
 DEFAULT_MODEL = "smollm2"
-NO_MODEL = "none"
 ROOT = Path(__file__).parents[1]
 BUS_RESTART_S = 0.025
 """The first restart of the bus server: decoding goes on meanwhile, into the engines' rings."""
 _ASK_S = 0.1
 """Between two looks at whether the gateway is ready."""
+
+
+Beside = Callable[[], Coroutine[None, None, None]]
 
 
 class CannotStart(Exception):
@@ -51,6 +56,8 @@ class Plan:
     nats: str | None = None
     """The bus to join; None to bring one along."""
     bus_host: str = embedded.LOOPBACK
+    is_announced: bool = True
+    """The local network hears of a bus that is brought along and listens beyond loopback."""
     node: str
     memory: str | None = None
     """What models may take here; None: what the system lets them."""
@@ -73,14 +80,14 @@ class Plan:
 def main(args: argparse.Namespace) -> int:
     try:
         asyncio.run(run(planned(args), Screen()))
-    except (CannotStart, BusSilent, embedded.EmbeddedError) as error:
+    except (CannotStart, BusSilent, HomeError) as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def planned(args: argparse.Namespace) -> Plan:
-    """Raises CannotStart."""
+    """Raises CannotStart, HomeError."""
     services = tuple(name.strip() for name in args.only.split(",") if name.strip())
     unknown = [name for name in services if name not in SERVICES]
     if unknown or not services:
@@ -88,26 +95,40 @@ def planned(args: argparse.Namespace) -> Plan:
             f"--only knows no service {', '.join(unknown) or 'by an empty name'}; "
             f"there are {', '.join(SERVICES)}"
         )
-    return Plan(
-        home=args.home.expanduser().absolute(),
+    home = args.home.expanduser().absolute()
+    member = None if args.nats else known_membership(home)
+    plan = Plan(
+        home=home,
         host=args.host,
         port=args.port,
-        models=_models(args.model),
+        models=_models(args.model, NO_MODEL if member else DEFAULT_MODEL),
         aliases=tuple(args.alias or ()),
         services=services,
         nats=args.nats,
         bus_host=args.bus_host,
-        node=args.node or node_name(),
+        is_announced=not getattr(args, "no_mdns", False) and is_mdns_wanted(),
+        node=args.node or (member.node if member else node_name()),
         memory=args.memory,
         trusts_code=args.trust_remote_code,
         log_level=args.log_level,
         is_verbose=args.verbose,
     )
+    return _of_member(plan, member) if member else plan
 
 
-def _models(flags: Sequence[str] | None) -> tuple[str, ...]:
+def _of_member(plan: Plan, member: Membership) -> Plan:
+    """On the bus of the mesh that the home joined. Raises NodeOnly."""
+    member.check(plan.services, plan.node)
+    return replace(plan, nats=member.url(plan.home))
+
+
+def _models(flags: Sequence[str] | None, default: str) -> tuple[str, ...]:
     configured = os.environ.get("ODYSSAI_MODELS", "").split(",")
-    return tuple(flags or filter(None, configured)) or (DEFAULT_MODEL,)
+    return tuple(flags or filter(None, configured)) or (default,)
+
+
+def is_mdns_wanted() -> bool:
+    return os.environ.get("ODYSSAI_MDNS", "1") not in ("0", "false")
 
 
 def node_name() -> str:
@@ -117,31 +138,32 @@ def node_name() -> str:
 
 
 async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = None) -> None:
-    """Until Ctrl-C. Raises CannotStart, EmbeddedError and BusSilent; ``programs`` are a test's."""
+    """Until Ctrl-C. Raises CannotStart, HomeError and BusSilent; ``programs`` are a test's."""
     started_s = time.monotonic()
     if "gateway" in plan.services and not embedded.is_free(plan.host, plan.port):
         raise CannotStart(f"port {plan.port} on {plan.host} is taken; choose another with --port")
-    plan, bus, doorkeeper = _bus_of(plan)
+    plan, bus, beside = _bus_of(plan)
     supervisor = Supervisor(
         [_program(plan, name) for name in plan.services] if programs is None else programs,
         bus,
-        embedded.private_folder(plan.home / "logs"),
+        private_folder(plan.home / "logs"),
         screen.say,
         (lambda name, line: screen.say(f"{name:9} | {line}")) if plan.is_verbose else None,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
-    beside = [doorkeeper.run] if doorkeeper else []
     await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
 
 
-def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, Doorkeeper | None]:
-    """The plan with the bus it will use, and the program when that has to be started."""
+def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
+    """The plan with the bus it will use; where that is brought along, its program, too, and what
+    is done for it beside the services.
+    """
     if plan.nats:
         # Held until this process ends: two on one home would write into the same logs.
-        embedded.claim_home(plan.home)
-        return plan, None, None
+        claim_home(plan.home)
+        return plan, None, []
     server = embedded.prepare(plan.home, plan.bus_host)
     program = Program(
         "nats-server",
@@ -153,9 +175,29 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, Doorkeeper | None]:
     )
     access = server.access
     joined = replace(plan, nats=access.url("mesh"))
+    beside: list[Beside] = [lambda: keep_door(plan, access)]
+    if plan.is_announced and not access.is_local:
+        beside.append(lambda: announce_bus(access))
+    return joined, BusProgram(program, lambda: embedded.answers(access)), beside
+
+
+async def keep_door(plan: Plan, access: embedded.Access) -> None:
+    """Let machines join, until cancelled."""
+    # The NATS client takes half a second to import; the services start meanwhile.
+    from ops.joining.doorkeeper import Doorkeeper
+
     taken = [NodeId(plan.node)] if "runner" in plan.services else []
-    doorkeeper = Doorkeeper(plan.home, access, taken)
-    return joined, BusProgram(program, lambda: embedded.answers(access)), doorkeeper
+    await Doorkeeper(plan.home, access, taken).run()
+
+
+async def announce_bus(access: embedded.Access) -> None:
+    """Tell the local network, until cancelled. Where that cannot be, the mesh runs unheard."""
+    from ops.joining.multicast import Unheard, announced
+    from services.host import VERSION
+
+    with contextlib.suppress(Unheard):
+        async with announced(access, VERSION):
+            await asyncio.Event().wait()
 
 
 def _program(plan: Plan, service: str) -> Program:

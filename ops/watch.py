@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
+from bus.home import HomeError
 from ops import reach
 from ops.words import progress, size
 from proto.presence import STALL_S, EngineBeat, NodeBeat
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         asyncio.run(_watch(reach.url(args, "ops"), Raw() if args.json else Readable()))
-    except (BusError, embedded.EmbeddedError) as error:
+    except (BusError, HomeError) as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     return 0

@@ -31,6 +31,10 @@ def add_bus(parser: argparse.ArgumentParser) -> None:
         help="the bus to join, with user and password (also: ODYSSAI_NATS, which `ps` does not "
         "show; default: the one of --home)",
     )
+    add_log_level(parser)
+
+
+def add_log_level(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),

@@ -29,7 +29,7 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(module="ops.up")
     add_bus(parser)
     _add_gateway(parser)
-    _add_runner(parser)
+    add_runner(parser)
     parser.add_argument(
         "--only", metavar="A,B", default=",".join(SERVICES), help="run these services only"
     )
@@ -38,7 +38,13 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         metavar="HOST",
         help="where the bus that is brought along listens (default: %(default)s); "
-        "a second machine needs one it can reach",
+        "a second machine needs one it can reach, such as 0.0.0.0",
+    )
+    parser.add_argument(
+        "--no-mdns",
+        action="store_true",
+        help="do not tell the local network of a bus that listens beyond loopback "
+        "(also: ODYSSAI_MDNS=0)",
     )
     parser.add_argument("--verbose", action="store_true", help="print what every service prints")
 
@@ -49,7 +55,7 @@ def _add_service(parser: argparse.ArgumentParser, service: str) -> None:
     if service == "gateway":
         _add_gateway(parser)
     if service == "runner":
-        _add_runner(parser)
+        add_runner(parser)
 
 
 def _add_gateway(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +72,7 @@ def _add_gateway(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_runner(parser: argparse.ArgumentParser) -> None:
+def add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         action="append",

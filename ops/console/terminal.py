@@ -6,8 +6,8 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from bus.connection import Bus
-from bus.embedded import EmbeddedError
 from bus.errors import BusError
+from bus.home import HomeError
 from ops import reach
 from proto.errors import MeshError
 
@@ -18,7 +18,7 @@ def run(act: Act, args: argparse.Namespace) -> int:
     """The exit status: what ``act`` returns, 1 where something went wrong."""
     try:
         return asyncio.run(_run(act, args))
-    except (MeshError, BusError, EmbeddedError) as error:
+    except (MeshError, BusError, HomeError) as error:
         complain(str(error))
         return 1
 

@@ -14,6 +14,7 @@ import pytest
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import NotConnected
+from bus.home import ForeignState, HomeInUse
 from proto.presence import ServiceBeat
 from proto.subjects import SERVICE_BEAT
 
@@ -104,19 +105,19 @@ def test_no_password_stands_on_the_command_line(home: Path) -> None:
 
 
 def test_a_second_claim_on_a_home_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "CLAIM_S", 0.0)
-    with prepared(home), pytest.raises(embedded.HomeInUse, match=f"process {os.getpid()};"):
+    monkeypatch.setattr("bus.home.CLAIM_S", 0.0)
+    with prepared(home), pytest.raises(HomeInUse, match=f"process {os.getpid()};"):
         embedded.prepare(home)
 
 
 def test_a_home_stays_claimed_while_its_server_lives(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "CLAIM_S", 0.0)
+    monkeypatch.setattr("bus.home.CLAIM_S", 0.0)
     with prepared(home) as server:
         heir = subprocess.Popen(["sleep", "60"], pass_fds=(server.claim,))
     try:
-        with pytest.raises(embedded.HomeInUse):
+        with pytest.raises(HomeInUse):
             embedded.prepare(home)
     finally:
         heir.kill()
@@ -129,7 +130,7 @@ def test_a_folder_of_somebody_else_is_left_alone(home: Path) -> None:
     (home / "bus").mkdir(parents=True)
     (home / "bus" / "thesis.txt").write_text("do not touch")
 
-    with pytest.raises(embedded.ForeignState, match="did not put there"):
+    with pytest.raises(ForeignState, match="did not put there"):
         embedded.prepare(home)
 
 
@@ -140,14 +141,14 @@ def test_credentials_that_make_no_sense_are_named(home: Path, text: str) -> None
     (home / "bus").mkdir(parents=True)
     (home / "bus" / "credentials.json").write_text(text)
 
-    with pytest.raises(embedded.ForeignState, match=r"credentials\.json.*remove it"):
+    with pytest.raises(ForeignState, match=r"credentials\.json.*remove it"):
         embedded.prepare(home)
 
 
 def test_a_home_that_is_a_file_is_refused(home: Path) -> None:
     home.write_text("")
 
-    with pytest.raises(embedded.ForeignState, match="not a folder"):
+    with pytest.raises(ForeignState, match="not a folder"):
         embedded.prepare(home)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bus import embedded
+from bus.home import private_folder, write_private
 from ops import alone, command, up
 from ops.arguments import services
 
@@ -29,7 +30,7 @@ def test_help_imports_nothing_that_takes_time() -> None:
 def test_the_supervisor_stays_light() -> None:
     program = (
         "import sys, ops.up\n"
-        "heavy = {'nats', 'msgspec', 'litestar', 'httpx', 'mlx', 'psutil'}\n"
+        "heavy = {'nats', 'cryptography', 'zeroconf', 'litestar', 'httpx', 'mlx', 'psutil'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -80,8 +81,8 @@ def flags(home: Path, service: str, **given: object) -> Namespace:
 
 def test_a_service_alone_joins_the_bus_of_its_home(tmp_path: Path) -> None:
     access = embedded.Access("x", "127.0.0.1", 4222, {"mesh": "m", "ops": "o", "sys": "s"})
-    embedded._write_private(
-        embedded.private_folder(tmp_path / "bus") / "credentials.json",
+    write_private(
+        private_folder(tmp_path / "bus") / "credentials.json",
         embedded.json.dumps(vars(access)),
     )
 

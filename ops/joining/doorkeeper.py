@@ -12,8 +12,9 @@ from pathlib import Path
 
 from bus import authority, embedded, members
 from bus.connection import Bus
-from bus.embedded import Access, EmbeddedError
+from bus.embedded import Access
 from bus.errors import NotConnected
+from bus.home import HomeError
 from bus.key import Key
 from bus.members import Invitation, Members
 from bus.reload import reload
@@ -108,7 +109,7 @@ class Doorkeeper:
             embedded.keep_members(self._home, self._access, wanted)
             self._members = wanted
             await reload(self._access)
-        except (EmbeddedError, NotConnected) as error:
+        except (HomeError, NotConnected, OSError) as error:
             raise MeshError(
                 Code.BUS_UNAVAILABLE, f"The bus server was not told yet: {error}. Ask again."
             ) from error

@@ -1,0 +1,42 @@
+"""`odyssai invite`: a token by which one machine may join."""
+
+import argparse
+import sys
+import time
+
+from bus.connection import Bus
+from bus.errors import NobodyThere
+from ops.console.terminal import run
+from proto.errors import Code, MeshError
+from proto.joining import Invite, Invited
+from proto.subjects import INVITE
+
+
+def main(args: argparse.Namespace) -> int:
+    return run(_main, args)
+
+
+async def _main(args: argparse.Namespace, bus: Bus) -> int:
+    try:
+        invited = await bus.ask(INVITE, Invite(node=args.for_node, lasts_s=args.expires))
+    except NobodyThere as error:
+        raise MeshError(
+            Code.FORBIDDEN,
+            "nobody gives invitations for this bus: that is done by `odyssai up` that brought it "
+            "along. On a bus of your own, `odyssai runner --nats URL` takes part with a password.",
+        ) from error
+    # The token alone goes to standard output, so that TOKEN=$(odyssai invite) holds just it.
+    print(invited.token, flush=True)
+    print(explanation(invited), file=sys.stderr)
+    return 0
+
+
+def explanation(invited: Invited) -> str:
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(invited.expires_s))
+    said = f"\nGood for one machine until {until}. There, run:\n\n  odyssai join TOKEN\n"
+    if invited.is_local:
+        said += (
+            "\nThe bus listens on this machine only. For others, start it again with\n"
+            "  odyssai up --bus-host 0.0.0.0\nand invite anew.\n"
+        )
+    return said
