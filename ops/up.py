@@ -292,7 +292,7 @@ odyssai serves, after {took_s:.1f} s
 
 
 def _places(plan: Plan) -> str:
-    bus = Address.parse(plan.nats or "").shown.removeprefix("nats://")
+    bus = Address.parse(plan.nats or "").shown
     access = embedded.known_access(plan.home)
     if access and access.url("mesh") == plan.nats:
         bus += f"  (credentials in {plan.home / 'bus' / 'credentials.json'})"
