@@ -9,7 +9,7 @@ from bus import jobs
 from bus.connection import Bus
 from ops.console.following import follow, tell
 from ops.console.tables import Table, show
-from ops.console.terminal import run
+from ops.console.terminal import complain, run
 from ops.words import duration, job_state, ordered, progress
 from proto.errors import Code, MeshError
 from proto.jobs import Job, JobWish
@@ -29,6 +29,9 @@ WISHES: dict[str, JobWish] = {
 def main(args: argparse.Namespace) -> int:
     if args.wish:
         return run(_steer, args)
+    if args.follow and not args.job:
+        complain("--follow needs a JOB; `odyssai watch` tells of all of them")
+        return 2
     return run(_one if args.job else _all, args)
 
 

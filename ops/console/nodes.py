@@ -63,7 +63,7 @@ def _notes(seen: Overview) -> Iterable[str]:
     for node in seen.nodes:
         for held in node.quarantined:
             yield (
-                f"{held.model} is quarantined on {node.node}: {held.reason} "
+                f"{held.model} is quarantined on {node.node}: {held.reason.rstrip('.')}. "
                 f"`odyssai load {held.model} --lift-quarantine` tries it again."
             )
         for engine in node.engines:

@@ -153,10 +153,11 @@ async def test_an_unknown_job_and_an_ambiguous_one_are_told(
         await jobs.submit(leader.bus, Pull(model=M))
 
     unknown = await odyssai("cancel", "0000")
-    ambiguous = await odyssai("jobs", "")
+    ambiguous = await odyssai("cancel", "")
 
     assert "there is no job 0000" in unknown.err
-    assert ambiguous.status == 0
+    assert all(id in ambiguous.err for id in leader.jobs)
+    assert leader.steered == []
 
 
 async def test_nobody_leading_is_told(odyssai: Odyssai, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,3 +202,10 @@ async def test_a_bus_that_is_not_there_is_told_soon(
 
     assert status == 1
     assert "odyssai: no bus at nats://127.0.0.1:1" in capsys.readouterr().err
+
+
+async def test_only_one_job_can_be_followed(odyssai: Odyssai) -> None:
+    said = await odyssai("jobs", "--follow")
+
+    assert (said.status, said.out) == (2, "")
+    assert "needs a JOB" in said.err
