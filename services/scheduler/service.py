@@ -99,10 +99,14 @@ class Scheduler:
                 f"No engine serves {model!r} now; it is loading or recovering. Try again.",
                 retry_after_s=1.0,
             )
-        there = ", ".join(card.id for card in self.fleet.models()) or "none yet"
+        stored = {
+            known.id for store in self._known.stores.records.values() for known in store.models
+        }
+        there = ", ".join(sorted({card.id for card in self.fleet.models()} | stored)) or "none yet"
         return MeshError(
             Code.MODEL_NOT_FOUND,
-            f"The model {model!r} does not exist here. GET /v1/models lists what does: {there}.",
+            f"The model {model!r} does not exist here. GET /v1/models lists what does, and with "
+            f"?include_unloaded=true what is stored: {there}.",
             param="model",
         )
 

@@ -111,6 +111,11 @@ class ModelThread:
         assert self._batch is not None, "only a loaded model has a queue"
         return self._batch.queue
 
+    def lacks_memory_for(self, sequence: Sequence) -> bool:
+        """It would have to wait, as things stand."""
+        used = self._batch.kv_used_tokens if self._batch else 0
+        return self._kv.tokens is not None and used + sequence.claim > self._kv.tokens
+
     def submit(self, sequence: Sequence) -> None:
         """Admitted at the very next step, if a slot is free."""
         self.queue.add(sequence)

@@ -133,11 +133,11 @@ class Engine:
         if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
             return self._again(asked, known.accepted)
         self._refuse_unless_reachable(asked)
-        is_full = len(self._open) >= self._settings.slots
+        waits = len(self._open) >= self._settings.slots or self.thread.lacks_memory_for(sequence)
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
         self.thread.submit(sequence)
-        place = self.thread.queue.place_of(asked.request) if is_full else None
+        place = self.thread.queue.place_of(asked.request) if waits else None
         accepted = Accepted(prompt_tokens=len(sequence.prompt), place=place or 0)
         self._open[asked.request] = _Open(
             asked.gateway, accepted, asked.priority, tracing.current.get()

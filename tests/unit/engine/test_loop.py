@@ -6,6 +6,7 @@ import pytest
 from proto.frames import Delta, End, Failed, Progress
 from proto.inference import Chat, Regex, Turn
 from services.runner.engine.batch import PATIENCE_S, Batch
+from services.runner.engine.kv_room import KvRoom
 from services.runner.engine.loading import NotLoadable
 from services.runner.engine.loop import ModelThread
 from tests.tiny import make_tiny
@@ -89,6 +90,19 @@ def test_a_lone_request_waits_for_company_only_a_little_of_its_own_time(reader):
     batch.add(ask("long", prompt(2000), 1))
 
     assert 0 < short_s < batch.patience_s <= PATIENCE_S
+
+
+def test_who_has_to_wait_for_memory_is_known_before_it_is_submitted(tmp_path):
+    reader = Reader(make_tiny(tmp_path / "tiny"), tmp_path, kv=KvRoom(tokens=300))
+    reader.thread.start().result(20)
+    small, large = ask("small", prompt(20), 20), ask("large", prompt(200), 20)
+    assert not reader.thread.lacks_memory_for(large)
+    reader.thread.submit(ask("a", prompt(30), 200))
+    reader.until(lambda request, frame: isinstance(frame, Delta))
+
+    assert reader.thread.lacks_memory_for(large)
+    assert not reader.thread.lacks_memory_for(small)
+    reader.thread.stop(10)
 
 
 def test_a_cancel_reaches_a_running_request(reader):

@@ -1,6 +1,15 @@
 import pytest
 
-from services.runner.engine.prefill import FIRST_RATE, LARGEST, SMALLEST, Pace, choose
+from services.runner.engine.fairness import Share
+from services.runner.engine.prefill import (
+    FIRST_RATE,
+    LARGEST,
+    SMALLEST,
+    Pace,
+    choose,
+    is_owed,
+    share_s,
+)
 from services.runner.engine.queue import Queue
 from tests.unit.engine.asking import ask, prompt
 
@@ -34,6 +43,39 @@ def test_one_long_cached_prefix_does_not_pad_the_others():
     sequences = waiting(20, 2020)
     sequences[1].done = 2000
     assert chosen(sequences, 10_000) == ["r0"]
+
+
+def of_key(share, *sequences):
+    for sequence in sequences:
+        sequence.share = share
+    return list(sequences)
+
+
+def test_a_key_that_decodes_next_to_nothing_beside_a_flood_is_owed_a_large_part_of_a_step():
+    flood, other = Share(), Share()
+    running = of_key(flood, *waiting(*[5] * 16))
+    (newcomer,), (another,) = of_key(other, *waiting(500)), of_key(flood, *waiting(500))
+
+    assert is_owed(newcomer, running)
+    assert not is_owed(another, running)
+    assert not is_owed(newcomer, running[:3])
+    assert not is_owed(newcomer, [*running, *of_key(other, *waiting(*[5] * 8))])
+    assert share_s(1, 16, 0.05, is_owed=True) == 3 * share_s(1, 16, 0.05)
+
+
+def test_one_of_many_keys_that_all_have_as_little_is_owed_nothing_more():
+    running = [of_key(Share(), *waiting(5))[0] for _ in range(64)]
+    (newcomer,) = of_key(Share(), *waiting(500))
+
+    assert not is_owed(newcomer, running)
+
+
+def test_the_key_that_had_least_reads_first_whatever_its_prompts_length():
+    had_much, had_little = Share(), Share()
+    had_much.read(5000)
+    short, long = of_key(had_much, *waiting(20))[0], of_key(had_little, *waiting(900))[0]
+
+    assert choose([short, long], lambda _: 64, 1, Queue(slots=16).rank)[0] == [long]
 
 
 def test_a_pace_is_learned_for_each_doubling_of_the_context():

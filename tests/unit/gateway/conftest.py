@@ -124,7 +124,7 @@ async def decide(bus: Bus, http: httpx.AsyncClient) -> AsyncIterator[Decide]:
         layer = ConfigLayer(config=Config(**{**_told(config), "aliases": aliases}))
         await change_layer(layers, "admin", lambda _: layer)
         async with asyncio.timeout(5):
-            while (await http.post("/tokenize", json={"model": seen, "prompt": "x"})).is_error:
+            while (await http.get(f"/v1/models/{seen}")).is_error:
                 await asyncio.sleep(0.01)
 
     yield write

@@ -1,11 +1,15 @@
 """Keys, priorities and limits, as clients and engines meet them."""
 
+import asyncio
 import hashlib
 
+import httpx
 import pytest
 
 from proto.config import Config, KeyConfig
-from tests.unit.gateway.scripted import MODEL
+from proto.presence import GatewayBeat
+from proto.subjects import GATEWAY_BEAT
+from tests.unit.gateway.scripted import MODEL, gateway
 
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 MESSAGE = CHAT | {"max_tokens": 5}
@@ -93,3 +97,30 @@ async def test_a_priority_that_there_is_not_is_refused_by_name(http):
 
     assert refused.status_code == 400
     assert "X-Odyssai-Priority" in refused.json()["error"]["message"]
+
+
+async def test_a_limit_holds_for_all_gateways_together(http, host, decide, bus, nats_url, tmp_path):
+    await decide(config(requests_per_minute=2))
+    for _ in range(2):
+        assert (await post(http, **LIMITED)).status_code == 200
+    async with gateway(nats_url, tmp_path) as second:
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        heard = asyncio.Event()
+
+        def hear(beat: GatewayBeat) -> None:
+            if beat.gateway == second.id and not told.done():
+                told.set_result(beat.url)
+            if beat.gateway == host.id and beat.used:
+                heard.set()
+
+        await bus.listen(GATEWAY_BEAT, hear)
+        async with asyncio.timeout(10):
+            url = await told
+            await heard.wait()
+            async with httpx.AsyncClient(base_url=url) as other:
+                while (await other.get("/ready")).status_code != 200:
+                    await asyncio.sleep(0.02)
+                answer = await post(other, **LIMITED)
+
+    assert answer.status_code == 429
+    assert "2 of its 2 requests" in answer.json()["error"]["message"]
