@@ -172,8 +172,9 @@ async def _rule(lease: Lease, reign: Callable[[int], Awaitable[None]]) -> None:
         while not ruling.done() and await lease.renew():
             await asyncio.wait({ruling}, timeout=RENEW_S)
     finally:
-        ruling.cancel()
-        await asyncio.wait({ruling})
+        while not ruling.done():  # Libraries swallow a cancellation now and then.
+            ruling.cancel()
+            await asyncio.wait({ruling}, timeout=RENEW_S)
     await lease.release()
     if not ruling.cancelled():
         ruling.result()

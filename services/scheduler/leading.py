@@ -1,4 +1,4 @@
-"""What the scheduler that holds the lease does: take orders, and move jobs on."""
+"""What the scheduler that holds the lease does: look at everything, and move jobs on."""
 
 import asyncio
 import logging
@@ -11,12 +11,11 @@ from msgspec import structs
 
 from bus.errors import BusError
 from proto.errors import Code, MeshError
-from proto.ids import JobId, NodeId, fresh
-from proto.jobs import Job, Order, SteerJob, Submit, Submitted
-from proto.subjects import STEER_JOB, SUBMIT
+from proto.ids import NodeId
+from proto.jobs import Job
 from services.host import Host
 from services.scheduler.acting import restart_agent, revoke
-from services.scheduler.changes import forget_task, remove
+from services.scheduler.changes import remove
 from services.scheduler.demand import DEMAND
 from services.scheduler.draining import Draining
 from services.scheduler.hub_tokens import HubTokens
@@ -25,9 +24,10 @@ from services.scheduler.jobs.advance import advance
 from services.scheduler.jobs.step import Act, Follow, Forget, RestartTheAgent, Step, failed
 from services.scheduler.known import Known
 from services.scheduler.leftovers import leftovers, orphans
+from services.scheduler.orders import Orders
 from services.scheduler.plans import Deposed, Plans
 from services.scheduler.records import Records
-from services.scheduler.steering import ends_load, steered
+from services.scheduler.steering import steered
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +45,25 @@ class Reign:
         self._records = Records(host.bus, known.jobs)
         self._tokens = HubTokens()
         self._draining = Draining()
-        self._news = asyncio.Event()
-        self._turn = asyncio.Lock()
-        """Whoever changes jobs or plans has it: one decision at a time."""
+        self._orders = Orders(known, self._records, self._plans, self._tokens)
 
     async def last(self) -> None:
         """Lead until cancelled, or until a newer leader has written."""
-        hearings = []
         try:
             await self._begin()
-            hearings += [
-                await self._host.bus.answer(SUBMIT, self.submit),
-                await self._host.bus.answer(STEER_JOB, self.steer),
-            ]
-            while True:
-                await self._look()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), LOOK_S)
-                self._news.clear()
+            async with self._orders.heard(self._host.bus):
+                while True:
+                    await self._look()
+                    await self._pause()
         except Deposed as error:
             log.warning("this reign is over: %s", error)
-        finally:
-            for hearing in hearings:
-                await hearing.stop()
+
+    async def _pause(self) -> None:
+        """Until there is news, or something may have happened without any."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await self._orders.news.wait()
+        self._orders.news.clear()
 
     async def _begin(self) -> None:
         """Shut older leaders out, and know what they had begun."""
@@ -81,54 +77,10 @@ class Reign:
             else:
                 return
 
-    async def submit(self, asked: Submit) -> Submitted:
-        """It is written down before it is answered: from then on any leader goes on with it."""
-        async with self._turn:
-            try:
-                job = await self._accept(asked.order, asked.by, asked.hub_token)
-            except BusError as error:
-                raise _away(error) from error
-        self._news.set()
-        return Submitted(job=job)
-
-    async def _accept(self, order: Order, by: str, hub_token: str = "") -> Job:
-        view = self._known.view()
-        now_s = view.now_s
-        for like in self._records.running():
-            if like.order == order and like.wish != "cancel":
-                return like
-        for load in self._records.running():
-            if ends_load(order, load, view):
-                await self._records.write(load, steered(load, "cancel"), now_s)
-        job = Job(id=JobId(fresh()), order=order, by=by, created_s=now_s, updated_s=now_s)
-        self._tokens.keep(job.id, hub_token)
-        return await self._records.write(None, job, now_s)
-
-    async def steer(self, asked: SteerJob) -> Submitted:
-        async with self._turn:
-            before = self._records.get(asked.job)
-            if before is None:
-                raise MeshError(Code.NOT_FOUND, f"There is no job {asked.job!r}.", param="job")
-            after = steered(before, asked.wish)
-            try:
-                if before.is_over and not after.is_over:
-                    await self._forget_tasks(before)
-                job = await self._records.write(before, after, self._known.view().now_s)
-            except (BusError, Deposed) as error:
-                raise _away(error) from error
-        self._news.set()
-        return Submitted(job=job)
-
-    async def _forget_tasks(self, job: Job) -> None:
-        """What an earlier try left in plans would be taken for the new one's."""
-        for node, plan in self._known.view().plans.items():
-            if any(wanted.task.job == job.id for wanted in plan.tasks):
-                await self._plans.change(node, forget_task(job.id))
-
     async def _look(self) -> None:
         """Jobs in their order: what an earlier one waits for, a later one does not take."""
         promised: Counter[NodeId] = Counter()
-        async with self._turn:
+        async with self._orders.turn:
             for job in self._records.running():
                 step = await self._move(job, promised)
                 promised.update(step.needs if step else {})
@@ -170,14 +122,14 @@ class Reign:
         if job.is_over:
             self._tokens.drop(job.id)
         elif job.phase != before.phase:
-            self._news.set()
+            self._orders.news.set()
 
     async def _act(self, act: Act) -> str:
         match act:
             case RestartTheAgent(node):
                 await restart_agent(self._host.bus, node)
             case Follow(order, by):
-                await self._accept(order, by)
+                await self._orders.accept(order, by)
             case Forget(node):
                 said = await revoke(self._host.bus, node)
                 await self._plans.forget(node)
@@ -197,9 +149,9 @@ class Reign:
         for node, change in leftovers(view):
             await self._plans.change(node, change)
         for order in overdue(view):
-            await self._accept(order, "idle")
+            await self._orders.accept(order, "idle")
         for load in self._known.demand.loads(view):
-            await self._accept(load, DEMAND)
+            await self._orders.accept(load, DEMAND)
         for job in (*self._known.demand.abandoned(view), *orphans(view)):
             await self._records.write(job, steered(job, "cancel"), view.now_s)
         await self._records.forget_oldest()
@@ -216,11 +168,3 @@ def _going_on(what: str) -> Iterator[None]:
 
 def _with_detail(job: Job, said: str) -> Job:
     return structs.replace(job, detail="; ".join(filter(None, (job.detail, said))))
-
-
-def _away(error: Exception) -> MeshError:
-    return MeshError(
-        Code.BUS_UNAVAILABLE,
-        f"The scheduler that leads could not write it down ({error}). Ask again.",
-        retry_after_s=1.0,
-    )

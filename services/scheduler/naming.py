@@ -18,17 +18,21 @@ def fetchable_model(view: View, name: str) -> ModelId:
     owner, slash, rest = meant.partition("/")
     if owner and slash and rest and "/" not in rest:
         return meant
-    raise unknown(view, name)
+    raise MeshError(
+        Code.MODEL_NOT_FOUND,
+        f"{_nowhere(view, name)} The Hugging Face hub's models have names like org/model.",
+        param="model",
+    )
 
 
 def unknown(view: View, name: str) -> MeshError:
-    there = sorted({m.id for store in view.stores.values() for m in store.models})
-    return MeshError(
-        Code.MODEL_NOT_FOUND,
-        f"No node has a model {name!r}, and it is no name of the Hugging Face hub, such as "
-        f"org/model. There are: {', '.join(there) or 'none'}.",
-        param="model",
-    )
+    return MeshError(Code.MODEL_NOT_FOUND, _nowhere(view, name), param="model")
+
+
+def _nowhere(view: View, name: str) -> str:
+    heard = (store for node, store in view.stores.items() if node in view.nodes)
+    there = sorted({model.id for store in heard for model in store.models})
+    return f"No node that is heard has a model {name!r}. There are: {', '.join(there) or 'none'}."
 
 
 def defaults(view: View, model: ModelId, *names: str) -> ModelConfig:

@@ -1,5 +1,6 @@
 """The whole mesh at one look: pure, from what a scheduler knows."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from msgspec import structs
@@ -24,17 +25,39 @@ from services.scheduler.view import View
 
 COMING = ("waiting", "fetching", "starting", "loading", "crashed")
 
+Shelf = list[tuple[NodeId, StoredModel]]
+"""The files of one model on all nodes, heard or not."""
+
 
 def look_around(asked: LookAround, view: View, leader: str, epoch: int) -> Overview:
     engines = _engines(view)
-    nodes = sorted({*view.nodes, *view.plans, *view.stores})
+    on_node, of_model = defaultdict(list), defaultdict(list)
+    for engine in engines:
+        on_node[engine.node].append(engine)
+        of_model[engine.model].append(engine)
+    shelves = _shelves(view)
+    shut_out = {q.model for plan in view.plans.values() for q in plan.quarantined}
     return Overview(
-        nodes=tuple(_node(node, engines, view) for node in nodes),
-        models=tuple(_model(model, engines, view) for model in _models(engines, view)),
+        nodes=tuple(
+            _node(node, tuple(on_node[node]), view)
+            for node in sorted({*view.nodes, *view.plans, *view.stores})
+        ),
+        models=tuple(
+            _model(model, tuple(of_model[model]), shelves.get(model, []), model in shut_out, view)
+            for model in sorted({*shelves, *of_model, *shut_out})
+        ),
         jobs=tuple(_jobs(asked, view.jobs.values())),
         leader=leader,
         epoch=epoch,
     )
+
+
+def _shelves(view: View) -> dict[ModelId, Shelf]:
+    shelves: dict[ModelId, Shelf] = {}
+    for node in sorted(view.stores):
+        for known in view.stores[node].models:
+            shelves.setdefault(known.id, []).append((node, known))
+    return shelves
 
 
 def _jobs(asked: LookAround, jobs: Iterable[Job]) -> list[Job]:
@@ -102,12 +125,11 @@ def _engine(beat: EngineBeat | None, engine: EngineView) -> EngineView:
     )
 
 
-def _node(node: NodeId, engines: list[EngineView], view: View) -> NodeView:
+def _node(node: NodeId, held: tuple[EngineView, ...], view: View) -> NodeView:
     beat = view.nodes.get(node)
     plan = view.plan(node)
     store = view.stores.get(node)
     state: NodeState = "silent" if beat is None else "draining" if plan.is_drained else "alive"
-    held = tuple(engine for engine in engines if engine.node == node)
     return NodeView(
         node=node,
         state=state,
@@ -133,52 +155,36 @@ def _memory(node: NodeId, held: tuple[EngineView, ...], view: View) -> MemoryVie
     )
 
 
-def _models(engines: list[EngineView], view: View) -> list[ModelId]:
-    stored = {model.id for store in view.stores.values() for model in store.models}
-    quarantined = {q.model for plan in view.plans.values() for q in plan.quarantined}
-    return sorted(stored | quarantined | {engine.model for engine in engines})
-
-
-def _model(model: ModelId, engines: list[EngineView], view: View) -> ModelView:
-    stored = [
-        (node, known)
-        for node in sorted(view.stores)
-        for known in view.stores[node].models
-        if known.id == model
-    ]
-    own = tuple(engine for engine in engines if engine.model == model)
-    known = stored[0][1] if stored else None
+def _model(
+    model: ModelId,
+    engines: tuple[EngineView, ...],
+    shelf: Shelf,
+    is_quarantined: bool,
+    view: View,
+) -> ModelView:
+    known = shelf[0][1] if shelf else None
     return ModelView(
         model=model,
-        state=_state(model, own, stored, view),
-        aliases=_aliases(model, stored, view),
-        kind=known.kind if known else _card_kind(model, view),
+        state=_state(engines, is_quarantined, view),
+        aliases=_aliases(model, shelf, view),
+        kind=known.kind if known else _card_kind(model, engines, view),
         family=known.family if known else "",
         quantization=known.quantization if known else "",
         footprint=known.footprint if known else None,
-        stored=tuple(_stored(node, found) for node, found in stored),
-        engines=own,
-        is_same_everywhere=len({found.fingerprint for _, found in stored}) < 2,
+        stored=tuple(_stored(node, found) for node, found in shelf),
+        engines=engines,
+        is_same_everywhere=len({found.fingerprint for _, found in shelf}) < 2,
     )
 
 
-def _state(
-    model: ModelId,
-    engines: tuple[EngineView, ...],
-    stored: list[tuple[NodeId, StoredModel]],
-    view: View,
-) -> ModelState:
+def _state(engines: tuple[EngineView, ...], is_quarantined: bool, view: View) -> ModelState:
     """The best that can be said of it."""
-    phases = {engine.phase for engine in engines}
-    if any(engine.phase == "ready" and engine.grant for engine in engines):
-        return "loaded"
-    if any(engine.phase == "ready" for engine in engines):
-        return "upstream" if any(_upstream(e, view) for e in engines) else "loaded"
-    if phases & set(COMING):
+    ready = [engine for engine in engines if engine.phase == "ready"]
+    if ready:
+        return "upstream" if all(_upstream(engine, view) for engine in ready) else "loaded"
+    if any(engine.phase in COMING for engine in engines):
         return "loading"
-    if any(q.model == model for plan in view.plans.values() for q in plan.quarantined):
-        return "quarantined"
-    return "stored" if stored or not engines else "loading"
+    return "quarantined" if is_quarantined else "stored"
 
 
 def _upstream(engine: EngineView, view: View) -> bool:
@@ -186,16 +192,16 @@ def _upstream(engine: EngineView, view: View) -> bool:
     return beat is not None and beat.upstream is not None
 
 
-def _aliases(
-    model: ModelId, stored: list[tuple[NodeId, StoredModel]], view: View
-) -> tuple[ModelId, ...]:
-    own = [alias for _, known in stored for alias in known.aliases]
+def _aliases(model: ModelId, shelf: Shelf, view: View) -> tuple[ModelId, ...]:
+    own = [alias for _, known in shelf for alias in known.aliases]
     placed = [alias for _, placement in view.placements(model) for alias in placement.aliases]
     return tuple(dict.fromkeys([*own, *placed]))
 
 
-def _card_kind(model: ModelId, view: View) -> ModelKind:
-    cards = [card for beat in view.engines.values() for card in beat.models if card.id == model]
+def _card_kind(model: ModelId, engines: tuple[EngineView, ...], view: View) -> ModelKind:
+    """Of a model that is on no disk of ours, by what its engine says."""
+    beats = [view.engines[e.engine] for e in engines if e.engine in view.engines]
+    cards = [card for beat in beats for card in beat.models if card.id == model]
     return cards[0].kind if cards else "llm"
 
 

@@ -174,9 +174,12 @@ class Operator:
         return next((node for node in nodes if node.node == NodeId(name)), None)
 
     async def alive(self, *names: str) -> None:
+        """Until these nodes are heard and it is known what they have on disk."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                heard = {n.node for n in (await self.look()).nodes if n.state != "silent"}
-                if set(names) <= heard:
+                seen = await self.look()
+                heard = {node.node for node in seen.nodes if node.state != "silent"}
+                stores = {stored.node for model in seen.models for stored in model.stored}
+                if set(names) <= heard & stores:
                     return
                 await asyncio.sleep(LOOK_S)

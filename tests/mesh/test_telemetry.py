@@ -1,6 +1,7 @@
 """What operators hear, and what they do not."""
 
 import asyncio
+import base64
 import json
 import signal
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from nats.aio.client import Client
 
 from proto.ids import fresh
+from proto.inference import Chat, Turn
+from proto.prefix import prefixes_of
 from tests.mesh.asking import chat, message, posted
 from tests.mesh.house import NODE, Command, Mesh
 from tests.mesh.telemetry import Telemetry
@@ -80,6 +83,21 @@ async def test_a_request_is_told_once_with_the_numbers_the_client_saw(
     await telemetry.idle()
     events = [told for subject, told in telemetry.heard if ".request." in subject]
     assert len([told for told in events if told["request"] == answer._request_id]) == 1
+
+
+async def test_an_engine_tells_how_much_of_which_prompts_it_holds(
+    mesh: Mesh, telemetry: Telemetry
+) -> None:
+    turn = Turn(role="user", content=f"{fresh()} " + "over and over " * 100)
+    *blocks, whole = (base64.b64encode(p.digest).decode() for p in prefixes_of(Chat(turns=(turn,))))
+    asked = chat(messages=[{"role": "user", "content": turn.text}], max_tokens=1)
+    answer = (await asyncio.to_thread(posted, mesh, "/v1/chat/completions", asked)).json()
+
+    beat = await telemetry.engine(lambda told: whole in told.get("prefixes", {}))
+
+    assert blocks
+    assert beat["prefixes"][whole] == answer["usage"]["prompt_tokens"]
+    assert all(0 < beat["prefixes"][block] < beat["prefixes"][whole] for block in blocks)
 
 
 async def test_failures_are_told_with_their_code(mesh: Mesh, telemetry: Telemetry) -> None:

@@ -33,7 +33,7 @@ from services.scheduler.jobs import (
     sync,
     unload,
 )
-from services.scheduler.jobs.files import ENDED, status_of
+from services.scheduler.jobs.files import ENDED, as_said, status_of
 from services.scheduler.jobs.step import Step, ended
 from services.scheduler.view import View
 
@@ -71,7 +71,9 @@ def advance(job: Job, view: View) -> Step:
 
 
 def _pause(job: Job, view: View) -> Step:
-    return Step(structs.replace(job, state="paused"), _wanting("pause", job, view))
+    nodes = tuple(as_said(part, job.id, view) for part in job.nodes)
+    paused = structs.replace(job, state="paused", nodes=nodes)
+    return Step(paused, _wanting("pause", job, view))
 
 
 def _cancel(job: Job, view: View) -> Step:

@@ -4,7 +4,7 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId, NodeId
 from proto.jobs import Convert, Job, NodeProgress
 from proto.store import ConvertTask
-from services.scheduler.jobs.files import advance_task, settle
+from services.scheduler.jobs.files import advance_task, lists, once_listed, settle
 from services.scheduler.jobs.step import Step, failed, progress, words
 from services.scheduler.naming import known_model, unknown
 from services.scheduler.view import View
@@ -27,7 +27,8 @@ def advance(job: Job, order: Convert, view: View) -> Step:
         group_size=order.group_size,
         dtype=order.dtype,
     )
-    move = advance_task(job, part.node, task, view)
+    is_listed = lists(view, part.node, name)
+    move = once_listed(advance_task(job, part.node, task, view), part, is_listed, job, view)
     return settle(job, [move], view, "converting", f"{name} is on {part.node}")
 
 

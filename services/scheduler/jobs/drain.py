@@ -30,8 +30,9 @@ def undo(job: Job, order: Drain, view: View) -> tuple[tuple[NodeId, Change], ...
 
 
 def advance_undrain(job: Job, order: Undrain, view: View) -> Step:
+    """Also a node that is not heard: it takes requests as soon as it is back."""
     try:
-        check_present(view, [order.node])
+        check_present(view, () if order.node in view.plans else [order.node])
     except MeshError as error:
         return Step(failed(job, view.now_s, error))
     done = ended(job, view.now_s, "done", f"{order.node} takes requests again")

@@ -1,11 +1,12 @@
 """Work on nodes' files, as every job that needs some has it done: a task in the plan, watched."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from msgspec import structs
 
 from proto.errors import Code, MeshError
-from proto.ids import JobId, NodeId
+from proto.ids import JobId, ModelId, NodeId
 from proto.jobs import Job, NodeProgress
 from proto.presence import TaskStatus
 from proto.store import StoreTask
@@ -24,6 +25,11 @@ from services.scheduler.jobs.step import (
 from services.scheduler.view import View
 
 ENDED = ("done", "failed", "cancelled")
+LISTING = "listing"
+LISTED_S = 15.0
+"""A node looks at its disk at least every ten seconds. What it does not list by then, it will not:
+its files are no whole model.
+"""
 
 
 def advance_task(job: Job, node: NodeId, task: StoreTask, view: View) -> Move:
@@ -42,6 +48,14 @@ def advance_task(job: Job, node: NodeId, task: StoreTask, view: View) -> Move:
         error = MeshError(code, status.error or f"{node} gave it up")
         return Move(progress(node, FAILED, error.message), error=error)
     return Move(_told(node, status))
+
+
+def once_listed(move: Move, was: NodeProgress, is_listed: bool, job: Job, view: View) -> Move:
+    """Work is done when everybody can see what came of it: the next order may build on it."""
+    is_late = was.phase == LISTING and view.now_s - job.updated_s > LISTED_S
+    if move.progress.phase != DONE or is_listed or is_late:
+        return move
+    return replace(move, progress=structs.replace(move.progress, phase=LISTING))
 
 
 def settle(job: Job, moves: Iterable[Move], view: View, phase: str, detail: str) -> Step:
@@ -71,6 +85,20 @@ def roomiest(view: View) -> NodeId:
         return view.stores[node].free_disk_bytes if node in view.stores else 0
 
     return max(sorted(view.nodes), key=free)
+
+
+def lists(view: View, node: NodeId, model: ModelId) -> bool:
+    """The node has it on disk, by whatever name."""
+    store = view.stores.get(node)
+    return store is not None and any(
+        model == known.id or model in known.aliases for known in store.models
+    )
+
+
+def as_said(part: NodeProgress, job: JobId, view: View) -> NodeProgress:
+    """A node's part of a job by what the node says of its task, if it says anything."""
+    status = status_of(view, part.node, job)
+    return _told(part.node, status) if status else part
 
 
 def status_of(view: View, node: NodeId, job: JobId) -> TaskStatus | None:

@@ -25,7 +25,7 @@ def advance(job: Job, order: Load, view: View) -> Step:
     step = taken(job, moves, _slowest(moves))
     errors = [move.error for move in moves if move.error]
     if errors:
-        return _given_up(step.job, errors[0], view, step)
+        return _given_up(step.job, errors[0], view)
     if all(move.is_settled for move in moves):
         return Step(ended(step.job, view.now_s, "done", _praise(job, wish, view)), step.changes)
     return step
@@ -64,13 +64,11 @@ def _chosen(order: Load, wish: Wish, view: View) -> tuple[NodeProgress, ...]:
     return tuple(progress(node, "waiting") for node in dict.fromkeys(nodes))
 
 
-def _given_up(job: Job, error: MeshError, view: View, step: Step | None = None) -> Step:
+def _given_up(job: Job, error: MeshError, view: View) -> Step:
     """What this job placed and nobody uses yet is taken back; replicas that serve stay."""
-    serving = {p.node for p in job.nodes if p.phase == READY}
-    nodes = [p.node for p in job.nodes if p.node not in serving]
-    changes = tuple((node, take_back(job.id)) for node in nodes)
-    lifted = step.changes if step else ()
-    return Step(failed(job, view.now_s, error), lifted + changes)
+    unused = [part.node for part in job.nodes if part.phase != READY]
+    changes = tuple((node, take_back(job.id)) for node in unused)
+    return Step(failed(job, view.now_s, error), changes)
 
 
 def _slowest(moves: Iterable[Move]) -> str:

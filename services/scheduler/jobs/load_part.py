@@ -12,9 +12,10 @@ from proto.memory import Footprint, Grant, grant, largest_grant, least_grant
 from proto.plan import Placement
 from proto.presence import EngineStatus
 from proto.store import CopyTask, PullTask, StoredModel
-from services.scheduler.changes import Change, alter, drain, lift, remove, reserve
+from services.scheduler.changes import Change, alter, drain, lift, reserve
 from services.scheduler.jobs.files import advance_task
 from services.scheduler.jobs.step import FAILED, READY, SILENT, Move, progress
+from services.scheduler.naming import fetchable_model
 from services.scheduler.placing import Wish, quarantine_of, quarantined
 from services.scheduler.room import Claim, make_room
 from services.scheduler.shortage import no_memory
@@ -86,18 +87,23 @@ class Part:
                 f"`odyssai sync {self.model} --to {self.node}` brings them."
             )
             return self._error(MeshError(Code.MODEL_NOT_FOUND, why))
-        source = self._source()
-        task = (
-            CopyTask(job=self.job.id, model=self.model, source=source)
-            if source
-            else PullTask(job=self.job.id, model=self.model)
-        )
+        try:
+            task = self._task()
+        except MeshError as error:
+            return self._error(error)
         move = advance_task(self.job, self.node, task, self.view)
         if move.error is not None:
             return move
         told = move.progress
         phase = "paused" if told.phase == "paused" else "fetching"
         return replace(move, progress=structs.replace(told, phase=phase))
+
+    def _task(self) -> CopyTask | PullTask:
+        """Raises MeshError when neither a node that is heard nor the hub can have it."""
+        source = self._source()
+        if source is not None:
+            return CopyTask(job=self.job.id, model=self.model, source=source)
+        return PullTask(job=self.job.id, model=fetchable_model(self.view, self.model))
 
     def _source(self) -> NodeId | None:
         """A node with the files that are served already, if any is; else any that has some."""
@@ -156,8 +162,7 @@ class Part:
             return self._at("starting", "", *self._kept(placement))
         if status.phase == "refused":
             return self._error(
-                MeshError(Code.LOAD_FAILED, status.detail or f"{self.node} refused it"),
-                remove([placement.engine]) if placement.job == self.job.id else None,
+                MeshError(Code.LOAD_FAILED, status.detail or f"{self.node} refused it")
             )
         phase = {"waiting": "starting"}.get(status.phase, status.phase)
         return self._at(phase, _words(status), *self._kept(placement))
@@ -234,9 +239,8 @@ class Part:
     def _at(self, phase: str, detail: str = "", *changes: Change) -> Move:
         return Move(progress(self.node, phase, detail), changes)
 
-    def _error(self, error: MeshError, change: Change | None = None) -> Move:
-        changes = (change,) if change is not None else ()
-        return Move(progress(self.node, FAILED, error.message), changes, error)
+    def _error(self, error: MeshError) -> Move:
+        return Move(progress(self.node, FAILED, error.message), error=error)
 
 
 def _words(status: EngineStatus) -> str:

@@ -4,7 +4,7 @@ from proto.effective import target
 from proto.errors import MeshError
 from proto.jobs import Job, NodeProgress, Pull
 from proto.store import PullTask
-from services.scheduler.jobs.files import advance_task, roomiest, settle
+from services.scheduler.jobs.files import advance_task, lists, once_listed, roomiest, settle
 from services.scheduler.jobs.step import Step, failed, progress, words
 from services.scheduler.placing import check_present
 from services.scheduler.view import View
@@ -17,7 +17,16 @@ def advance(job: Job, order: Pull, view: View) -> Step:
         return Step(failed(job, view.now_s, error))
     model = target(view.config, order.model)
     task = PullTask(job=job.id, model=model, revision=order.revision)
-    moves = [advance_task(job, part.node, task, view) for part in nodes]
+    moves = [
+        once_listed(
+            advance_task(job, part.node, task, view),
+            part,
+            lists(view, part.node, model),
+            job,
+            view,
+        )
+        for part in nodes
+    ]
     there = words(part.node for part in nodes)
     return settle(job, moves, view, "fetching", f"{model} is on {there}")
 

@@ -4,7 +4,7 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId
 from proto.jobs import Job, NodeProgress, Remove
 from proto.store import DeleteTask
-from services.scheduler.jobs.files import advance_task, settle
+from services.scheduler.jobs.files import advance_task, lists, once_listed, settle
 from services.scheduler.jobs.step import Step, failed, progress, words
 from services.scheduler.naming import known_model, unknown
 from services.scheduler.placing import check_present
@@ -19,7 +19,16 @@ def advance(job: Job, order: Remove, view: View) -> Step:
     except MeshError as error:
         return Step(failed(job, view.now_s, error))
     task = DeleteTask(job=job.id, model=model)
-    moves = [advance_task(job, part.node, task, view) for part in nodes]
+    moves = [
+        once_listed(
+            advance_task(job, part.node, task, view),
+            part,
+            not lists(view, part.node, model),
+            job,
+            view,
+        )
+        for part in nodes
+    ]
     gone = words(part.node for part in nodes)
     return settle(job, moves, view, "deleting", f"{model} is deleted on {gone}")
 

@@ -8,7 +8,7 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId, NodeId
 from proto.jobs import Job, NodeProgress, Sync
 from proto.store import CopyTask, StoredModel
-from services.scheduler.jobs.files import advance_task, settle
+from services.scheduler.jobs.files import advance_task, once_listed, settle
 from services.scheduler.jobs.step import Move, Step, ended, failed, progress, words
 from services.scheduler.naming import known_model, unknown
 from services.scheduler.placing import check_present
@@ -28,11 +28,14 @@ def advance(job: Job, order: Sync, view: View) -> Step:
         return Step(ended(job, view.now_s, "done", f"every node has the files of {source}"))
     moves = [_move(job, part, model, source, view) for part in nodes]
     there = words(part.node for part in nodes)
-    return settle(job, moves, view, "copying", f"{there} have the files of {source}")
+    return settle(job, moves, view, "copying", f"the files of {source} are on {there}")
 
 
 def _move(job: Job, part: NodeProgress, model: ModelId, source: NodeId, view: View) -> Move:
-    move = advance_task(job, part.node, CopyTask(job=job.id, model=model, source=source), view)
+    task = CopyTask(job=job.id, model=model, source=source)
+    prints = {node: known.fingerprint for node, known in view.stored(model)}
+    is_same = prints.get(part.node) == prints.get(source)
+    move = once_listed(advance_task(job, part.node, task, view), part, is_same, job, view)
     if move.progress.phase != "running":
         return move
     return replace(move, progress=structs.replace(move.progress, phase="copying"))

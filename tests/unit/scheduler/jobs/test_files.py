@@ -5,6 +5,7 @@ from msgspec import structs
 
 from proto.jobs import Convert, Pull, Remove, Sync
 from proto.store import ConvertTask, CopyTask, DeleteTask, PullTask
+from services.scheduler.jobs.files import LISTED_S
 from services.scheduler.steering import steered
 from tests.unit.scheduler.paper import GB, Paper, placed, stored
 
@@ -29,10 +30,33 @@ def test_a_pull_is_done_when_every_node_is() -> None:
     mesh.work("a", "done")
     mesh.work("b", "running", step="model.safetensors", done_bytes=1, total_bytes=4)
     job = mesh.look(job)
-    assert [(p.phase, p.done_bytes) for p in job.nodes] == [("done", 0), ("running", 1)]
+    assert [(p.phase, p.done_bytes) for p in job.nodes] == [("listing", 0), ("running", 1)]
     mesh.work("b", "done")
+    mesh.store("a", stored("org/m"))
+    assert [p.phase for p in mesh.look(job).nodes] == ["done", "listing"]
+    mesh.store("b", stored("org/m"))
     job = mesh.look(job)
     assert (job.state, job.detail) == ("done", "org/m is on a, b")
+
+
+def test_what_a_node_never_lists_is_not_waited_for_for_ever() -> None:
+    mesh = Paper("a")
+    job = mesh.submit(Pull(model="org/m"))
+    mesh.work("a", "done")
+    assert mesh.look(job).nodes[0].phase == "listing"
+    mesh.pass_time(LISTED_S + 1)
+    assert mesh.look(job).state == "done"
+
+
+def test_a_paused_pull_shows_what_its_node_says() -> None:
+    mesh = Paper("a")
+    job = mesh.submit(Pull(model="org/m"))
+    mesh.jobs["j1"] = structs.replace(job, wish="pause")
+    mesh.look(job)
+    mesh.work("a", "paused", done_bytes=1, total_bytes=2)
+    job = mesh.look(job)
+
+    assert (job.state, job.nodes[0].phase, job.nodes[0].done_bytes) == ("paused", "paused", 1)
 
 
 def test_a_failure_on_one_node_waits_for_the_others_and_names_its_node() -> None:
@@ -43,6 +67,7 @@ def test_a_failure_on_one_node_waits_for_the_others_and_names_its_node() -> None
     job = mesh.look(job)
     assert job.state == "running"
     mesh.work("b", "done")
+    mesh.store("b", stored("org/m"))
     job = mesh.look(job)
 
     assert job.error
@@ -145,6 +170,8 @@ def test_files_are_deleted_wherever_they_are() -> None:
     assert only_task(mesh, "b") == DeleteTask(job="j1", model="m")
     for node in ("a", "b"):
         mesh.work(node, "done")
+    assert {p.phase for p in mesh.look(job).nodes} == {"listing"}
+    for node in ("a", "b"):
         mesh.store(node)
 
     assert mesh.look(job).state == "done"
@@ -171,4 +198,5 @@ def test_a_node_that_falls_silent_goes_on_when_it_is_back() -> None:
     assert (job.state, job.nodes[0].phase) == ("running", "silent")
     mesh.nodes["a"] = beat
     mesh.work("a", "done")
+    mesh.store("a", stored("org/m"))
     assert mesh.look(job).state == "done"

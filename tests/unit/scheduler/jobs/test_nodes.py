@@ -70,6 +70,15 @@ def test_undrain_is_done_at_once() -> None:
     assert not mesh.plan("a").is_drained
 
 
+def test_a_node_that_is_not_heard_is_undrained_for_when_it_is_back() -> None:
+    mesh = Paper()
+    mesh.plans["a"] = structs.replace(mesh.plan("a"), is_drained=True)
+    mesh.fall_silent("a")
+
+    assert mesh.submit(Undrain(node="a")).state == "done"
+    assert not mesh.plan("a").is_drained
+
+
 def reborn(mesh: Paper, job: Job) -> Job:
     mesh.nodes["a"] = structs.replace(mesh.nodes["a"], boot="a-2")
     return mesh.look(job)
