@@ -5,6 +5,7 @@ closes, the agent is gone and the child ends. What it has to say are lines of JS
 """
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -113,6 +114,9 @@ def live(work: Callable[[Order], None], type_: type[Order]) -> None:
         work(order)
     except MeshError as trouble:
         say(Failed(trouble.code.word, trouble.message))
+    except OSError as trouble:
+        code = Code.NO_DISK if trouble.errno == errno.ENOSPC else Code.INTERNAL
+        say(Failed(code.word, f"{trouble}: see to it on this node, then try again"))
 
 
 def _end_with_agent() -> None:

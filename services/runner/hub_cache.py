@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from services.runner.folder import is_whole
 
+WHOLE = "odyssai"
+"""The lock of whoever brings a whole model: agents of one machine may share the cache."""
+
 
 class Snapshot(NamedTuple):
     """A whole model in the cache."""
@@ -65,13 +68,32 @@ def partial(blob: Path) -> Path:
 
 
 @contextmanager
-def locked(id: str, etag: str) -> Iterator[None]:
-    """Nobody else on this machine brings the blob meanwhile; huggingface_hub locks alike."""
-    file = root() / ".locks" / repository(id).name / f"{etag}.lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as opened:
+def locked(id: str, what: str) -> Iterator[None]:
+    """Nobody else on this machine does the same with the model meanwhile.
+
+    ``what``: a blob, which huggingface_hub locks alike, or ``WHOLE``.
+    """
+    with _lock(id, what).open("w") as opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def unless_locked(id: str) -> Iterator[bool]:
+    """False when somebody else on this machine brings the model just now."""
+    with _lock(id, WHOLE).open("w") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _lock(id: str, what: str) -> Path:
+    file = root() / ".locks" / repository(id).name / f"{what}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def publish(

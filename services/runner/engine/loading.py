@@ -13,7 +13,6 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
-from mlx_lm.utils import _download as download
 from mlx_lm.utils import dequantize_model, load_model, load_tokenizer
 from msgspec.structs import replace
 from transformers import PreTrainedTokenizerFast
@@ -122,7 +121,7 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
 
 
 def locate(source: str, home: Path) -> Source:
-    """Raises NotLoadable. Fetches from the hub what is not on this machine."""
+    """Raises NotLoadable for what is not on this machine."""
     if is_bundled(source):
         try:
             return Source(bundled.unpack(home), BUNDLED, BUNDLED_ALIASES)
@@ -137,18 +136,14 @@ def locate(source: str, home: Path) -> Source:
 
 
 def _from_hub(id: str) -> Path:
-    """What the local cache holds is not asked for again, so that a restart needs no network."""
+    """The agent has fetched it: an engine never asks the hub."""
     found = hub_cache.snapshot(id)
-    if found is not None:
-        return found.folder
-    try:
-        return download(id)
-    except Exception as refused:
+    if found is None:
         raise NotLoadable(
-            f"{id} is neither a folder nor in the local cache, and could not be fetched from "
-            f"the Hugging Face hub ({type(refused).__name__}: {refused}); check the name and "
-            "the network, or copy the model here and name its folder"
-        ) from refused
+            f"{id} is neither a folder nor whole in the Hugging Face cache of this machine: fetch "
+            f"it with `odyssai pull {id}`, or copy the model here and name its folder"
+        )
+    return found.folder
 
 
 def for_cpu(model: Module) -> Module:

@@ -5,6 +5,7 @@ which pieces are there is written down beside them, so that an interrupted copy 
 is checked against the hash that came over the bus before it gets its name.
 """
 
+import errno
 import http.client
 import os
 import threading
@@ -45,8 +46,9 @@ class Incoming:
     def __init__(self, file: LentFile, target: Path) -> None:
         self.file = file
         self.target = target
-        self._bytes = target.with_name(f"{file.sha256}.borrowed")
-        self._list = target.with_name(f"{file.sha256}.pieces")
+        draft = f"{target.name}.{file.sha256[:16]}"  # Others of the same content may lie beside it.
+        self._bytes = target.with_name(f"{draft}.borrowed")
+        self._list = target.with_name(f"{draft}.pieces")
         self._lock = threading.Lock()
         self._whole = self._read_list()
         self.done_bytes = sum(end - start for start, end in self._whole)
@@ -100,11 +102,12 @@ class Incoming:
 
 def borrow(order: BorrowOrder, measure: Callable[[Path], Disk] = disk_of) -> None:
     """Raises MeshError."""
-    with hub_cache.locked(order.model, "copy"):
+    with hub_cache.locked(order.model, hub_cache.WHOLE):
         place = _place(order)
-        coming = [Incoming(file, _target(order, place, file)) for file in order.files]
+        targets = {_target(order, place, file): file for file in order.files}
+        coming = [Incoming(file, target) for target, file in targets.items()]
         missing = [one for one in coming if not _is_there(one)]
-        total = sum(file.size for file in order.files)
+        total = sum(one.file.size for one in coming)
         had = total - sum(one.file.size for one in missing)
 
         def there() -> int:
@@ -144,7 +147,9 @@ def _patiently(order: BorrowOrder, incoming: Incoming, piece: Piece) -> None:
     for attempt in range(1, ATTEMPTS):
         try:
             return _bring_piece(order, incoming, piece)
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as trouble:
+            if isinstance(trouble, OSError) and trouble.errno == errno.ENOSPC:
+                raise
             time.sleep(WAIT_S * attempt)
     try:
         return _bring_piece(order, incoming, piece)

@@ -1,7 +1,6 @@
 """Deleting a model's files: only those that are this node's to delete."""
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from proto.errors import Code, MeshError
@@ -40,18 +39,20 @@ def _delete_from_hub_cache(found: Found) -> None:
 
 
 def discard_partial(model: str) -> None:
-    """What an unfinished pull or copy left in the hub's cache; whole snapshots stay."""
+    """What an unfinished pull or copy left in the hub's cache; whole snapshots stay.
+
+    So does everything while another agent of this machine brings the same model.
+    """
     place = hub_cache.repository(model)
-    if not place.is_dir():
-        return
-    linked = {file.resolve() for file in (place / "snapshots").rglob("*") if file.is_symlink()}
-    for blob in (place / "blobs").glob("*"):
-        if blob.resolve() not in linked:
-            blob.unlink(missing_ok=True)
-    if not linked:
-        shutil.rmtree(place)
-    with suppress(OSError):
-        shutil.rmtree(hub_cache.root() / ".locks" / place.name)
+    with hub_cache.unless_locked(model) as is_ours:
+        if not is_ours or not place.is_dir():
+            return
+        linked = {file.resolve() for file in (place / "snapshots").rglob("*") if file.is_symlink()}
+        for blob in (place / "blobs").glob("*"):
+            if blob.resolve() not in linked:
+                blob.unlink(missing_ok=True)
+        if not linked:
+            shutil.rmtree(place)
 
 
 def discard_draft(folder: Path) -> None:

@@ -74,7 +74,8 @@ def fetch(order: FetchOrder, measure: Callable[[Path], Disk] = disk_of) -> None:
     """Raises MeshError."""
     try:
         described = _patiently(lambda: _describe(order), lambda: 0)
-        _bring(order, described, measure)
+        with hub_cache.locked(order.model, hub_cache.WHOLE):
+            _bring(order, described, measure)
     except OfflineModeIsEnabled as offline:
         raise MeshError(
             Code.UPSTREAM,
@@ -217,7 +218,7 @@ def _told(order: FetchOrder, refused: HfHubHTTPError | HFValidationError) -> Mes
             return MeshError(
                 Code.FORBIDDEN,
                 f"{model} is gated: accept its terms at {page}, then pull it with a token of that "
-                "account (`odyssai pull --token`, or HF_TOKEN for the agent)",
+                "account (in HF_TOKEN, for `odyssai pull` or for the agent)",
             )
         case RevisionNotFoundError():
             said = f"{model} has no branch, tag or commit {order.revision}: see {page}/tree/main"

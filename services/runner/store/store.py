@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 
 from bus.errors import BusError
@@ -58,18 +59,33 @@ class ModelStore:
         self._lending = Lending()
         self._url = ""
         self._changed = asyncio.Event()
+        self._looking = asyncio.Lock()
 
     async def run(self) -> None:
         """For ever: say what is on the disk, lend it, carry out tasks."""
-        bus, node = self._host.bus, self._node
-        listener = listen(self._settings.files_host or address_towards(bus.url))
-        self._url = url_of(listener)
-        await bus.answer(ENTRUST, self._entrust, node)
-        await bus.answer(LEND_FILES, self._lend, node)
+        listener = self._listen()
+        await self._host.bus.answer(ENTRUST, self._entrust, self._node)
+        await self._host.bus.answer(LEND_FILES, self._lend, self._node)
         async with asyncio.TaskGroup() as group:
-            group.create_task(serve(self._lending, listener))
+            if listener is not None:
+                group.create_task(serve(self._lending, listener))
             group.create_task(self._keep_looking())
             group.create_task(self._tasks.run())
+
+    def _listen(self) -> socket.socket | None:
+        """None, and a word in the log, where it cannot: a node serves models all the same."""
+        try:
+            host = self._settings.files_host or address_towards(self._host.bus.url)
+            listener = listen(host)
+        except OSError as trouble:
+            log.error(  # noqa: TRY400 - the sentence is the whole story
+                "store: no node can copy models from here, since nothing can be listened on (%s): "
+                "set ODYSSAI_FILES_HOST to an address of this machine",
+                trouble,
+            )
+            return None
+        self._url = url_of(listener)
+        return listener
 
     def set_tasks(self, wanted: tuple[WantedTask, ...]) -> None:
         """From the node's plan. Tasks that left it are cancelled and forgotten."""
@@ -116,11 +132,10 @@ class ModelStore:
         self._work.is_loaded = says
 
     async def _carry_out(self, task: StoreTask, progress: Progress) -> None:
+        """It is done when the mesh knows what came of it."""
         await self.is_known.wait()
-        try:
-            await self._work.carry_out(task, progress)
-        finally:
-            self._changed.set()
+        await self._work.carry_out(task, progress)
+        await self._look()
 
     async def _entrust(self, entrust: Entrust) -> Entrusted:
         """It may come before the plan speaks of the job."""
@@ -131,6 +146,9 @@ class ModelStore:
         await self.is_known.wait()
         model = self._shelf.find(asked.model)
         found = self._shelf.place_of(model) if model else None
+        if not self._url:
+            said = f"{self._node} lends no files: its log says why; choose another node"
+            raise MeshError(Code.INTERNAL, said)
         if model is None or found is None:
             said = f"{self._node} has no files of {asked.model} to lend: choose a node that has"
             raise MeshError(Code.MODEL_NOT_FOUND, said)
@@ -145,14 +163,18 @@ class ModelStore:
     async def _keep_looking(self) -> None:
         while True:
             self._changed.clear()
-            await asyncio.to_thread(self._shelf.scan)
-            self.is_known.set()
-            await self._publish()
+            await self._look()
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    async def _look(self) -> None:
+        async with self._looking:
+            await asyncio.to_thread(self._shelf.scan)
+            self.is_known.set()
+            await self._publish()
 
     async def _publish(self) -> None:
         """Only a change is written; one that the mesh has lost is written again."""

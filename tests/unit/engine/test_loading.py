@@ -55,12 +55,9 @@ def test_an_unknown_model_type_is_named(tmp_path):
         load(str(tmp_path / "t"), tmp_path)
 
 
-def test_an_unreachable_hub_says_what_to_do(tmp_path, monkeypatch):
-    def unreachable(id):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr("services.runner.engine.loading.download", unreachable)
-    with pytest.raises(NotLoadable, match="copy the model here"):
+def test_a_model_that_nobody_fetched_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(NotLoadable, match="odyssai pull someone/some-model"):
         load("someone/some-model", tmp_path)
 
 
