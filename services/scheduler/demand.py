@@ -95,9 +95,10 @@ def is_coming(model: ModelId, view: View) -> bool:
 
 def _is_served(model: ModelId, view: View) -> bool:
     return any(
-        not placement.is_draining and beat is not None and beat.state == "ready"
-        for _, placement in view.placements(model)
+        beat is not None and beat.state == "ready"
+        for node, placement in view.placements(model)
         for beat in (view.engines.get(placement.engine),)
+        if not (placement.is_draining or view.plan(node).is_drained)
     )
 
 

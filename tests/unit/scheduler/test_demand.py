@@ -4,6 +4,7 @@ from typing import Any
 
 from proto.config import Config, LoadingConfig, ModelConfig
 from proto.inference import Want
+from proto.plan import NodePlan
 from services.scheduler.demand import MOST_PAUSE_S, PAUSE_S, REMEMBER_S, Demand
 from services.scheduler.view import View
 from tests.unit.scheduler.fleet import NOW, beat, failed, load, placement, shut_out, status, stored
@@ -78,6 +79,13 @@ def test_who_was_served_before_a_model_left_is_not_taken_for_one_who_waits() -> 
     assert (loads(demand, served), loads(demand, leaving)) == ([], [])
     demand.hear(want("a"), NOW)
     assert loads(demand, leaving) == ["a"]
+
+
+def test_an_engine_of_a_drained_node_serves_nobody() -> None:
+    plan = NodePlan(node="studio", placements=(placement("a"),), is_drained=True)
+    seen = view_of(plans={"studio": plan}, stores=(stored("a"),), engines={"a": beat("a")})
+
+    assert loads(demand_for("a"), seen) == ["a"]
 
 
 def test_a_placement_that_its_agent_gave_up_holds_nobody_back() -> None:
