@@ -169,7 +169,9 @@ def _nowhere(view: View, wish: Wish) -> MeshError:
     usable = _usable(view)
     if not usable:
         return MeshError(
-            Code.NO_ENGINE, "All nodes are drained: `odyssai undrain NODE` lets one take models."
+            # No code of something that may be over in a moment: that would be waited for.
+            Code.NOT_LOADED,
+            "All nodes are drained: `odyssai undrain NODE` lets one take models.",
         )
     for node in usable:
         held = quarantine_of(view, node, wish.model)
