@@ -77,7 +77,9 @@ class Shelf:
 
     def place_of(self, model: StoredModel) -> Found | None:
         """Where a model is that was found before; None for the packaged one."""
-        return next((found for _, found, known in self._known.values() if known == model), None)
+        name = (model.id, model.source)
+        known = self._known.values()
+        return next((found for _, found, one in known if (one.id, one.source) == name), None)
 
     def numbers_of(self, model: StoredModel) -> int:
         """How many its weights are."""

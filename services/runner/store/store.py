@@ -144,7 +144,8 @@ class ModelStore:
 
     async def _lend(self, asked: LendFiles) -> FilesLent:
         await self.is_known.wait()
-        model = self._shelf.find(asked.model)
+        known = self._shelf.find(asked.model)
+        model = await asyncio.to_thread(self._shelf.look, known.source) if known else None
         found = self._shelf.place_of(model) if model else None
         if not self._url:
             said = f"{self._node} lends no files: its log says why; choose another node"
