@@ -11,16 +11,17 @@ from bus.connection import Bus
 from ops.console.progress import Show, bars, lines, records
 from ops.console.terminal import complain
 from ops.words import job_state, ordered
+from proto.errors import MeshError
 from proto.jobs import Job
 from proto.overview import job_view
 
 
 async def follow(bus: Bus, job: Job, as_json: bool) -> int:
-    """The exit status: 0 when it is done. A person who goes away is told that the job goes on."""
+    """The exit status: 0 when it is done. Who cannot see its end is told that the job goes on."""
     try:
         with _shown(as_json) as show:
             job = await _followed(bus, job, show)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, MeshError):
         complain(
             f"the job goes on; `odyssai jobs {job.id} --follow` shows it, "
             f"`odyssai cancel {job.id}` ends it"

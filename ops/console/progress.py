@@ -34,13 +34,14 @@ def records() -> Iterator[Show]:
 @contextmanager
 def lines() -> Iterator[Show]:
     """One line whenever a node does something else, or is further by a step."""
-    said: dict[NodeId, tuple[str, int]] = {}
+    said: dict[int, tuple[str, int]] = {}
 
     def show(job: Job) -> None:
-        for node in job.nodes:
+        # By place: a node may do several things for one job.
+        for place, node in enumerate(job.nodes):
             now = (node.phase, _steps(node))
-            if said.get(node.node) != now:
-                said[node.node] = now
+            if said.get(place) != now:
+                said[place] = now
                 print(progress(node), flush=True)
 
     yield show
@@ -52,29 +53,31 @@ def _steps(node: NodeProgress) -> int:
 
 @contextmanager
 def bars() -> Iterator[Show]:
-    """A bar for each node, with bytes, speed and how long it may still take."""
+    """A bar for each thing that a node does, with bytes, speed and how long it may still take."""
     from rich.progress import BarColumn, Progress, TextColumn
 
-    drawn: dict[NodeId, TaskID] = {}
+    drawn: list[TaskID] = []
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), _figures())
     with Progress(*columns) as all_bars:
 
         def show(job: Job) -> None:
-            for node in job.nodes or (NodeProgress(node=NodeId(""), phase=job.phase),):
-                _draw(all_bars, drawn, node)
+            for place, node in enumerate(job.nodes or (_nowhere_yet(job),)):
+                if place == len(drawn):
+                    drawn.append(all_bars.add_task(""))
+                _draw(all_bars, drawn[place], node)
 
         yield show
 
 
-def _draw(all_bars: "Progress", drawn: "dict[NodeId, TaskID]", node: NodeProgress) -> None:
-    what = f"{node.node} {node.phase}".strip()
+def _nowhere_yet(job: Job) -> NodeProgress:
+    return NodeProgress(node=NodeId(""), phase=job.phase)
+
+
+def _draw(all_bars: "Progress", bar: "TaskID", node: NodeProgress) -> None:
+    # Where bytes move, the bar tells more than the name of the file.
+    what = " ".join(filter(None, (node.node, node.phase, "" if node.total_bytes else node.detail)))
     total = node.total_bytes or None
-    if "" in drawn and node.node:
-        # Before the nodes were chosen.
-        all_bars.remove_task(drawn.pop(NodeId("")))
-    if node.node not in drawn:
-        drawn[node.node] = all_bars.add_task(what, total=total)
-    all_bars.update(drawn[node.node], description=what, total=total, completed=node.done_bytes)
+    all_bars.update(bar, description=what, total=total, completed=node.done_bytes)
 
 
 def _figures() -> "ProgressColumn":

@@ -60,8 +60,9 @@ def _company(gateway: Gateway, wire: Wire, exchange: Exchange, asked: Asked) -> 
     if not asked.stream:
         return None
     headers = [*wire.stream_headers, *answer_headers(asked, None)]
-    events = wire.events(asked, _about(gateway, exchange, asked))
-    return KeepAlive(exchange, headers, events).tell
+    return KeepAlive(
+        exchange, headers, lambda: wire.events(asked, _about(gateway, exchange, asked))
+    ).tell
 
 
 @asynccontextmanager

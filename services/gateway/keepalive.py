@@ -22,13 +22,13 @@ class KeepAlive:
         self,
         exchange: Exchange,
         headers: Headers,
-        events: Events,
+        events: Callable[[], Events],
         opening: Callable[[], bytes] = bytes,
     ) -> None:
-        """``opening`` makes what the dialect says first of all."""
+        """``opening`` makes what the dialect says first of all. Most requests need neither."""
         self._exchange = exchange
         self._headers = headers
-        self._events = events
+        self._make_events = events
         self._opening = opening
         self._next = 0.0
 
@@ -39,9 +39,10 @@ class KeepAlive:
         if now < self._next:
             return
         self._next = now + EVERY_S
-        sign = self._events.waiting(waits_for)
+        events = self._make_events()
+        sign = events.waiting(waits_for)
         if not self._exchange.is_started:
-            self._exchange.last_words = self._events.failed
+            self._exchange.last_words = events.failed
             await self._exchange.begin(200, self._headers)
             sign = self._opening() + sign
         await self._exchange.write(sign)

@@ -47,8 +47,8 @@ def choose(
     if len(chosen) < replicas:
         raise MeshError(
             Code.NO_MEMORY,
-            f"{wish.model} fits on {len(chosen)} nodes ({', '.join(chosen)}), "
-            f"not on {replicas}: ask for fewer replicas, or make room on another node.",
+            f"{wish.model} fits on {', '.join(chosen)} and nowhere else, not on {replicas} nodes: "
+            "ask for fewer replicas, or make room on another node.",
         )
     return tuple(chosen)
 

@@ -1,9 +1,11 @@
 """The scheduler's loop: hear who is there, answer who should serve."""
 
 import asyncio
+from contextlib import suppress
 
 from bus.config import ConfigFollower
 from bus.connection import Bus
+from bus.errors import NotConnected
 from bus.fleet import Fleet
 from bus.lease import Lease, lead
 from bus.router import Router
@@ -50,6 +52,8 @@ async def serve(host: Host) -> None:
             tasks.create_task(present(host, lambda: lease.epoch if lease.is_held else 0)),
         ]
         await asyncio.sleep(HEARTBEAT_S)  # One round of heartbeats: before it, nobody is known.
+        with suppress(NotConnected):
+            await known.read()  # What is stored is known before somebody is told that it is not.
         await host.bus.answer(SCHEDULE, scheduler.schedule, group="scheduler")
         await host.bus.answer(LOOK_AROUND, look, group="scheduler")
         living.append(

@@ -53,7 +53,18 @@ def test_every_promised_feature_is_one_that_is_tested_here(contract: dict[str, A
     assert promised - set(OFFERED.values()) == {
         "stream", "session_cache", "openai_compat", "anthropic_compat", "ollama_compat",
     }  # fmt: skip
-    assert not any(contract["admin"].values())
+
+
+def test_every_admin_endpoint_that_is_named_is_there(
+    contract: dict[str, Any], http: httpx.Client
+) -> None:
+    admin = contract["admin"]
+    named = {name: path for name, path in admin.items() if name.endswith("_endpoint")}
+    assert {name for name, value in admin.items() if value is True} == {"supports_pool_load_unload"}
+    for name, path in named.items():
+        orders = name in ("load_endpoint", "unload_endpoint")
+        answer = http.post(path, json={}) if orders else http.get(path)
+        assert answer.status_code == (400 if orders else 200), answer.text
 
 
 def test_every_dialect_that_is_named_is_spoken(mesh: Mesh) -> None:

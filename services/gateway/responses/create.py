@@ -58,7 +58,7 @@ def _company(exchange: Exchange, turn: Turn) -> Tell | None:
     if not turn.asked.stream:
         return None
     headers = [*EVENT_STREAM, *answer_headers(turn.asked, None)]
-    return KeepAlive(exchange, headers, turn.events, turn.events.opening).tell
+    return KeepAlive(exchange, headers, lambda: turn.events, turn.events.opening).tell
 
 
 async def _whole(

@@ -446,10 +446,8 @@ class Batch:
     # Memory and patience
 
     def _keep_within_memory(self) -> None:
-        self._pausing.keep_within_memory()
-        kept = self._prefixes.stats().used_bytes
-        self._prefixes.resize(self._kv.left_bytes(self._running.held_bytes, self._cache_bytes))
-        self._has_news |= self._prefixes.stats().used_bytes != kept
+        held = self._pausing.keep_within_memory()
+        self._has_news |= self._prefixes.resize(self._kv.left_bytes(held, self._cache_bytes))
 
     def _reassure(self) -> None:
         """A client whose answer is paused hears that it goes on."""

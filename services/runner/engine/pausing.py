@@ -41,18 +41,21 @@ class Pausing:
             self._pause(sequence)
         return bool(leaving)
 
-    def keep_within_memory(self) -> None:
+    def keep_within_memory(self) -> int:
         """Before everybody grows by a token: the last in order give way until there is room.
 
         Rows of a batch are as long as its longest, so what one more would take is known only when
         it is there: after bytes ran out, one is admitted when another ends, until there is plenty.
+        The bytes that are held then, asked for once where nobody gives way: it takes its time.
         """
-        if self._kv.is_roomy(self._running.held_bytes):
-            self._most = self._slots
         while self._kv.is_full(self._running) and self._pause_last():
             pass
-        while self._kv.is_exceeded(self._running.held_bytes) and self._pause_last():
-            self._most = len(self._running)
+        held = self._running.held_bytes
+        if self._kv.is_roomy(held):
+            self._most = self._slots
+        while self._kv.is_exceeded(held) and self._pause_last():
+            self._most, held = len(self._running), self._running.held_bytes
+        return held
 
     def _pause_last(self) -> bool:
         """False when nobody can be paused before the next step, or only one runs."""

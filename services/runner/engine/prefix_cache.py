@@ -47,8 +47,8 @@ class PrefixCache(Protocol):
         """Keep what ``cache`` holds for ``tokens``; the cache is not changed, nor may it be."""
         ...
 
-    def resize(self, limit_bytes: int) -> None:
-        """Keep no more than so much from now on."""
+    def resize(self, limit_bytes: int) -> bool:
+        """Keep no more than so much from now on. True if anything had to go for it."""
         ...
 
     def told(self) -> dict[bytes, int]:
@@ -147,9 +147,11 @@ class RadixCache:
             self._pin(session, end)
         self._evict()
 
-    def resize(self, limit_bytes: int) -> None:
+    def resize(self, limit_bytes: int) -> bool:
         self._limit = limit_bytes
+        is_too_much = self._used_bytes > limit_bytes
         self._evict()
+        return is_too_much
 
     def told(self) -> dict[bytes, int]:
         """What lies on the way to one other mark only goes without saying, so it comes last."""
@@ -343,9 +345,11 @@ class SnapshotCache:
             self._entries.insert_cache("", _Marked(tokens, marks), cache)
             self.version += 1
 
-    def resize(self, limit_bytes: int) -> None:
+    def resize(self, limit_bytes: int) -> bool:
         self._limit = self._entries.max_bytes = limit_bytes
+        is_too_much = bool(self._entries.nbytes > limit_bytes)
         self._entries.trim_to(n_bytes=limit_bytes)
+        return is_too_much
 
     def told(self) -> dict[bytes, int]:
         """Of each snapshot its last mark: it serves whoever goes on from there, and nobody else."""

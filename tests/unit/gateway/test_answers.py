@@ -5,7 +5,7 @@ import asyncio
 import anthropic as anthropic_sdk
 import openai as openai_sdk
 
-from proto.inference import Candidate, Chat, Schedule, Scheduled, Tokens
+from proto.inference import Candidate, Chat, Schedule, Scheduled, Tokens, Turn
 from proto.prefix import prefixes_of
 from proto.subjects import ENGINE_BEAT, SCHEDULE
 from tests.unit.gateway.scripted import ALIAS, MODEL
@@ -74,6 +74,25 @@ async def test_the_scheduler_decides_and_never_sees_the_prompt(openai, scripted,
     assert (question.model, question.session, question.prompt_bytes) == (MODEL, "k", 8)
     assert question.prefix == prefixes_of(scripted.asked[0].prompt)
     assert b"Secret" not in SCHEDULE.encode(question)
+
+
+async def test_without_a_scheduler_the_gateway_asks_whoever_has_read_the_prompt(
+    openai, scripted, other
+):
+    long = "word " * 2000
+    known = prefixes_of(Chat(turns=(Turn(role="user", content=long),)))
+    cached = {prefix.digest: prefix.chars // 4 for prefix in known}
+    engines: list[str] = []
+    while other.id not in engines:
+        await scripted.say()
+        await other.say(running=2, prefixes=cached)
+        model = await openai.models.retrieve(MODEL)
+        engines = model.x_odyssai["engines"]
+
+    messages = [{"role": "user", "content": long}]
+    await openai.chat.completions.create(model=MODEL, messages=messages)
+
+    assert (len(scripted.asked), len(other.asked)) == (0, 1)
 
 
 async def test_several_choices_are_as_many_generations(openai, scripted):

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
 
 from proto.errors import Code, MeshError
 from services.gateway import keepalive, wait
@@ -70,6 +72,26 @@ async def test_an_ollama_client_hears_empty_pieces_while_it_waits(client, nats_u
             rest = "\n".join([line async for line in lines])
 
     assert "Hello" in rest
+
+
+async def test_both_sdks_read_past_the_signs(address, loading, nats_url):
+    gpt = AsyncOpenAI(base_url=f"{address}/v1", api_key="x", max_retries=0)
+    claude = AsyncAnthropic(base_url=address, api_key="x", max_retries=0)
+
+    async def completion() -> str:
+        pieces = await gpt.chat.completions.create(**CHAT, stream=True)
+        return "".join([piece.choices[0].delta.content or "" async for piece in pieces])
+
+    async def message() -> str:
+        async with claude.messages.stream(**CHAT, max_tokens=9) as stream:
+            return await stream.get_final_text()
+
+    async with gpt, claude, asyncio.TaskGroup() as asking:
+        answers = [asking.create_task(ask()) for ask in (completion, message)]
+        await asked_again(loading)
+        await asked_again(loading)
+        async with engine(nats_url):
+            assert [await answer for answer in answers] == ["Hello world"] * 2
 
 
 async def _until(lines, wanted):

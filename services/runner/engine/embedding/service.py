@@ -199,6 +199,7 @@ class ReadingEngine:
             running=min(len(self._tasks), slots),
             queued=max(0, len(self._tasks) - slots),
             queued_tokens=now.queued_tokens,
+            unread=len(self._tasks),
             steps=now.steps,
             stalled_s=self._presence.stalled_s(now.has_work, now.last_step_at),
             memory_bytes=max(plain.memory_bytes, now.memory_bytes),

@@ -119,7 +119,7 @@ async def test_one_too_many_is_refused_with_a_time_to_wait(nats_url, folder, tmp
         gate.open()
         answers = await asyncio.gather(*taken)
 
-    assert (beat.running, beat.queued) == (1, 1)
+    assert (beat.running, beat.queued, beat.unread) == (1, 1, 2)
     assert full.value.code is Code.QUEUE_FULL
     assert full.value.retry_after_s
     assert answers[0].vectors == answers[1].vectors

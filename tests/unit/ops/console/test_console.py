@@ -10,9 +10,11 @@ import pytest
 from bus import jobs
 from ops import command, reach
 from proto.errors import Code, MeshError
-from proto.jobs import Load, Pull
+from proto.ids import NodeId
+from proto.jobs import Load, NodeProgress, Pull
 from tests.mesh.house import Command
 from tests.scripted_leader import ScriptedLeader
+from tests.scripted_leader import leader as leading
 from tests.unit.ops.console.conftest import Odyssai
 
 M = "org/qwen-4b"
@@ -66,6 +68,30 @@ async def test_a_load_is_followed_to_its_end(odyssai: Odyssai, leader: ScriptedL
         "studio-1 fetching · 10 % of 0 MB · model.safetensors",
         "studio-1 fetching · 40 % of 0 MB · model.safetensors",
         "org/qwen-4b serves on studio-1.",
+    ]
+
+
+async def test_a_node_that_does_two_things_is_told_of_each(
+    odyssai: Odyssai, leader: ScriptedLeader
+) -> None:
+    def doing(*phases: str) -> tuple[NodeProgress, ...]:
+        return tuple(
+            NodeProgress(node=NodeId("a"), phase=phase, detail=f"engine-{place}")
+            for place, phase in enumerate(phases)
+        )
+
+    restarting = asyncio.create_task(odyssai("restart", "a", "--engines"))
+    job = await leader.followed_job()
+    await leader.tell(job.id, nodes=doing("restarting", "waiting"))
+    await leader.tell(job.id, nodes=doing("ready", "waiting"))
+    await leader.tell(job.id, nodes=doing("ready", "restarting"), state="done", detail="done")
+
+    assert (await restarting).out.splitlines() == [
+        "a restarting · engine-0",
+        "a waiting · engine-1",
+        "a ready · engine-0",
+        "a restarting · engine-1",
+        "done",
     ]
 
 
@@ -209,3 +235,18 @@ async def test_only_one_job_can_be_followed(odyssai: Odyssai) -> None:
 
     assert (said.status, said.out) == (2, "")
     assert "needs a JOB" in said.err
+
+
+async def test_who_loses_the_schedulers_is_told_that_the_job_goes_on(
+    odyssai: Odyssai, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(jobs, "SILENCE_S", 0.1)
+    async with leading(nats_url) as leader:
+        loading = asyncio.create_task(odyssai("load", M))
+        job = await leader.followed_job()
+
+    said = await loading
+    assert said.status == 1
+    assert f"the job goes on; `odyssai jobs {job.id} --follow` shows it" in said.err
+    assert "No scheduler answers at this moment" in said.err
