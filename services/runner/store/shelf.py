@@ -67,6 +67,10 @@ class Shelf:
             self._places = self._places._replace(named=(*self._places.named, source))
         return self._describe(found)
 
+    def look_again(self, found: Found) -> StoredModel | None:
+        """As its files are now; None when they are gone."""
+        return self._describe(found) if is_whole(found.folder) else None
+
     def find(self, name: str) -> StoredModel | None:
         """By id first, then by source, then by any other name."""
         models = self.models
