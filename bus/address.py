@@ -48,8 +48,8 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The servers without user and password, for people."""
-        return ",".join(server.rpartition("@")[2] for server in self.servers)
+        """Hosts and ports, without what could let anybody in, for people."""
+        return ",".join(server.rpartition("://")[2].rpartition("@")[2] for server in self.servers)
 
     def dialled(self, name: str) -> dict[str, Any]:
         """What nats-py is to be told to connect as ``name``. Raises NotConnected."""

@@ -5,6 +5,7 @@ second one (``bus.stream``), so that a large request never delays a token.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,7 +37,7 @@ PING_INTERVAL_S = 5
 FIRST_CONNECT_S = 30.0
 """How long a starting process waits for the bus server."""
 TURNED_AWAY_WAIT_S = 1.0
-"""Who was turned away asks again in no hurry: it takes a person to change the answer."""
+"""Who was turned away does not knock again meanwhile: it takes a person to change the answer."""
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 DEADLINE = "deadline"
@@ -62,11 +63,12 @@ async def dial(
     """One NATS connection that reconnects for ever. ``url`` is a ``bus.address``.
 
     Raises TurnedAway, or NotConnected after ``within_s`` (None: FIRST_CONNECT_S). ``on_refusal``
-    hears when a server that once let us in does so no longer.
+    hears when a server that once let us in does so no longer; the connection is then closed.
     """
     address = Address.parse(url)
     client = Client()
     last: list[Exception] = []
+    closing: list[asyncio.Task[None]] = []
 
     async def failed(error: Exception) -> None:
         last[:] = [error]
@@ -79,6 +81,8 @@ async def dial(
         if not was_in:
             raise _turned_away(address) from error
         on_refusal()
+        # For good, so that nobody waits for answers. This ends the reconnecting that called us.
+        closing.append(asyncio.create_task(client.close()))
         await asyncio.sleep(TURNED_AWAY_WAIT_S)
 
     async def closed() -> None:
@@ -220,8 +224,10 @@ class Bus:
         Twice, because nats-py 2.16 writes the first PING ahead of what is still
         pending.
         """
-        await self._client.flush()
-        await self._client.flush()
+        # A connection that was closed for good has nothing more to settle.
+        with contextlib.suppress(nats.errors.ConnectionClosedError):
+            await self._client.flush()
+            await self._client.flush()
 
     async def publish(self, subject: Subject[M], message: M, *tokens: str) -> None:
         """Say something once, to whoever listens now. Lost while the bus is away."""

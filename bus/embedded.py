@@ -73,6 +73,15 @@ class Access:
         return str(Address((server,), ca=Path(self.ca), name=self.name))
 
     @property
+    def outward(self) -> str | None:
+        """This machine's address for others who come to the bus; None: nobody can."""
+        if self.host not in _EVERYWHERE:
+            return None if self.is_local else self.host
+        from bus import interfaces
+
+        return next(iter(interfaces.addresses()), None)
+
+    @property
     def reachable(self) -> tuple[str, ...]:
         """``host:port`` by which others may reach it, the likeliest first, this machine last."""
         hosts: tuple[str, ...] = (self.near,)

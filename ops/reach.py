@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
+from bus.membership import NodeOnly, known_membership
 from bus.server_config import User
 
 CONNECT_S = 5.0
@@ -18,11 +19,18 @@ def url(args: argparse.Namespace, user: User) -> str:
     """Where the bus is. Raises BusError, HomeError."""
     if args.nats:
         return str(args.nats)
-    access = embedded.known_access(args.home.expanduser())
+    home = args.home.expanduser()
+    access = embedded.known_access(home)
     if access:
         return access.url(user)
     if "ODYSSAI_NATS" in os.environ:
         return os.environ["ODYSSAI_NATS"]
+    member = known_membership(home)
+    if member:
+        raise NodeOnly(
+            f"this machine is node {member.node} of mesh {member.mesh} and may not ask for more; "
+            "use the machine that runs `odyssai up`, or the gateway's /admin"
+        )
     raise BusError(f"{args.home} has no bus; give --nats URL or --home DIR")
 
 

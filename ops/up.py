@@ -58,6 +58,8 @@ class Plan:
     bus_host: str = embedded.LOOPBACK
     is_announced: bool = True
     """The local network hears of a bus that is brought along and listens beyond loopback."""
+    files_host: str | None = None
+    """Where other nodes fetch model files from this one; None: as it reaches the bus."""
     node: str
     memory: str | None = None
     """What models may take here; None: what the system lets them."""
@@ -174,7 +176,9 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
         needs_leash=True,
     )
     access = server.access
-    joined = replace(plan, nats=access.url("mesh"))
+    # The way to a bus on the same machine is loopback, where no other node comes.
+    outward = os.environ.get("ODYSSAI_FILES_HOST") or access.outward
+    joined = replace(plan, nats=access.url("mesh"), files_host=outward)
     beside: list[Beside] = [lambda: keep_door(plan, access)]
     if plan.is_announced and not access.is_local:
         beside.append(lambda: announce_bus(access))
@@ -229,6 +233,8 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
             settings |= {"ODYSSAI_ALIASES": ",".join(plan.aliases)}
         if plan.memory:
             settings["ODYSSAI_MEMORY"] = plan.memory
+        if plan.files_host:
+            settings["ODYSSAI_FILES_HOST"] = plan.files_host
         if plan.trusts_code:
             settings["ODYSSAI_TRUST_REMOTE_CODE"] = "1"
     return settings
@@ -292,7 +298,7 @@ odyssai serves, after {took_s:.1f} s
 
 
 def _places(plan: Plan) -> str:
-    bus = Address.parse(plan.nats or "").shown.removeprefix("nats://")
+    bus = Address.parse(plan.nats or "").shown
     access = embedded.known_access(plan.home)
     if access and access.url("mesh") == plan.nats:
         bus += f"  (credentials in {plan.home / 'bus' / 'credentials.json'})"

@@ -8,6 +8,7 @@ from proto.errors import MeshError
 from proto.ids import ModelId, NodeId, engine_id
 from proto.presence import EngineStatus
 from services.runner.event import tell
+from services.runner.names import id_of
 from services.runner.plan import Memory, quarantine_of, with_flag
 from services.runner.plan_record import PlanRecord
 from services.runner.store.store import ModelStore
@@ -60,7 +61,7 @@ class Flag:
         if self._status is None:
             self._status = EngineStatus(
                 engine=self.engine,
-                model=found.id if found else ModelId(self._source),
+                model=found.id if found else id_of(self._source),
                 phase="waiting" if found else "fetching",
             )
         stored = await self._store.ensure(self._source)

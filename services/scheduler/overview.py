@@ -1,7 +1,7 @@
 """The whole mesh at one look: pure, from what a scheduler knows."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
@@ -24,6 +24,8 @@ from proto.store import StoredModel
 from services.scheduler.view import View
 
 COMING = ("waiting", "fetching", "starting", "loading", "crashed")
+BEFORE_A_PLACE = ("waiting", "fetching", "refused")
+"""Of a model that an agent was started with."""
 
 Shelf = list[tuple[NodeId, StoredModel]]
 """The files of one model on all nodes, heard or not."""
@@ -137,11 +139,27 @@ def _node(node: NodeId, held: tuple[EngineView, ...], view: View) -> NodeView:
         platform=beat.platform if beat else "",
         memory=_memory(node, held, view),
         free_disk_bytes=store.free_disk_bytes if store else 0,
-        engines=held,
+        engines=(*held, *_not_placed(node, held, view)),
         tasks=beat.tasks if beat else (),
         quarantined=plan.quarantined,
         agent_version=beat.version if beat else "",
     )
+
+
+def _not_placed(node: NodeId, held: tuple[EngineView, ...], view: View) -> Iterator[EngineView]:
+    """What an agent was started with and has no place for, or not yet."""
+    beat = view.nodes.get(node)
+    known = {engine.engine for engine in held}
+    for status in beat.engines if beat else ():
+        if status.engine not in known and status.phase in BEFORE_A_PLACE:
+            yield EngineView(
+                engine=status.engine,
+                model=status.model,
+                node=node,
+                phase=status.phase,
+                detail=status.detail,
+                origin="flag",
+            )
 
 
 def _memory(node: NodeId, held: tuple[EngineView, ...], view: View) -> MemoryView:

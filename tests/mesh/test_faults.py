@@ -79,7 +79,7 @@ async def test_a_running_stream_does_not_notice(
 async def test_a_running_stream_does_not_notice_that_the_agent_starts_anew(
     breakable: Mesh, client: openai.AsyncOpenAI, expected: str, heard: Telemetry
 ) -> None:
-    reader = await Reader(client, max_tokens=SPAN).until_under_way()
+    reader = await Reader(client, max_tokens=2 * SPAN).until_under_way()
     engine, agent = breakable.process_of("engine"), breakable.process_of("runner")
     since = heard.now
     async with Bus.connect(breakable.access.url("mesh"), "test:restart") as bus:
@@ -88,7 +88,7 @@ async def test_a_running_stream_does_not_notice_that_the_agent_starts_anew(
     assert not reader.is_over
 
     streamed = await reader.whole()
-    assert streamed.text == expected
+    assert streamed.text.startswith(expected)
     assert streamed.finish == "length"
     assert breakable.process_of("engine") == engine
     assert breakable.process_of("runner") == agent

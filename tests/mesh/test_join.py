@@ -83,6 +83,9 @@ def test_a_machine_joins_and_serves(
     ).json()
     assert answer["usage"]["completion_tokens"] == 3
 
+    logs = [log.read_text() for log in (guest_home / "logs").glob("*.log")]
+    assert logs
+    assert not any("permissions violation" in log for log in logs)
     keys = guest_home / "membership"
     assert {stat.S_IMODE(file.stat().st_mode) for file in keys.iterdir()} == {0o600}
     lines = [" ".join(process.cmdline()) for process in guest.family()]

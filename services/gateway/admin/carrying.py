@@ -5,14 +5,13 @@ from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
-from msgspec.structs import replace
 
 from bus import jobs
 from bus.connection import Bus
 from proto.dialects.asked import decode
 from proto.errors import Code, MeshError
 from proto.ids import JobId
-from proto.jobs import Drain, Job, Order, RemoveNode, Restart, Undrain
+from proto.jobs import Job, Order
 from proto.overview import job_view
 from services.gateway.admin.access import Endpoint
 from services.gateway.admin.requests import Ordered
@@ -47,18 +46,11 @@ async def carry_out(
 ) -> None:
     """Order it, and answer with the job. Raises MeshError, ClientLeft."""
     async with exchange:
-        job = await jobs.submit(gateway.mesh.bus, _meant(gateway, order), hub_token=hub_token)
+        job = await jobs.submit(gateway.mesh.bus, order, hub_token=hub_token)
         exchange.standing.append((b"location", f"/admin/jobs/{job.id}".encode()))
         if waits and not job.is_over:
             job = await end_of(gateway.mesh.bus, job.id)
         await show_job(exchange, job)
-
-
-def _meant(gateway: Gateway, order: Order) -> Order:
-    """With the model that its name stands for."""
-    if isinstance(order, Drain | Undrain | Restart | RemoveNode):
-        return order
-    return replace(order, model=gateway.target(order.model))
 
 
 async def end_of(bus: Bus, job: JobId) -> Job:

@@ -229,7 +229,7 @@ async def test_what_does_not_fit_is_refused_with_numbers_and_the_rest_is_served(
 
 
 def by_model(seen: Seen, *names: str) -> list[str]:
-    details = {status.model.rpartition("/")[2]: status.detail for status in seen.engines()}
+    details = {status.model: status.detail for status in seen.engines()}
     return [details[name] for name in names]
 
 

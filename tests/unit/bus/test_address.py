@@ -18,7 +18,7 @@ def test_a_plain_url_is_an_address() -> None:
 
 
 def test_what_is_shown_holds_no_password() -> None:
-    assert Address.parse("nats://mesh:secret@a:1,b:2?name=n").shown == "a:1,b:2"
+    assert Address.parse("nats://mesh:secret@a:1,nats://b:2?name=n").shown == "a:1,b:2"
 
 
 def test_paths_of_any_kind_are_read_back() -> None:

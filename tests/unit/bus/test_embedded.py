@@ -89,6 +89,18 @@ def test_a_server_for_all_interfaces_is_reached_over_loopback(home: Path) -> Non
         assert f"@127.0.0.1:{server.access.port}?" in server.access.url("mesh")
 
 
+@pytest.mark.parametrize(
+    ("host", "outward"),
+    [("127.0.0.1", None), ("0.0.0.0", "10.0.0.7"), ("10.0.0.8", "10.0.0.8"), ("::1", None)],
+)
+def test_others_are_told_an_address_that_they_can_reach(
+    host: str, outward: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.interfaces.addresses", lambda: ("10.0.0.7", "fd00::7"))
+
+    assert embedded.Access("x", host, 4222, {}).outward == outward
+
+
 def test_nobody_else_may_read_the_state(home: Path) -> None:
     with prepared(home) as server:
         for path in (home, home / "bus"):

@@ -4,7 +4,7 @@ from msgspec import structs
 
 from proto.jobs import Job, Pull
 from proto.overview import LookAround, ModelView, Overview
-from proto.presence import ModelCard
+from proto.presence import EngineStatus, ModelCard
 from services.scheduler.overview import look_around
 from tests.unit.scheduler.paper import GB, Paper, placed, stored
 
@@ -65,6 +65,24 @@ def test_an_engine_of_no_plan_is_an_upstream_or_somebody_s_own() -> None:
 
     assert model(mesh, "gpt").state == "upstream"
     assert model(mesh, "mine").state == "loaded"
+
+
+def test_what_an_agent_was_started_with_and_cannot_place_is_listed_with_the_reason() -> None:
+    mesh = Paper("a")
+    mesh.place("a", placed("e", "m"))
+    mesh.nodes["a"] = structs.replace(
+        mesh.nodes["a"],
+        engines=(
+            EngineStatus(engine="f", model="large", phase="refused", detail="does not fit"),
+            EngineStatus(engine="g", model="gone", phase="stopping"),
+            EngineStatus(engine="e", model="m", phase="refused"),
+        ),
+    )
+    (node,) = look(mesh).nodes
+
+    assert [(e.engine, e.detail) for e in node.engines] == [("e", ""), ("f", "does not fit")]
+    assert node.engines[1].origin == "flag"
+    assert [m.model for m in look(mesh).models] == ["m"]
 
 
 def test_different_files_under_one_name_are_told() -> None:

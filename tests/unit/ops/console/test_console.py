@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bus import jobs
+from bus.membership import Membership, keep
 from ops import command, reach
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
@@ -217,6 +218,21 @@ async def test_a_home_without_a_bus_is_told(
 
     assert status == 1
     assert "has no bus; give --nats URL or --home DIR" in capsys.readouterr().err
+
+
+async def test_a_node_that_joined_tells_where_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ODYSSAI_NATS", raising=False)
+    member = Membership(
+        mesh="odyssai-1", node=NodeId("studio-2"), addresses=("h:1",), is_encrypted=False
+    )
+    keep(tmp_path, member, "")
+
+    status = await asyncio.to_thread(command.main, ["nodes", "--home", str(tmp_path)])
+
+    assert status == 1
+    assert "this machine is node studio-2 of mesh odyssai-1" in capsys.readouterr().err
 
 
 async def test_a_bus_that_is_not_there_is_told_soon(
