@@ -16,7 +16,6 @@ from nats.js.errors import (
     KeyDeletedError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
-    NoKeysError,
 )
 from nats.js.kv import KeyValue
 
@@ -29,6 +28,8 @@ M = TypeVar("M")
 
 _WRONG_REVISION = (10071, 10164)
 """The server's codes for a record that is not at the revision that was named."""
+WATCHER_S = 10.0
+"""So long the server keeps the consumer of a watcher that stopped; nats-py says five minutes."""
 REREAD_S = 15.0
 """Watchers of nats-py end in silence when the server restarts: all is read now and then."""
 
@@ -156,14 +157,20 @@ class Bucket(Generic[M]):
         return {key: record for key, (record, _) in (await self.all_revisions()).items()}
 
     async def all_revisions(self) -> dict[str, tuple[M, int]]:
+        found = {key: await self.get(key) for key in await self._keys()}
+        return {key: record for key, record in found.items() if record is not None}
+
+    async def _keys(self) -> list[str]:
+        """Also of records that are deleted. nats-py's own way leaves a consumer behind each time,
+        and a stream has room for so many.
+        """
+        name = self._kv._name
+        prefix = f"$KV.{name}."
         try:
-            keys = await uncaught(self._kv.keys())
-        except NoKeysError:
-            return {}
+            told = await uncaught(self._bus.jetstream.stream_info(f"KV_{name}", f"{prefix}>"))
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
-        found = {key: await self.get(key) for key in keys}
-        return {key: record for key, record in found.items() if record is not None}
+        return [subject.removeprefix(prefix) for subject in told.state.subjects or ()]
 
     async def follow(self, key: str, silence_s: float) -> AsyncGenerator[M | None]:
         """What stands below a key, in the order in which it was written, then what is added.
@@ -173,7 +180,9 @@ class Bucket(Generic[M]):
         """
         while True:
             try:
-                watcher = await uncaught(self._kv.watch(f"{key}.*", ignore_deletes=True))
+                watcher = await uncaught(
+                    self._kv.watch(f"{key}.*", ignore_deletes=True, inactive_threshold=WATCHER_S)
+                )
                 try:
                     while (record := await self._next(watcher, silence_s)) is not None:
                         yield record
@@ -246,7 +255,7 @@ class Bucket(Generic[M]):
     async def _follow(
         self, tell: Callable[[str, M | None, int], None], wake: asyncio.Event
     ) -> None:
-        watcher = await uncaught(self._kv.watchall())
+        watcher = await uncaught(self._kv.watchall(inactive_threshold=WATCHER_S))
         end = asyncio.get_running_loop().time() + REREAD_S
         try:
             while not wake.is_set() and asyncio.get_running_loop().time() < end:

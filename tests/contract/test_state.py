@@ -109,3 +109,12 @@ async def test_a_record_is_deleted_only_at_the_revision_that_is_named(bus: Bus) 
         await bucket.delete("e", older)
     await bucket.delete("e", newer)
     assert await bucket.get("e") is None
+
+
+async def test_reading_all_leaves_no_consumer_behind(bus: Bus) -> None:
+    name = f"read-{fresh()}"
+    bucket = await Bucket.open(bus, name, EngineRecord)
+    await bucket.put("e", record(1))
+
+    assert await bucket.all() == {"e": record(1)}
+    assert (await bus.jetstream.stream_info(f"KV_{name}")).state.consumer_count == 0

@@ -14,7 +14,7 @@ from tests.tiny import make_tiny
 RESIDENCE_S = 1.0
 MEMORY = "450MB"
 """An engine of a tiny model is reserved some 270 MB, most of it for its process."""
-LONG = 1500
+LONG = 800
 """Tokens of an answer that goes on for longer than a residence."""
 
 

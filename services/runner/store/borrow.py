@@ -106,7 +106,7 @@ def borrow(order: BorrowOrder, measure: Callable[[Path], Disk] = disk_of) -> Non
         place = _place(order)
         targets = {_target(order, place, file): file for file in order.files}
         coming = [Incoming(file, target) for target, file in targets.items()]
-        missing = [one for one in coming if not _is_there(one)]
+        missing = [one for one in coming if not _is_there(order, one)]
         total = sum(one.file.size for one in coming)
         had = total - sum(one.file.size for one in missing)
 
@@ -219,10 +219,23 @@ def _blob(file: LentFile) -> str:
     return file.blob or file.sha256
 
 
-def _is_there(incoming: Incoming) -> bool:
-    target, file = incoming.target, incoming.file
-    has_size = target.is_file() and target.stat().st_size == file.size
-    return has_size and (target.name == file.sha256 or sha256_of(target) == file.sha256)
+def _is_there(order: BorrowOrder, incoming: Incoming) -> bool:
+    """From an earlier attempt, or in the folder that is to be replaced: then it is linked."""
+    if _holds(incoming.target, incoming.file):
+        return True
+    older = Path(order.folder) / incoming.file.path
+    if order.revision or not _holds(older, incoming.file):
+        return False
+    incoming.target.parent.mkdir(parents=True, exist_ok=True)
+    incoming.target.unlink(missing_ok=True)
+    incoming.target.hardlink_to(older.resolve())
+    return True
+
+
+def _holds(path: Path, file: LentFile) -> bool:
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    return path.name == file.sha256 or sha256_of(path) == file.sha256
 
 
 def main() -> None:

@@ -67,6 +67,10 @@ class Shelf:
             self._places = self._places._replace(named=(*self._places.named, source))
         return self._describe(found)
 
+    def look_again(self, found: Found) -> StoredModel | None:
+        """As its files are now; None when they are gone."""
+        return self._describe(found) if is_whole(found.folder) else None
+
     def find(self, name: str) -> StoredModel | None:
         """By id first, then by source, then by any other name."""
         models = self.models
@@ -77,7 +81,9 @@ class Shelf:
 
     def place_of(self, model: StoredModel) -> Found | None:
         """Where a model is that was found before; None for the packaged one."""
-        return next((found for _, found, known in self._known.values() if known == model), None)
+        name = (model.id, model.source)
+        known = self._known.values()
+        return next((found for _, found, one in known if (one.id, one.source) == name), None)
 
     def numbers_of(self, model: StoredModel) -> int:
         """How many its weights are."""

@@ -144,8 +144,9 @@ class ModelStore:
 
     async def _lend(self, asked: LendFiles) -> FilesLent:
         await self.is_known.wait()
-        model = self._shelf.find(asked.model)
-        found = self._shelf.place_of(model) if model else None
+        known = self._shelf.find(asked.model)
+        found = self._shelf.place_of(known) if known else None
+        model = await asyncio.to_thread(self._shelf.look_again, found) if found else None
         if not self._url:
             said = f"{self._node} lends no files: its log says why; choose another node"
             raise MeshError(Code.INTERNAL, said)

@@ -78,6 +78,23 @@ async def test_a_folder_of_one_node_becomes_a_folder_of_the_other(new_store, tmp
     assert copied.source == str(tmp_path / "homes" / "taker" / "models" / "Own-4bit")
 
 
+async def test_only_what_differs_is_copied_again(new_store, tmp_path):
+    lent = make_tiny(tmp_path / "homes" / "old" / "models" / "Changing")
+    copied = tmp_path / "homes" / "follower" / "models" / "Changing"
+
+    async with living(new_store("old")) as old, living(new_store("follower")) as follower:
+        follower.set_tasks(copy_from("old", "Changing"))
+        await until(follower, "c1", "done")
+        before = (copied / "model.safetensors").stat().st_ino
+        (lent / "generation_config.json").write_text('{"eos_token_id": 5}')
+        await old.ensure(str(lent))
+        follower.set_tasks(copy_from("old", "Changing", job="c2"))
+        assert (await until(follower, "c2", "done", "failed")).phase == "done"
+
+    assert (copied / "model.safetensors").stat().st_ino == before
+    assert (copied / "generation_config.json").read_text() == '{"eos_token_id": 5}'
+
+
 async def test_a_corrupted_byte_is_refused(new_store, tmp_path):
     folder = make_tiny(tmp_path / "homes" / "worn" / "models" / "Worn")
 
