@@ -36,7 +36,7 @@ check: .venv/dev.stamp ## format, lint, who imports whom, types
 
 lock: ## renew the lock files; releases younger than a week are left out (needs uv)
 	$(LOCK) -o requirements-dev.lock --group dev
-	$(LOCK) -o requirements.lock --constraints requirements-dev.lock
+	$(LOCK) -o requirements.lock
 
 sizes: ## the ten longest files and functions; never fails
 	@python3 ops/sizes.py

@@ -104,3 +104,14 @@ def test_compose_accepts_the_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_lock_files_record_no_address() -> None:
     for lock in ROOT.glob("requirements*.lock"):
         assert not re.search(r"https?://|--index-url|--find-links|file:|@ /", lock.read_text())
+
+
+def test_what_is_tested_is_what_runs() -> None:
+    """The two locks are resolved one after the other, and must come to the same versions."""
+    tested, runs = (
+        set(re.findall(r"^([a-z0-9-]+==[^ ;]+)", (ROOT / lock).read_text(), re.MULTILINE))
+        for lock in ("requirements-dev.lock", "requirements.lock")
+    )
+
+    assert runs
+    assert runs <= tested
