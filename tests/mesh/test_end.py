@@ -15,7 +15,7 @@ async def test_ctrl_c_ends_all_and_lets_running_answers_finish(start_mesh: OwnMe
     mesh = start_mesh()
     family = mesh.family()
     async with async_gpt_of(mesh) as client:
-        reader = await Reader(client, max_tokens=500).until_under_way()
+        reader = await Reader(client, max_tokens=300).until_under_way()
         began = time.monotonic()
 
         mesh.process.send_signal(signal.SIGINT)
