@@ -11,7 +11,7 @@ from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import load as load_directly
 from PIL import Image
 
-from services.runner.engine import prefill
+from services.runner.engine.batching import prefill
 from services.runner.engine.loading import load
 from services.runner.engine.vision.families import FAMILIES
 from tests import tiny_vlm

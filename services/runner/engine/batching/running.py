@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from services.runner.engine.decoding import Decoder
-from services.runner.engine.sequence import Cache, Sequence
+from services.runner.engine.batching.decoding import Decoder
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.batching.sequence import Sequence
 
 
 class Running:

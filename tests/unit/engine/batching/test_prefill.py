@@ -1,7 +1,7 @@
 import pytest
 
-from services.runner.engine.fairness import Share
-from services.runner.engine.prefill import (
+from services.runner.engine.queueing.fairness import Share
+from services.runner.engine.batching.prefill import (
     FIRST_RATE,
     LARGEST,
     SMALLEST,
@@ -10,7 +10,7 @@ from services.runner.engine.prefill import (
     is_owed,
     share_s,
 )
-from services.runner.engine.queue import Queue
+from services.runner.engine.queueing.queue import Queue
 from tests.unit.engine.asking import ask, prompt
 
 

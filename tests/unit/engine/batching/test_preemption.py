@@ -8,8 +8,10 @@ from mlx_lm.models.cache import RotatingKVCache
 from proto.frames import Delta, End, Failed, Progress
 from proto.ids import KeyId
 from proto.inference import Chat, Regex, Sampling, Turn
-from services.runner.engine import batch, fairness, sequence
-from services.runner.engine.kv_room import KvRoom
+from services.runner.engine.batching import batch
+from services.runner.engine.queueing import fairness
+from services.runner.engine.batching import sequence
+from services.runner.engine.batching.kv_room import KvRoom
 from tests.unit.engine.asking import ask, prompt, receive
 
 SEEDED = Sampling(temperature=1.2, seed=5, top_p=0.9)

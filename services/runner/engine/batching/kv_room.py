@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.runner.engine.sequence import Sequence
+from services.runner.engine.batching.sequence import Sequence
 
 ROOMY = 0.5
 """Part of the bytes up to which a further request surely fits, however it changes the batch."""

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable
 
-from services.runner.engine import preemption
-from services.runner.engine.kv_room import KvRoom
-from services.runner.engine.queue import Queue
-from services.runner.engine.running import Running
-from services.runner.engine.sequence import Cache, Sequence
+from services.runner.engine.batching import preemption
+from services.runner.engine.batching.kv_room import KvRoom
+from services.runner.engine.queueing.queue import Queue
+from services.runner.engine.batching.running import Running
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.batching.sequence import Sequence
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from services.runner.engine.sequence import Sequence
+from services.runner.engine.batching.sequence import Sequence
 
 
 def last_first(running: Iterable[Sequence]) -> list[Sequence]:

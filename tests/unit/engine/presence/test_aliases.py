@@ -4,7 +4,7 @@ import pytest
 
 from proto.ids import ModelId
 from proto.presence import ModelCard
-from services.runner.engine.aliases import with_aliases
+from services.runner.engine.presence.aliases import with_aliases
 
 CARD = ModelCard(id=ModelId("org/Name"), aliases=(ModelId("name"),), context_length=8)
 

@@ -6,8 +6,8 @@ import pytest
 
 from proto.frames import Delta, End, Failed, Progress
 from proto.inference import Sampling
-from services.runner.engine import prefill
-from services.runner.engine.batch import Batch
+from services.runner.engine.batching import prefill
+from services.runner.engine.batching.batch import Batch
 from tests.unit.engine.asking import ask, prompt
 
 

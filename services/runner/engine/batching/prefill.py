@@ -14,8 +14,9 @@ from typing import Any
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 
-from services.runner.engine.queue import Rank
-from services.runner.engine.sequence import Cache, Sequence
+from services.runner.engine.queueing.queue import Rank
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.vision.picture import Picture
 
 BUSY_S = 0.060

@@ -13,13 +13,12 @@ from proto.inference import FinishReason, Generate, Priority, Sampling
 from services.runner.engine.answer.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.outline import PLAIN, Outline
-from services.runner.engine.fairness import NOBODY, Share
-from services.runner.engine.marks import Mark, marks_of
-from services.runner.engine.sampling import Processor, Sampler, greedy
+from services.runner.engine.queueing.fairness import NOBODY, Share
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.caching.marks import Mark, marks_of
+from services.runner.engine.batching.sampling import Processor, Sampler, greedy
 from services.runner.engine.vision.sight import Sight
 
-Cache = list[Any]
-"""mlx-lm's caches, one a layer."""
 GROWTH = 128
 """Tokens of an answer to come that room is kept for; how long it will be nobody knows."""
 

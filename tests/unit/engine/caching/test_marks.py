@@ -1,7 +1,7 @@
 from proto.inference import Chat, Text, Turn
 from proto.prefix import TEXT_BLOCK, prefixes_of
 from proto.presence import MOST_PREFIXES
-from services.runner.engine.marks import Mark, marks_of, told
+from services.runner.engine.caching.marks import Mark, marks_of, told
 
 CHAT = Chat(
     turns=(Turn(role="system", content="s" * 100), Turn(role="user", content="u" * 300)),

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from proto.ids import KeyId, RequestId
 from proto.inference import Priority
-from services.runner.engine.fairness import Share, Shares
+from services.runner.engine.queueing.fairness import Share, Shares
 
 BATCH_EVERY = 16
 """While interactive requests keep coming, one admission in so many is a batch request's."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.runner.engine.activity import Activity
+from services.runner.engine.presence.activity import Activity
 
 
 class Clock:

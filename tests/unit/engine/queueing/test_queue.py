@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from proto.ids import KeyId, RequestId
 from proto.inference import Priority
-from services.runner.engine import fairness
-from services.runner.engine.fairness import GENERATED, Share
-from services.runner.engine.queue import BATCH_EVERY, Queue, has_place
+from services.runner.engine.queueing import fairness
+from services.runner.engine.queueing.fairness import GENERATED, Share
+from services.runner.engine.queueing.queue import BATCH_EVERY, Queue, has_place
 
 _numbers = itertools.count()
 

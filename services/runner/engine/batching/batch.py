@@ -15,17 +15,20 @@ from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed, PositionLogprobs, Progress
 from proto.ids import RequestId
 from proto.presence import CacheLoad
-from services.runner.engine import logprobs, prefill, sampling
+from services.runner.engine.batching import logprobs
+from services.runner.engine.batching import prefill
+from services.runner.engine.batching import sampling
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.constraints.masks import masked
-from services.runner.engine.decoding import Decoder
-from services.runner.engine.kv_room import KvRoom
+from services.runner.engine.batching.decoding import Decoder
+from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.loading import LoadedModel
-from services.runner.engine.pausing import Pausing
-from services.runner.engine.prefix_cache import prefix_cache
-from services.runner.engine.queue import Queue
-from services.runner.engine.running import Running
-from services.runner.engine.sequence import Cache, Sequence
+from services.runner.engine.batching.pausing import Pausing
+from services.runner.engine.caching.prefix_cache import prefix_cache
+from services.runner.engine.queueing.queue import Queue
+from services.runner.engine.batching.running import Running
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.batching.sequence import Sequence
 
 SLOTS = 64
 PROGRESS_S = 0.5

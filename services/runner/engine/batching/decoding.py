@@ -15,8 +15,8 @@ from mlx_lm.sample_utils import greedy_sampler
 
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.masks import GuidedModel, Rows
-from services.runner.engine.prefill import Drawn, merged
-from services.runner.engine.sequence import Cache
+from services.runner.engine.batching.prefill import Drawn, merged
+from services.runner.engine.caching.cache import Cache
 
 Response = GenerationBatch.Response
 

@@ -15,9 +15,9 @@ from proto.errors import Code, MeshError
 from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EngineState, Gone, ModelCard, NodeBeat
 from proto.subjects import ENGINE_BEAT, ENGINE_TELEMETRY, NODE_BEAT
 from services.host import Host
-from services.runner.engine.activity import Activity
-from services.runner.engine.aliases import with_aliases
-from services.runner.engine.queue import has_place
+from services.runner.engine.presence.activity import Activity
+from services.runner.engine.presence.aliases import with_aliases
+from services.runner.engine.queueing.queue import has_place
 from services.runner.engine.settings import Settings
 from services.runner.names import id_of
 

@@ -3,9 +3,9 @@ import pytest
 from mlx_lm.models.cache import RotatingKVCache, make_prompt_cache
 
 from proto.prefix import LONGEST
-from services.runner.engine import prefix_cache as module
-from services.runner.engine.marks import Mark
-from services.runner.engine.prefix_cache import RadixCache, SnapshotCache, prefix_cache
+from services.runner.engine.caching import prefix_cache as module
+from services.runner.engine.caching.marks import Mark
+from services.runner.engine.caching.prefix_cache import RadixCache, SnapshotCache, prefix_cache
 from tests.unit.engine.asking import ask, prompt
 
 TOKEN_BYTES = 2 * 2 * 2 * 16 * 4

@@ -2,7 +2,7 @@ import mlx.core as mx
 import pytest
 
 from proto.inference import Sampling
-from services.runner.engine.sampling import sampler
+from services.runner.engine.batching.sampling import sampler
 
 
 def drawn(sampling, probabilities, times=400):
