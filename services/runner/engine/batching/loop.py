@@ -19,11 +19,12 @@ from proto.ids import RequestId
 from proto.presence import CacheLoad
 from services.runner.engine import loading
 from services.runner.engine.batching import batch
-from services.runner.engine.batching.batch import Batch, Frames
+from services.runner.engine.batching.batch import Batch
 from services.runner.engine.batching.kv_room import KvRoom
+from services.runner.engine.batching.outbox import Frames
+from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.queueing.queue import Queue
-from services.runner.engine.batching.sequence import Sequence
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from services.runner.engine.batching import preemption
 from services.runner.engine.batching.kv_room import KvRoom
-from services.runner.engine.queueing.queue import Queue
 from services.runner.engine.batching.running import Running
-from services.runner.engine.caching.cache import Cache
 from services.runner.engine.batching.sequence import Sequence
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.queueing.queue import Queue
 
 log = logging.getLogger(__name__)
 

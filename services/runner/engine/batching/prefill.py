@@ -9,14 +9,13 @@ from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence as Run
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 
-from services.runner.engine.queueing.queue import Rank
-from services.runner.engine.caching.cache import Cache
 from services.runner.engine.batching.sequence import Sequence
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.queueing.queue import Rank
 from services.runner.engine.vision.picture import Picture
 
 BUSY_S = 0.060
@@ -247,32 +246,3 @@ def _pass(
             layer.finalize()
         return logits[mx.arange(len(tokens)), mx.array(lengths) - 1]
     return logits[:, -1]
-
-
-Drawn = tuple[Sequence, int, mx.array]
-"""A sequence, its first token, and the log-probabilities that it was drawn from."""
-
-
-def first_tokens(group: list[Sequence], logits: mx.array) -> list[Drawn]:
-    """As the decoding batch draws all later ones; one call where everybody samples alike."""
-    if any(sequence.processors for sequence in group):
-        rows = [_processed(s, logits[row : row + 1]) for row, s in enumerate(group)]
-        logits = mx.concatenate(rows, axis=0)
-    logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    samplers = [sequence.sampler for sequence in group]
-    if all(sampler is samplers[0] for sampler in samplers):
-        drawn = samplers[0](logprobs)
-    else:
-        drawn = mx.concatenate([s(logprobs[i : i + 1]) for i, s in enumerate(samplers)])
-    rows = list(logprobs)
-    mx.eval(drawn, rows)
-    tokens: Any = drawn.tolist()
-    return list(zip(group, tokens, rows, strict=True))
-
-
-def _processed(sequence: Sequence, logits: mx.array) -> mx.array:
-    if sequence.processors:
-        tokens = mx.array(sequence.prompt)
-        for processor in sequence.processors:
-            logits = processor(tokens, logits)
-    return logits

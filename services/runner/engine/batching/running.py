@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from services.runner.engine.batching.decoding import Decoder
-from services.runner.engine.caching.cache import Cache
 from services.runner.engine.batching.sequence import Sequence
+from services.runner.engine.caching.cache import Cache
 
 
 class Running:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import mlx.core as mx
 
@@ -11,12 +10,12 @@ from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timi
 from proto.ids import KeyId, RequestId, SessionId
 from proto.inference import FinishReason, Generate, Priority, Sampling
 from services.runner.engine.answer.channels import Channels, Over, Piece, Plain, Said
+from services.runner.engine.batching.sampling import Processor, Sampler, greedy
+from services.runner.engine.caching.cache import Cache
+from services.runner.engine.caching.marks import Mark, marks_of
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.outline import PLAIN, Outline
 from services.runner.engine.queueing.fairness import NOBODY, Share
-from services.runner.engine.caching.cache import Cache
-from services.runner.engine.caching.marks import Mark, marks_of
-from services.runner.engine.batching.sampling import Processor, Sampler, greedy
 from services.runner.engine.vision.sight import Sight
 
 GROWTH = 128

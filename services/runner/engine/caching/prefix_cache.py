@@ -14,8 +14,8 @@ from mlx_lm.models.cache import KVCache, LRUPromptCache, make_prompt_cache
 from proto.ids import SessionId
 from proto.prefix import LONGEST
 from proto.presence import CacheLoad
-from services.runner.engine.caching.marks import Mark, Marks, told
 from services.runner.engine.caching.cache import Cache
+from services.runner.engine.caching.marks import Mark, Marks, told
 
 SESSIONS = 256
 """Conversations that stay pinned; the one unheard for longest gives way."""

@@ -7,8 +7,8 @@ from proto.frames import Delta, End, Failed, Progress
 from proto.inference import Chat, Regex, Turn
 from services.runner.engine.batching.batch import PATIENCE_S, Batch
 from services.runner.engine.batching.kv_room import KvRoom
-from services.runner.engine.loading import NotLoadable
 from services.runner.engine.batching.loop import ModelThread
+from services.runner.engine.loading import NotLoadable
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask, prompt, receive
 

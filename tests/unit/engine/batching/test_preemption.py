@@ -8,10 +8,9 @@ from mlx_lm.models.cache import RotatingKVCache
 from proto.frames import Delta, End, Failed, Progress
 from proto.ids import KeyId
 from proto.inference import Chat, Regex, Sampling, Turn
-from services.runner.engine.batching import batch
-from services.runner.engine.queueing import fairness
 from services.runner.engine.batching import sequence
 from services.runner.engine.batching.kv_room import KvRoom
+from services.runner.engine.queueing import fairness
 from tests.unit.engine.asking import ask, prompt, receive
 
 SEEDED = Sampling(temperature=1.2, seed=5, top_p=0.9)
@@ -110,7 +109,7 @@ def _counting(begin, admitted):
 
 
 def test_who_is_paused_for_long_hears_that_it_goes_on(drive, monkeypatch):
-    monkeypatch.setattr(batch, "REASSURE_S", 0.0)
+    monkeypatch.setattr(outbox, "REASSURE_S", 0.0)
     driver = drive(slots=1)
     start(driver, ask("b", prompt(20), 30, priority="batch"))
     driver.batch.add(ask("i", prompt(20, 1), 5))

@@ -1,6 +1,5 @@
 import pytest
 
-from services.runner.engine.queueing.fairness import Share
 from services.runner.engine.batching.prefill import (
     FIRST_RATE,
     LARGEST,
@@ -10,6 +9,7 @@ from services.runner.engine.batching.prefill import (
     is_owed,
     share_s,
 )
+from services.runner.engine.queueing.fairness import Share
 from services.runner.engine.queueing.queue import Queue
 from tests.unit.engine.asking import ask, prompt
 
