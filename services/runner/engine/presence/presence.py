@@ -19,7 +19,7 @@ from services.runner.engine.presence.activity import Activity
 from services.runner.engine.presence.aliases import with_aliases
 from services.runner.engine.queueing.queue import has_place
 from services.runner.engine.settings import Settings
-from services.runner.names import id_of
+from services.runner.models.names import id_of
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from mlx_lm.models.cache import RotatingKVCache
 from proto.frames import Delta, End, Failed, Progress
 from proto.ids import KeyId
 from proto.inference import Chat, Regex, Sampling, Turn
-from services.runner.engine.batching import sequence
+from services.runner.engine.batching import outbox, sequence
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.queueing import fairness
 from tests.unit.engine.asking import ask, prompt, receive

@@ -7,10 +7,10 @@ from bus.connection import Bus
 from proto.errors import MeshError
 from proto.ids import ModelId, NodeId, engine_id
 from proto.presence import EngineStatus
-from services.runner.event import tell
-from services.runner.names import id_of
-from services.runner.plan import Memory, quarantine_of, with_flag
-from services.runner.plan_record import PlanRecord
+from services.runner.crew.event import tell
+from services.runner.models.names import id_of
+from services.runner.plan.edits import Memory, quarantine_of, with_flag
+from services.runner.plan.record import PlanRecord
 from services.runner.store.store import ModelStore
 
 AGAIN_S = 30.0

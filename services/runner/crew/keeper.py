@@ -15,13 +15,13 @@ from proto.presence import HEARTBEAT_S, EngineBeat, EnginePhase, EngineStatus, G
 from proto.state import EngineRecord
 from proto.telemetry import Phase
 from services.host import Host
-from services.runner.engine_log import EngineLog
-from services.runner.engine_settings import environment
-from services.runner.event import tell
-from services.runner.process import EngineProcess
-from services.runner.pulse import WEDGED_S, Pulse
-from services.runner.quarantine import Crashes
-from services.runner.records import Records
+from services.runner.crew.engine_log import EngineLog
+from services.runner.crew.engine_settings import environment
+from services.runner.crew.event import tell
+from services.runner.crew.process import EngineProcess
+from services.runner.crew.pulse import WEDGED_S, Pulse
+from services.runner.crew.quarantine import Crashes
+from services.runner.crew.records import Records
 from services.runner.store.store import ModelStore
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from proto.ids import EngineId, ModelId, NodeId, engine_id
 from proto.memory import Footprint
 from proto.plan import NodePlan, Placement, Quarantine
 from proto.store import StoredModel
-from services.runner.plan import Memory, with_flag, with_flags_only_of, with_quarantine
+from services.runner.plan.edits import Memory, with_flag, with_flags_only_of, with_quarantine
 
 GB = 10**9
 NODE = NodeId("n")

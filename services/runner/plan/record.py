@@ -9,7 +9,7 @@ from bus.errors import Conflict, NotConnected
 from bus.state import Bucket
 from proto.ids import NodeId
 from proto.plan import PLANS, NodePlan
-from services.runner.plan import Edit
+from services.runner.plan.edits import Edit
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.runner.engine_log import MOST_BYTES, NOT_LOADABLE, EngineLog
+from services.runner.crew.engine_log import MOST_BYTES, NOT_LOADABLE, EngineLog
 
 WELL = b"2026-01-02 10:00:00,1 INFO engine services.runner.engine.serving: serving\n"
 SORRY = b"2026-01-02 10:00:00,1 ERROR engine services.runner.engine.serving: no such model;\n"

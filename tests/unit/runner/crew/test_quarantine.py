@@ -1,6 +1,6 @@
 """How many ends of an engine are too many."""
 
-from services.runner.quarantine import WINDOW_S, Crashes
+from services.runner.crew.quarantine import WINDOW_S, Crashes
 
 
 def test_three_within_ten_minutes_are_too_many() -> None:

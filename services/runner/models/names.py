@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from proto.ids import ModelId
-from services.runner.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
+from services.runner.models.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
 
 
 def is_path(source: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from proto.ids import EngineId, NodeId
 from proto.presence import EngineBeat
-from services.runner.pulse import WEDGED_S, Pulse
+from services.runner.crew.pulse import WEDGED_S, Pulse
 
 
 class Clock:

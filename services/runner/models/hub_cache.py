@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from services.runner.folder import is_whole
+from services.runner.models.folder import is_whole
 
 WHOLE = "odyssai"
 """The lock of whoever brings a whole model: agents of one machine may share the cache."""

@@ -12,8 +12,8 @@ from tests.tiny import make_tiny
 AGENT = """
 import asyncio, sys
 import msgspec
-from services.runner.child import run_child
-from services.runner.orders import FetchOrder
+from services.runner.children.child import run_child
+from services.runner.children.orders import FetchOrder
 
 order = msgspec.json.decode(sys.argv[1], type=FetchOrder)
 hear = lambda word: word.done_bytes and print(word.done_bytes, flush=True)

@@ -10,8 +10,8 @@ from proto.ids import EngineId, ModelId, NodeId
 from proto.memory import Grant
 from proto.plan import Placement
 from services.host import Host
-from services.runner.engine_settings import environment
-from services.runner.keeper import Desk, Keeper
+from services.runner.crew.engine_settings import environment
+from services.runner.crew.keeper import Desk, Keeper
 
 NODE = NodeId("n1")
 

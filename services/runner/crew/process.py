@@ -8,7 +8,7 @@ import sys
 import psutil
 
 from proto.state import EngineRecord
-from services.runner.engine_log import EngineLog
+from services.runner.crew.engine_log import EngineLog
 
 LOOK_S = 0.2
 """How often a process that is not our child is looked at."""

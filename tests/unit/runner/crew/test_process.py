@@ -11,7 +11,7 @@ import pytest
 
 from proto.ids import EngineId, NodeId
 from proto.state import EngineRecord
-from services.runner.process import EngineProcess
+from services.runner.crew.process import EngineProcess
 from tests.mesh.house import until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from services.runner.kind import read_json, transformer_of
+from services.runner.models.kind import read_json, transformer_of
 
 TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt",

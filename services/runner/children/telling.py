@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from services.runner.child import Progressed, say
+from services.runner.children.child import Progressed, say
 
 EVERY_S = 0.25
 

@@ -7,8 +7,8 @@ from proto.ids import EngineId, ModelId
 from proto.plan import NodePlan, Placement
 from proto.presence import EngineBeat, EngineStatus
 from proto.subjects import ENGINE_BEAT
-from services.runner.keeper import GRACE_S, Desk, Keeper
-from services.runner.process import EngineProcess
+from services.runner.crew.keeper import GRACE_S, Desk, Keeper
+from services.runner.crew.process import EngineProcess
 
 log = logging.getLogger(__name__)
 
