@@ -6,7 +6,7 @@ from typing import Any
 from proto.config import Config, LoadingConfig
 from proto.plan import Placement
 from proto.presence import EngineBeat, EngineStatus
-from services.scheduler.room import LOOK_AGAIN_S, Claim, make_room
+from services.scheduler.demand.room import LOOK_AGAIN_S, Claim, make_room
 from services.scheduler.view import View
 from tests.unit.scheduler import fleet
 from tests.unit.scheduler.fleet import NOW, beat, placement

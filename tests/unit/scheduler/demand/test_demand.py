@@ -5,7 +5,7 @@ from typing import Any
 from proto.config import Config, LoadingConfig, ModelConfig
 from proto.inference import Want
 from proto.plan import NodePlan
-from services.scheduler.demand import MOST_PAUSE_S, PAUSE_S, REMEMBER_S, Demand
+from services.scheduler.demand.demand import MOST_PAUSE_S, PAUSE_S, REMEMBER_S, Demand
 from services.scheduler.view import View
 from tests.unit.scheduler.fleet import NOW, beat, failed, load, placement, shut_out, status, stored
 from tests.unit.scheduler.fleet import node as node_beat

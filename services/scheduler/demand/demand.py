@@ -13,7 +13,7 @@ from proto.inference import Want
 from proto.jobs import Job, Load
 from proto.presence import EngineStatus
 from services.scheduler.naming import defaults, known_model
-from services.scheduler.placing import quarantine_of
+from services.scheduler.placing.placing import quarantine_of
 from services.scheduler.view import GIVEN_UP, View
 
 DEMAND = "demand"

@@ -12,7 +12,7 @@ from bus.config import change_layer, open_layers
 from bus.connection import Bus
 from bus.errors import BusError
 from proto.config import Config, ConfigLayer
-from services.scheduler.config_text import NotConfig, parse
+from services.scheduler.configuration.text import NotConfig, parse
 
 log = logging.getLogger(__name__)
 

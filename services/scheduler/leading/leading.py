@@ -14,20 +14,20 @@ from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.jobs import Job
 from services.host import Host
-from services.scheduler.acting import restart_agent, revoke
 from services.scheduler.changes import remove
-from services.scheduler.demand import DEMAND
-from services.scheduler.draining import Draining
-from services.scheduler.hub_tokens import HubTokens
-from services.scheduler.idle import overdue
+from services.scheduler.demand.demand import DEMAND
+from services.scheduler.demand.draining import Draining
+from services.scheduler.demand.idle import overdue
 from services.scheduler.jobs.advance import advance
 from services.scheduler.jobs.step import Act, Follow, Forget, RestartTheAgent, Step, failed
 from services.scheduler.known import Known
-from services.scheduler.leftovers import leftovers, orphans
-from services.scheduler.orders import Orders
-from services.scheduler.plans import Deposed, Plans
-from services.scheduler.records import Records
-from services.scheduler.steering import steered
+from services.scheduler.leading.acting import restart_agent, revoke
+from services.scheduler.leading.hub_tokens import HubTokens
+from services.scheduler.leading.leftovers import leftovers, orphans
+from services.scheduler.leading.orders import Orders
+from services.scheduler.leading.plans import Deposed, Plans
+from services.scheduler.leading.records import Records
+from services.scheduler.leading.steering import steered
 
 log = logging.getLogger(__name__)
 

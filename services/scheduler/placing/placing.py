@@ -9,7 +9,7 @@ from proto.memory import Footprint, least_grant
 from proto.plan import Quarantine
 from proto.store import StoredModel
 from services.scheduler.naming import unknown
-from services.scheduler.shortage import no_memory
+from services.scheduler.placing.shortage import no_memory
 from services.scheduler.view import View
 
 

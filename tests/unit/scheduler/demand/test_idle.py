@@ -2,7 +2,7 @@
 
 from proto.config import Config, LoadingConfig, ModelConfig
 from proto.jobs import Unload
-from services.scheduler.idle import overdue
+from services.scheduler.demand.idle import overdue
 from tests.unit.scheduler.paper import Paper, placed
 
 

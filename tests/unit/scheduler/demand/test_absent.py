@@ -6,7 +6,7 @@ from proto.config import Config, LoadingConfig
 from proto.errors import Code, MeshError
 from proto.jobs import NodeProgress
 from proto.plan import NodePlan
-from services.scheduler.absent import waits_for
+from services.scheduler.demand.absent import waits_for
 from tests.unit.scheduler.fleet import (
     NOW,
     failed,

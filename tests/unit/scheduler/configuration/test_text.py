@@ -3,7 +3,7 @@
 import pytest
 
 from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig
-from services.scheduler.config_text import NotConfig, parse
+from services.scheduler.configuration.text import NotConfig, parse
 
 
 def test_every_section_is_read() -> None:

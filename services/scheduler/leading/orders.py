@@ -11,11 +11,11 @@ from proto.ids import JobId, fresh
 from proto.jobs import Job, Order, SteerJob, Submit, Submitted
 from proto.subjects import STEER_JOB, SUBMIT
 from services.scheduler.changes import forget_task
-from services.scheduler.hub_tokens import HubTokens
 from services.scheduler.known import Known
-from services.scheduler.plans import Deposed, Plans
-from services.scheduler.records import Records
-from services.scheduler.steering import ends_load, steered
+from services.scheduler.leading.hub_tokens import HubTokens
+from services.scheduler.leading.plans import Deposed, Plans
+from services.scheduler.leading.records import Records
+from services.scheduler.leading.steering import ends_load, steered
 
 
 class Orders:

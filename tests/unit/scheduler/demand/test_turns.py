@@ -11,8 +11,8 @@ from proto.memory import HEADROOM_BYTES, Footprint, Grant
 from proto.plan import NodePlan, Placement
 from proto.presence import EngineBeat, NodeBeat
 from proto.store import Store
-from services.scheduler.placing import Wish, choose
-from services.scheduler.room import Claim, make_room
+from services.scheduler.demand.room import Claim, make_room
+from services.scheduler.placing.placing import Wish, choose
 from services.scheduler.view import View
 from tests.unit.scheduler import fleet
 

@@ -11,7 +11,7 @@ import pytest
 from bus.config import ConfigFollower, change_layer, open_layers
 from bus.connection import Bus
 from proto.config import Config, ConfigLayer
-from services.scheduler.config_file import LOOK_S, ConfigFile
+from services.scheduler.configuration.file import LOOK_S, ConfigFile
 from tests.conftest import NatsServer
 
 

@@ -4,8 +4,8 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId
 from proto.jobs import Job, NodeProgress
 from proto.presence import EngineStatus
-from services.scheduler.demand import loads_of, may_load, refusal, starting
-from services.scheduler.placing import quarantine_of, quarantined
+from services.scheduler.demand.demand import loads_of, may_load, refusal, starting
+from services.scheduler.placing.placing import quarantine_of, quarantined
 from services.scheduler.view import View
 
 

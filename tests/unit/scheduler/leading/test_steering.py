@@ -5,9 +5,9 @@ from msgspec import structs
 
 from proto.errors import Code, MeshError
 from proto.jobs import Job, Load, Pull, Unload
-from services.scheduler.leftovers import orphans
-from services.scheduler.records import MOST_KEPT, surplus
-from services.scheduler.steering import ends_load, steered
+from services.scheduler.leading.leftovers import orphans
+from services.scheduler.leading.records import MOST_KEPT, surplus
+from services.scheduler.leading.steering import ends_load, steered
 from tests.unit.scheduler.paper import NOW, Paper, stored
 
 

@@ -4,7 +4,7 @@ import pytest
 from msgspec import structs
 
 from proto.errors import MeshError
-from services.scheduler.placing import Wish, choose
+from services.scheduler.placing.placing import Wish, choose
 from tests.unit.scheduler.paper import GB, Paper, placed, stored
 
 M = Wish(model="m")
