@@ -5,6 +5,9 @@ from pathlib import Path
 from proto.ids import ModelId
 from services.runner.models.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
 
+NO_MODEL = "none"
+"""Said in the place of models: the node holds what its plan says, and nothing else."""
+
 
 def is_path(source: str) -> bool:
     """Whether it can only be a folder, there or not; ``org/name`` is the hub's unless a folder."""
