@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import nats.errors
@@ -88,7 +88,7 @@ class Bus:
     async def connect(
         cls, url: str, name: str, within_s: float | None = None
     ) -> "AsyncIterator[Bus]":
-        """Raises NotConnected, after ``within_s`` at the latest (None: FIRST_CONNECT_S of ``bus.dialing``)."""
+        """Raises NotConnected, after ``within_s`` at the latest (None: as ``dial`` has it)."""
         bus = cls(url, name)
         bus._client = await dial(url, name, bus._reconnected, bus._refused, within_s)
         try:
