@@ -13,8 +13,8 @@ from mlx.nn.layers.base import Module
 from mlx_lm.generate import BatchGenerator, GenerationBatch, StopSequences
 from mlx_lm.sample_utils import greedy_sampler
 
+from services.runner.engine.batching.chunk import merged
 from services.runner.engine.batching.drawing import Drawn
-from services.runner.engine.batching.prefill import merged
 from services.runner.engine.caching.cache import Cache
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.masks import GuidedModel, Rows

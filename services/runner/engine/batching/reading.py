@@ -1,4 +1,9 @@
-"""Reading prompts, a chunk a step: choose whose, look at their pictures, read, and draw."""
+"""Reading prompts, a chunk a step: choose whose, look at their pictures, read, and draw.
+
+mlx-lm's own prompt batches make a short prompt wait for a long one beside it,
+and stop the running streams meanwhile; so prompts are read here, in chunks
+between two decode steps.
+"""
 
 import logging
 import time
@@ -8,7 +13,9 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from proto.ids import RequestId
-from services.runner.engine.batching import prefill
+from services.runner.engine.batching import pace
+from services.runner.engine.batching.choosing import choose
+from services.runner.engine.batching.chunk import Chunk, read, unseen
 from services.runner.engine.batching.drawing import Drawn, first_tokens
 from services.runner.engine.batching.prefixes import Prefixes
 from services.runner.engine.batching.running import Running
@@ -16,6 +23,8 @@ from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.queueing.queue import Rank
 
+CLEAR_TOKENS = 4096
+"""mlx's buffer cache grows with every new chunk size; so often it is emptied."""
 LOOK_S = 60.0
 """A vision tower takes a picture in one piece, however large: seconds on a small machine."""
 
@@ -42,16 +51,16 @@ class Reader:
         self._turn = 0
         self._unswept_tokens = 0
         """Read since mlx's buffer cache was emptied."""
-        self.pace = prefill.Pace()
+        self.pace = pace.Pace()
         self.excused_until = 0.0
         """Monotonic seconds until which a step may take long without being stuck."""
 
     def warm(self) -> None:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
         for _ in range(2):
-            blank = Sequence(RequestId("warm"), [0] * prefill.SMALLEST, 1)
+            blank = Sequence(RequestId("warm"), [0] * pace.SMALLEST, 1)
             blank.cache = make_prompt_cache(self._loaded.model)
-            self._timed_read([blank], prefill.SMALLEST)
+            self._timed_read([blank], pace.SMALLEST)
 
     def step(self, decode_s: float) -> list[Drawn]:
         """One chunk; the next tokens of those whose prompts end with it.
@@ -65,7 +74,7 @@ class Reader:
         def budget_of(first: Sequence) -> int:
             return self._budget(first, decode_s)
 
-        group, budget = prefill.choose(reading, budget_of, self._turn, self._rank)
+        group, budget = choose(reading, budget_of, self._turn, self._rank)
         self._turn += 1
         try:
             return self._read(group, budget)
@@ -78,11 +87,11 @@ class Reader:
     def _budget(self, first: Sequence, decode_s: float) -> int:
         """Tokens that a chunk may have that begins with this prompt's."""
         decoding = list(self._running.answering.values())
-        seconds = prefill.share_s(
+        seconds = pace.share_s(
             len(self._running.reading),
             len(decoding),
             decode_s,
-            is_owed=prefill.is_owed(first, decoding),
+            is_owed=pace.is_owed(first, decoding),
         )
         return self.pace.tokens(seconds, first.done)
 
@@ -91,7 +100,7 @@ class Reader:
         for sequence in group:
             if sequence.cache is None:
                 self._prefixes.fetch(sequence)
-        if self._look(prefill.Chunk.of(group, budget)):
+        if self._look(Chunk.of(group, budget)):
             return []
         logits = self._timed_read(group, budget)
         if logits is None:
@@ -101,12 +110,12 @@ class Reader:
             self._prefixes.keep_prompt(sequence)
         return drawn
 
-    def _look(self, chunk: prefill.Chunk) -> bool:
+    def _look(self, chunk: Chunk) -> bool:
         """True when a picture of the chunk was looked at: one a step, as each may take long."""
-        unseen = prefill.unseen(chunk)
-        if unseen is None:
+        first = unseen(chunk)
+        if first is None:
             return False
-        sequence, picture = unseen
+        sequence, picture = first
         self.excused_until = time.monotonic() + LOOK_S
         try:
             self._loaded.model.look(picture)
@@ -121,9 +130,9 @@ class Reader:
         # The step decoded last may still be running: it is not this chunk's cost.
         mx.synchronize(self._running.decoder.stream)
         started = time.perf_counter()
-        chunk, context = prefill.Chunk.of(group, budget), group[0].done
-        logits = prefill.read(self._loaded.model, chunk)
-        if chunk.size >= prefill.SMALLEST:
+        chunk, context = Chunk.of(group, budget), group[0].done
+        logits = read(self._loaded.model, chunk)
+        if chunk.size >= pace.SMALLEST:
             self.pace.learn(chunk.size, context, time.perf_counter() - started)
         for sequence, tokens in zip(chunk.sequences, chunk.tokens, strict=True):
             sequence.share.read(len(tokens))
@@ -132,7 +141,7 @@ class Reader:
 
     def _sweep(self, tokens: int) -> None:
         self._unswept_tokens += tokens
-        if self._unswept_tokens > prefill.CLEAR_TOKENS:
+        if self._unswept_tokens > CLEAR_TOKENS:
             self._unswept_tokens = 0
             mx.clear_cache()
 

@@ -6,7 +6,7 @@ import pytest
 
 from proto.frames import Delta, End, Failed, Progress
 from proto.inference import Sampling
-from services.runner.engine.batching import prefill
+from services.runner.engine.batching import chunk, pace
 from services.runner.engine.batching.batch import Batch
 from tests.unit.engine.asking import ask, prompt
 
@@ -66,16 +66,16 @@ def test_an_eos_token_ends_the_answer_unseen_and_uncounted(drive):
 
 def test_a_chunked_prompt_answers_as_one_read_at_once(drive, monkeypatch):
     once = solo(drive, ask("a", prompt(700), 12))
-    monkeypatch.setattr(prefill, "LARGEST", 64)
+    monkeypatch.setattr(pace, "LARGEST", 64)
     driver = drive()
     driver.run(ask("a", prompt(700), 12))
     assert driver.tokens("a") == once
 
 
 def test_a_long_prompts_first_token_is_the_same_by_either_way_to_its_logits(drive, monkeypatch):
-    monkeypatch.setattr(prefill, "HEAD_TOKENS", 1000)
+    monkeypatch.setattr(chunk, "HEAD_TOKENS", 1000)
     one_pass = solo(drive, ask("a", prompt(100), 12))
-    monkeypatch.setattr(prefill, "HEAD_TOKENS", 0)
+    monkeypatch.setattr(chunk, "HEAD_TOKENS", 0)
     driver = drive()
     driver.run(*(ask(f"r{n}", prompt(n, n), 12) for n in (100, 99, 90)), ask("a", prompt(100), 12))
     assert driver.tokens("a") == one_pass
@@ -172,7 +172,7 @@ def test_a_logit_bias_forces_and_a_strange_token_is_refused(drive):
 
 
 def test_cancelling_frees_the_slot_whatever_the_request_was_doing(drive, monkeypatch):
-    monkeypatch.setattr(prefill, "LARGEST", 32)
+    monkeypatch.setattr(pace, "LARGEST", 32)
     driver = drive(slots=2)
     for name, length in {"decoding": 8, "reading": 600, "waiting": 8}.items():
         driver.batch.add(ask(name, prompt(length, length), 200))
@@ -188,13 +188,13 @@ def test_cancelling_frees_the_slot_whatever_the_request_was_doing(drive, monkeyp
 
 
 def test_a_cancelled_prompts_finished_chunks_are_kept(drive, monkeypatch):
-    monkeypatch.setattr(prefill, "LARGEST", 32)
+    monkeypatch.setattr(pace, "LARGEST", 32)
     driver = drive()
     driver.batch.add(ask("a", prompt(300)))
     driver.step()
     driver.step()
     read = 300 - driver.batch.queued_tokens
-    assert read >= 2 * prefill.SMALLEST
+    assert read >= 2 * pace.SMALLEST
     driver.batch.cancel("a")
     driver.run(ask("b", prompt(300), 5))
     # Unwarmed, the first chunk is a guess; whatever it was, both chunks are found again.
@@ -224,7 +224,7 @@ def test_waiting_requests_are_admitted_in_order_of_arrival(drive):
 
 
 def test_a_short_prompt_overtakes_a_long_one_and_the_long_one_still_ends(drive, monkeypatch):
-    monkeypatch.setattr(prefill, "LARGEST", 64)
+    monkeypatch.setattr(pace, "LARGEST", 64)
     driver = drive(slots=8)
     driver.batch.add(ask("long", prompt(1000), 3))
     driver.step()
