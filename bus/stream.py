@@ -18,7 +18,8 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.connection import Bus, dial
+from bus.connection import Bus
+from bus.dialing import dial
 from bus.errors import BusError
 from bus.hotpath import HotParser
 from proto.errors import Code, MeshError

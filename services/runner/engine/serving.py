@@ -11,13 +11,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from services.host import Host
-from services.runner.engine.activity import Activity
 from services.runner.engine.embedding.service import ReadingEngine
 from services.runner.engine.loading import NotLoadable, Source, locate
-from services.runner.engine.presence import Presence
+from services.runner.engine.presence.activity import Activity
+from services.runner.engine.presence.presence import Presence
 from services.runner.engine.service import Engine
 from services.runner.engine.settings import read
-from services.runner.kind import kind_of
+from services.runner.models.kind import kind_of
 
 DRAIN_S = 4.0
 """How long running answers may go on after the engine was asked to stop."""
