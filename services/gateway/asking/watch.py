@@ -47,6 +47,7 @@ class Watch:
         self._abandoned: dict[TokenStream, tuple[float, int]] = {}
         """When a cancel is said next, and how many more times."""
         self._deaf_until = 0.0
+        self._parting: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
         await self._mesh.bus.listen(GONE, self._hear_gone)
@@ -96,11 +97,18 @@ class Watch:
 
     def _hear_gone(self, gone: Gone) -> None:
         if gone.kind == "engine":
-            self._lose(
-                placed
-                for placed in self._placed()
-                if placed.engine == gone.id and gone.boot in ("", placed.boot)
-            )
+            parting = asyncio.create_task(self._part_from(gone))
+            self._parting.add(parting)
+            parting.add_done_callback(self._parting.discard)
+
+    async def _part_from(self, gone: Gone) -> None:
+        """Frames have a connection of their own: its last words may be heard after its farewell."""
+        await self._mesh.source.settled()
+        self._lose(
+            placed
+            for placed in self._placed()
+            if placed.engine == gone.id and gone.boot in ("", placed.boot)
+        )
 
     def _excuse_silence(self) -> None:
         """Nobody was heard while the bus was away; that proves nothing about them."""

@@ -122,6 +122,10 @@ class Engine:
         for request in self._open:
             self.thread.cancel(request)
 
+    async def settled(self) -> None:
+        """Frames have a connection of their own: they go before the farewell only if waited for."""
+        await self._sink.settled()
+
     # Requests
 
     async def _generate(self, asked: Generate) -> Accepted:

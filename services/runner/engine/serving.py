@@ -43,6 +43,9 @@ class Serving(Protocol):
     def abandon(self) -> None:
         """End what still runs, so that it may go on elsewhere."""
 
+    async def settled(self) -> None:
+        """Return when the server has all that was answered."""
+
 
 async def serve(host: Host) -> None:
     """Load the model, then serve it until asked to stop."""
@@ -95,6 +98,7 @@ async def _serve(engine: Serving, presence: Presence) -> NotLoadable | None:
         preparing.cancel()
     presence.state = "draining"
     await drain(engine, presence.activity)
+    await engine.settled()
     await presence.leave()
     return None
 

@@ -93,6 +93,9 @@ class ReadingEngine:
         for job in list(self._jobs):
             self._end(job, MeshError(Code.ENGINE_LOST, "the engine is stopping"))
 
+    async def settled(self) -> None:
+        """Answers and the farewell take the same connection, in that order."""
+
     # Questions
 
     async def _embed(self, asked: Embed) -> Embedded:
