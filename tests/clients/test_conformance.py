@@ -21,7 +21,7 @@ from tests.parrot import script
 
 CHAT, TEXT = "POST /v1/chat/completions", "POST /v1/completions"
 RESPONSES, MESSAGES = "POST /v1/responses", "POST /v1/messages"
-SAY = script('{"sky": "It rains."}')
+SAY = script('{"rain": 1}')
 """JSON, since it talks at random, for as long as it likes, where it may not say what it is told."""
 CALL = script('<tool_call>\n{"name": "weather", "arguments": {"city": "Brest"}}\n</tool_call>')
 THINK = script("<think>Clouds.</think>\n\nIt rains.")
