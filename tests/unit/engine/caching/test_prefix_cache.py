@@ -3,9 +3,11 @@ import pytest
 from mlx_lm.models.cache import RotatingKVCache, make_prompt_cache
 
 from proto.prefix import LONGEST
-from services.runner.engine.caching import prefix_cache as module
+from services.runner.engine.caching import radix_cache
 from services.runner.engine.caching.marks import Mark
-from services.runner.engine.caching.prefix_cache import RadixCache, SnapshotCache, prefix_cache
+from services.runner.engine.caching.prefix_cache import prefix_cache
+from services.runner.engine.caching.radix_cache import RadixCache
+from services.runner.engine.caching.snapshot_cache import SnapshotCache
 from tests.unit.engine.asking import ask, prompt
 
 TOKEN_BYTES = 2 * 2 * 2 * 16 * 4
@@ -104,7 +106,7 @@ def test_pins_hold_through_a_split_and_give_way_to_the_limit(tiny):
 
 
 def test_the_number_of_sessions_is_bounded(tiny, monkeypatch):
-    monkeypatch.setattr(module, "SESSIONS", 3)
+    monkeypatch.setattr(radix_cache, "SESSIONS", 3)
     prefixes = RadixCache(tiny.model, 1 << 30)
     for seed in range(10):
         store(tiny, prefixes, prompt(5, seed), f"s{seed}")
