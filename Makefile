@@ -6,8 +6,8 @@ BIN = .venv/bin
 # uv where there is one, for speed; pip installs the same files, checked by the same hashes.
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python --no-config,\
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check) --no-deps
-# Tests of a whole mesh have the cores for themselves.
-WHOLE = tests/clients/. tests/mesh/.
+# Tests of what a mesh does in time have the cores for themselves; those of clients only ask.
+WHOLE = tests/mesh/.
 LOCK = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock" \
 	--group build --group model pyproject.toml

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import nats.errors
@@ -20,8 +20,8 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
-from bus.address import Address
-from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge, TurnedAway
+from bus.dialing import dial
+from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from proto.errors import Code, MeshError, Refused
 from proto.subjects import Question, Subject
 
@@ -31,113 +31,10 @@ M = TypeVar("M")
 A = TypeVar("A")
 T = TypeVar("T")
 
-RECONNECT_WAIT_S = 0.05
-"""A restarted server is found again within a tenth of a second; the default waits 2 s."""
-PING_INTERVAL_S = 5
-FIRST_CONNECT_S = 30.0
-"""How long a starting process waits for the bus server."""
-TURNED_AWAY_WAIT_S = 1.0
-"""Who was turned away does not knock again meanwhile: it takes a person to change the answer."""
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 DEADLINE = "deadline"
 """Header: unix time in seconds after which the asker no longer listens."""
-
-
-def _says_something(record: logging.LogRecord) -> bool:
-    """nats-py 2.16 puts TLS below asyncio's streams, which then warn of it at every close."""
-    return "eof_received() has no effect" not in record.getMessage()
-
-
-logging.getLogger("asyncio").addFilter(_says_something)
-
-
-async def dial(
-    url: str,
-    name: str,
-    on_reconnect: Callable[[], None],
-    on_refusal: Callable[[], None] = lambda: None,
-    within_s: float | None = None,
-    **options: Any,
-) -> Client:
-    """One NATS connection that reconnects for ever. ``url`` is a ``bus.address``.
-
-    Raises TurnedAway, or NotConnected after ``within_s`` (None: FIRST_CONNECT_S). ``on_refusal``
-    hears when a server that once let us in does so no longer; the connection is then closed.
-    """
-    address = Address.parse(url)
-    client = Client()
-    last: list[Exception] = []
-    closing: list[asyncio.Task[None]] = []
-
-    async def failed(error: Exception) -> None:
-        last[:] = [error]
-        if _is_refusal(error):
-            await refused(error)
-        elif not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
-            log.warning("bus: %s", error or type(error).__name__)
-
-    async def refused(error: Exception) -> None:
-        if not was_in:
-            raise _turned_away(address) from error
-        on_refusal()
-        # For good, so that nobody waits for answers. This ends the reconnecting that called us.
-        closing.append(asyncio.create_task(client.close()))
-        await asyncio.sleep(TURNED_AWAY_WAIT_S)
-
-    async def closed() -> None:
-        if client.last_error is not None and _is_refusal(client.last_error):
-            on_refusal()
-
-    async def disconnected() -> None:
-        log.info("bus: disconnected, reconnecting")
-
-    async def reconnected() -> None:
-        log.info("bus: reconnected")
-        on_reconnect()
-
-    was_in = False
-    try:
-        async with asyncio.timeout(FIRST_CONNECT_S if within_s is None else within_s):
-            await client.connect(
-                **address.dialled(name),
-                name=name,
-                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # it only sleeps
-                max_reconnect_attempts=-1,
-                connect_timeout=2,
-                ping_interval=PING_INTERVAL_S,
-                max_outstanding_pings=2,
-                error_cb=failed,
-                disconnected_cb=disconnected,
-                reconnected_cb=reconnected,
-                closed_cb=closed,
-                **options,
-            )
-    except TurnedAway:
-        await client.close()
-        raise
-    except (nats.errors.Error, OSError, TimeoutError) as error:
-        why = last[0] if last else error
-        raise NotConnected(
-            f"no bus at {address.shown}: {why or type(why).__name__}; is nats-server running there?"
-        ) from error
-    was_in = True
-    return client
-
-
-def _is_refusal(error: Exception) -> bool:
-    """By its words: at the first connection nats-py gives it no type of its own."""
-    words = str(error).lower()
-    return "authorization violation" in words or "authentication revoked" in words
-
-
-def _turned_away(address: Address) -> TurnedAway:
-    remedy = (
-        "this node was removed, or is of another mesh; join again with a new invitation"
-        if address.seed
-        else "are user and password in its URL right?"
-    )
-    return TurnedAway(f"the bus at {address.shown} turns us away: {remedy}")
 
 
 async def uncaught(reply: Awaitable[T]) -> T:
@@ -191,7 +88,7 @@ class Bus:
     async def connect(
         cls, url: str, name: str, within_s: float | None = None
     ) -> "AsyncIterator[Bus]":
-        """Raises NotConnected, after ``within_s`` at the latest (None: FIRST_CONNECT_S)."""
+        """Raises NotConnected, after ``within_s`` at the latest (None: as ``dial`` has it)."""
         bus = cls(url, name)
         bus._client = await dial(url, name, bus._reconnected, bus._refused, within_s)
         try:

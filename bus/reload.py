@@ -4,7 +4,7 @@ import json
 
 import nats.errors
 
-from bus.connection import dial
+from bus.dialing import dial
 from bus.embedded import Access, EmbeddedError
 
 ANSWER_S = 5.0

@@ -18,7 +18,8 @@ import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.connection import Bus, dial
+from bus.connection import Bus
+from bus.dialing import dial
 from bus.errors import BusError
 from bus.hotpath import HotParser
 from proto.errors import Code, MeshError
@@ -37,6 +38,8 @@ SILENCE_S = 1.0
 """A stream silent this long may have lost its tail: ask for it, then ever more seldom."""
 LONGEST_SILENCE_S = 8.0
 WATCH_S = 0.25
+SETTLE_S = 1.0
+"""Far longer than a server takes to answer that is there."""
 
 
 class _Outgoing:
@@ -104,6 +107,10 @@ class TokenSink:
             [b"%b%d\r\n%b\r\n" % (stream.head, len(b), b) for at, b in stream.ring if at >= seq]
         )
         return stream.ring[-1][0] + 1 if stream.ring else 0
+
+    async def settled(self) -> None:
+        """Return when the server has every frame: what is said elsewhere then comes behind them."""
+        await _settled(self._client)
 
     def _write(self, out: list[bytes]) -> None:
         """Straight to the socket: nats-py's own path costs a task switch and 5 µs a message."""
@@ -197,6 +204,8 @@ class TokenStream:
 class TokenSource:
     """The gateway's end: one subscription for all its requests."""
 
+    _client: Client
+
     def __init__(self, bus: Bus, gateway: GatewayId) -> None:
         self._bus = bus
         self._gateway = gateway
@@ -211,6 +220,7 @@ class TokenSource:
     async def connect(cls, bus: Bus, gateway: GatewayId) -> "AsyncIterator[TokenSource]":
         source = cls(bus, gateway)
         client = await dial(bus.url, f"tokens:{gateway}", source._replay_all, pending_size=-1)
+        source._client = client
         try:
             await source._subscribe(client)
             async with asyncio.TaskGroup() as tasks:
@@ -242,6 +252,10 @@ class TokenSource:
         request = stream.request.encode()
         if self._streams.get(request) is stream:
             del self._streams[request]
+
+    async def settled(self) -> None:
+        """Return when every frame is taken in that the server had for us when this was asked."""
+        await _settled(self._client)
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -302,6 +316,15 @@ class TokenSource:
             log.info("no replay of %s yet: %s", stream.request, error)
         finally:
             self._asking.discard(request)
+
+
+async def _settled(client: Client) -> None:
+    """A connection that is down has nothing to settle, and is not waited for."""
+    if client.is_connected:
+        flushing = asyncio.ensure_future(client.flush())
+        flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Late, it goes on alone: nats-py 2.16 cannot take an answer that nobody waits for.
+        await asyncio.wait({flushing}, timeout=SETTLE_S)
 
 
 async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> None:

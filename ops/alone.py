@@ -9,9 +9,7 @@ from pathlib import Path
 from bus import embedded
 from bus.home import HomeError
 from bus.membership import Membership, known_membership
-
-NO_MODEL = "none"
-"""A node of another's mesh holds what its plan says, unless models are named."""
+from services.runner.models.names import NO_MODEL
 
 
 def main(args: argparse.Namespace) -> int:

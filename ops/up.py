@@ -20,11 +20,11 @@ from bus.address import Address
 from bus.home import HomeError, claim_home, private_folder
 from bus.membership import Membership, known_membership
 from ops import probe
-from ops.alone import NO_MODEL
 from ops.child import Program
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
 from proto.ids import NodeId
+from services.runner.models.names import NO_MODEL
 
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
 DEFAULT_MODEL = "smollm2"

@@ -22,10 +22,10 @@ from services.runner.engine import blas
 
 blas.preload()  # Before the first import of mlx.
 
-from services.runner.engine.batch import Batch  # noqa: E402
+from services.runner.engine.batching.batch import Batch  # noqa: E402
+from services.runner.engine.batching.sequence import Sequence as Answer  # noqa: E402
 from services.runner.engine.loading import LoadedModel, load  # noqa: E402
 from services.runner.engine.reception import Reception  # noqa: E402
-from services.runner.engine.sequence import Sequence as Answer  # noqa: E402
 
 AIM = 0.9
 ENDLESS = 1000

@@ -7,8 +7,8 @@ from proto.dialects.asked import Answered, Asked
 from proto.errors import MeshError
 from proto.ids import RequestId
 from proto.telemetry import Dialect
-from services.gateway.exchange import EVENT_STREAM
-from services.gateway.wire import About
+from services.gateway.answering.wire import About
+from services.gateway.http.exchange import EVENT_STREAM
 
 
 class Anthropic:

@@ -15,27 +15,27 @@ from services.gateway.admin import routes as admin
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
 from services.gateway.count import count_tokens
-from services.gateway.embeddings import embed_texts
-from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
-from services.gateway.models import show_models
-from services.gateway.ollama import chat, complete
-from services.gateway.ollama_embed import embed, embed_one
-from services.gateway.ollama_models import (
+from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.models.models import show_models
+from services.gateway.ollama.embed import embed, embed_one
+from services.gateway.ollama.models import (
     refuse_to_make,
     show,
     show_running,
     show_tags,
     show_version,
 )
-from services.gateway.ollama_store import delete, pull
+from services.gateway.ollama.running import chat, complete
+from services.gateway.ollama.store import delete, pull
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
-from services.gateway.rerank import rerank
 from services.gateway.responses import routes as responses
 from services.gateway.tokenize import detokenize, tokenize
+from services.gateway.vectors.embeddings import embed_texts
+from services.gateway.vectors.rerank import rerank
 
 log = logging.getLogger(__name__)
 

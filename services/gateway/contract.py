@@ -10,9 +10,9 @@ from msgspec.structs import fields
 
 from bus.fleet import Fleet
 from proto.config import Config
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.models import XOdyssai, entries
+from services.gateway.http.exchange import Exchange
+from services.gateway.models.models import XOdyssai, entries
 from services.host import VERSION
 
 NAME = "odyssai-mesh"

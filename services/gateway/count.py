@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from bus import tracing
 from proto.dialects import anthropic
 from services.gateway.defaults import with_prompt_defaults
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import default_model, expect_fitting, expect_json
+from services.gateway.http.exchange import Exchange
 from services.gateway.volatile import steady
 
 

@@ -9,17 +9,19 @@ from bus.fleet import Fleet, card_of
 from proto.config import ModelConfig
 from proto.effective import loads_on_demand, model_config, target
 from proto.ids import GatewayId, ModelId
-from proto.inference import Counted, CountTokens
-from services.gateway.exchange import Exchange
+from proto.inference import Counted, CountTokens, Priority
+from services.gateway.asking.mesh import Mesh
+from services.gateway.asking.shelf import Shelf
+from services.gateway.asking.watch import Watch
+from services.gateway.http.exchange import Exchange
 from services.gateway.images.images import Images
-from services.gateway.limits import Limits
-from services.gateway.mesh import Mesh
+from services.gateway.keys.admission import admitted
+from services.gateway.keys.caller import Claim
+from services.gateway.keys.limits import Limits
 from services.gateway.settings import Settings
-from services.gateway.shelf import Shelf
 from services.gateway.stored.background import Background
 from services.gateway.stored.peers import Peers
 from services.gateway.stored.store import Store
-from services.gateway.watch import Watch
 
 
 class Gateway:
@@ -54,6 +56,10 @@ class Gateway:
         known = next(filter(None, cards), None) or self.shelf.find(model)
         names = (known.id, *known.aliases) if known else ()
         return model_config(self.config.effective, (model, called, *names))
+
+    def admit(self, exchange: Exchange, asked: Priority = "interactive") -> Claim:
+        """Its share of an engine, unless its key has had all that it may. Raises MeshError."""
+        return admitted(self.limits, self.config.effective, exchange, asked)
 
     def may_load(self, model: ModelId, called: str = "") -> bool:
         """A request for it loads it, if a node has it stored."""

@@ -16,21 +16,20 @@ from proto.errors import Code, MeshError
 from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
 from proto.subjects import REQUEST_TELEMETRY
-from services.gateway import relay
-from services.gateway.admission import admitted
-from services.gateway.caller import ANONYMOUS
+from services.gateway.answering import relay
+from services.gateway.answering.keepalive import KeepAlive
+from services.gateway.answering.record import Record
+from services.gateway.answering.wire import About, Endpoint, Wire
+from services.gateway.asking.dispatch import Generation
+from services.gateway.asking.mesh import size
+from services.gateway.asking.wait import Tell
 from services.gateway.defaults import with_defaults
-from services.gateway.dispatch import Generation
-from services.gateway.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.gateway import Gateway
-from services.gateway.keepalive import KeepAlive
-from services.gateway.mesh import size
-from services.gateway.models import fingerprint
-from services.gateway.record import Record
+from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.keys.caller import ANONYMOUS
+from services.gateway.models.models import fingerprint
 from services.gateway.session import in_session
 from services.gateway.volatile import steadied
-from services.gateway.wait import Tell
-from services.gateway.wire import About, Endpoint, Wire
 
 MOST_NAMES = 32
 FORM = "application/x-www-form-urlencoded"
@@ -105,7 +104,7 @@ async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
 
 def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Asked) -> Asked:
     """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
-    claim = admitted(gateway, exchange, asked.priority)
+    claim = gateway.admit(exchange, asked.priority)
     record.key = claim.key
     asked = with_model(gateway, in_session(asked, exchange.headers))
     asked = replace(asked, key=claim.key, weight=claim.weight, priority=claim.priority)

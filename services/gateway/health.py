@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from services.gateway.contract import NAME
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
+from services.gateway.http.exchange import Exchange
 from services.host import VERSION
 
 

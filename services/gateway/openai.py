@@ -7,8 +7,8 @@ from proto.dialects.openai_events import ChatEvents, TextEvents
 from proto.errors import MeshError
 from proto.ids import RequestId
 from proto.telemetry import Dialect
-from services.gateway.exchange import EVENT_STREAM
-from services.gateway.wire import About, Events
+from services.gateway.answering.wire import About, Events
+from services.gateway.http.exchange import EVENT_STREAM
 
 
 class OpenAi:

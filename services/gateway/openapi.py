@@ -21,13 +21,13 @@ from proto.dialects.responses import request as asked
 from proto.dialects.responses import response as answered
 from services.gateway.admin import description as admin
 from services.gateway.contract import NAME, Contract
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.health import Health, Readiness, Welcome
-from services.gateway.model_pages import ModelInfo, ModelPage
-from services.gateway.models import ModelEntry, ModelList
-from services.gateway.ollama_embed import EmbedAnswer, EmbeddingsAnswer
-from services.gateway.ollama_models import Running, Shown, Status, Tags, Version
+from services.gateway.http.exchange import Exchange
+from services.gateway.models.models import ModelEntry, ModelList
+from services.gateway.models.pages import ModelInfo, ModelPage
+from services.gateway.ollama.embed import EmbedAnswer, EmbeddingsAnswer
+from services.gateway.ollama.models import Running, Shown, Status, Tags, Version
 from services.host import VERSION
 
 REFUSALS = {

@@ -15,11 +15,11 @@ from proto.ids import GatewayId
 from proto.presence import GatewayBeat, Gone
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.app import application
+from services.gateway.asking.mesh import Mesh
+from services.gateway.asking.watch import Watch
 from services.gateway.gateway import Gateway
-from services.gateway.mesh import Mesh
-from services.gateway.server import HttpServer, listen
+from services.gateway.http.server import HttpServer, listen
 from services.gateway.settings import Settings
-from services.gateway.watch import Watch
 from services.host import Host
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import re
 from msgspec import Struct
 
 from bus.state import Limits
-from services.gateway.cors import Cors
+from services.gateway.http.cors import Cors
 from services.gateway.images.limits import Limits as ImageLimits
 from services.host import SettingError, number, setting, switch
 

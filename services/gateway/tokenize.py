@@ -9,10 +9,10 @@ from proto.dialects.tokens import Detokenization, Tokenization, asked_text, aske
 from proto.ids import ModelId
 from proto.inference import Detokenize, Tokenize
 from proto.subjects import DETOKENIZE, TOKENIZE
-from services.gateway.exchange import Exchange
+from services.gateway.asking.mesh import accept_s, size
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
-from services.gateway.mesh import accept_s, size
+from services.gateway.http.exchange import Exchange
 
 
 async def tokenize(gateway: Gateway, exchange: Exchange) -> None:

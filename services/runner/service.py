@@ -19,13 +19,13 @@ from proto.presence import EngineStatus, Gone, NodeBeat
 from proto.state import ENGINES, EngineRecord
 from proto.subjects import NODE_BEAT, NODE_TELEMETRY, RESTART_AGENT
 from services.host import VERSION, Host
-from services.runner.crew import Crew
-from services.runner.flags import Flag
-from services.runner.keeper import Desk
+from services.runner.crew.crew import Crew
+from services.runner.crew.keeper import Desk
+from services.runner.crew.records import Records
 from services.runner.memory import available_bytes, wirable_bytes
-from services.runner.plan import Memory, with_flags_only_of, with_quarantine
-from services.runner.plan_record import PlanRecord
-from services.runner.records import Records
+from services.runner.plan.edits import Memory, with_flags_only_of, with_quarantine
+from services.runner.plan.flags import Flag
+from services.runner.plan.record import PlanRecord
 from services.runner.restart import Restart, begin_anew
 from services.runner.settings import Settings, read
 from services.runner.store.store import ModelStore

@@ -7,8 +7,7 @@ from msgspec import Struct
 from proto.ids import NodeId, slug
 from services.host import SettingError, number, setting
 from services.runner.memory import declared_bytes
-
-NO_MODEL = "none"
+from services.runner.models.names import NO_MODEL
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -38,7 +37,7 @@ def read() -> Settings:
 
 
 def _sources(text: str) -> tuple[str, ...]:
-    """Each once; ``none``: what the plan says, and nothing else."""
+    """Each once."""
     named = dict.fromkeys(filter(None, map(str.strip, text.split(","))))
     return tuple(source for source in named if source != NO_MODEL)
 

@@ -16,7 +16,7 @@ from proto.plan import PLANS, NodePlan
 from proto.presence import EngineBeat
 from proto.store import STORES, Store
 from proto.subjects import ENGINE_BEAT, WANT
-from services.scheduler.demand import Demand
+from services.scheduler.demand.demand import Demand
 from services.scheduler.view import View
 
 JOB_LIMITS = Limits(ttl_s=KEPT_S, max_bytes=64 << 20)

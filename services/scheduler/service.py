@@ -17,10 +17,10 @@ from proto.presence import HEARTBEAT_S, EngineBeat
 from proto.state import ENGINES, EngineRecord
 from proto.subjects import LOOK_AROUND, SCHEDULE, WANT
 from services.host import Host, present
-from services.scheduler.absent import waits_for
-from services.scheduler.config_file import ConfigFile
+from services.scheduler.configuration.file import ConfigFile
+from services.scheduler.demand.absent import waits_for
 from services.scheduler.known import Known
-from services.scheduler.leading import Reign
+from services.scheduler.leading.leading import Reign
 from services.scheduler.naming import known_model
 from services.scheduler.overview import look_around
 from services.scheduler.settings import Settings

@@ -8,7 +8,7 @@ from bus.state import Bucket
 from proto.ids import NodeId, fresh
 from proto.plan import NodePlan
 from services.scheduler.changes import set_drained
-from services.scheduler.plans import Deposed, Plans
+from services.scheduler.leading.plans import Deposed, Plans
 
 NODE = NodeId("a")
 

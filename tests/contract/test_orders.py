@@ -18,11 +18,11 @@ from proto.store import Entrust, Entrusted, PullTask
 from proto.subjects import ENTRUST, JOB_TELEMETRY, STEER_JOB, SUBMIT
 from proto.telemetry import JobEvent
 from services.scheduler.changes import add_task
-from services.scheduler.hub_tokens import HubTokens
 from services.scheduler.known import Known
-from services.scheduler.orders import Orders
-from services.scheduler.plans import Plans
-from services.scheduler.records import TELL_S, Records
+from services.scheduler.leading.hub_tokens import HubTokens
+from services.scheduler.leading.orders import Orders
+from services.scheduler.leading.plans import Plans
+from services.scheduler.leading.records import TELL_S, Records
 from tests.conftest import NatsServer
 
 SECRET = "hf_never_to_be_seen"

@@ -4,7 +4,7 @@ from bus.connection import Bus
 from proto.ids import NodeId
 from proto.joining import Revoke, Revoked
 from proto.subjects import REVOKE
-from services.scheduler.acting import revoke
+from services.scheduler.leading.acting import revoke
 
 
 async def test_without_a_keeper_it_says_that_nothing_was_withdrawn(bus: Bus) -> None:

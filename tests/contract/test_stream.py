@@ -66,6 +66,19 @@ async def test_frames_arrive_in_order_and_the_last_ends_the_stream(nats_url: str
         assert stream.is_over
 
 
+async def test_once_both_ends_are_settled_every_frame_that_was_sent_is_there(
+    nats_url: str,
+) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        sent = [*(delta(seq) for seq in range(500)), End(0, 500, "stop", *END)]
+        mesh.sink.send([(RequestId("r1"), frame) for frame in sent])
+        await mesh.sink.settled()
+        await mesh.source.settled()
+
+        assert stream.take() == sent
+
+
 async def test_streams_of_many_requests_do_not_mix(nats_url: str) -> None:
     async with pair(nats_url) as (mesh, gateway):
         streams = [mesh.open(gateway, f"r{i}") for i in range(50)]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.mesh.house import Mesh
 from tests.mesh.telemetry import Telemetry
+from tests.parrot import make_parrot
 
 OwnMesh = Callable[..., Mesh]
 
@@ -21,6 +22,17 @@ def mesh(
     """The shared one. It holds ``tiny``, and ``roomy``, whose prompts take seconds to read."""
     mesh = Mesh(tmp_path_factory.mktemp("mesh") / "home", [tiny_model, roomy_model])
     yield mesh.wait_until_it_serves(["tiny", "roomy"])
+    mesh.end()
+
+
+@pytest.fixture(scope="session")
+def parrots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Shared, too. Its model, ``Parrot`` or ``parrot``, says what the last turn holds."""
+    folder = tmp_path_factory.mktemp("parrots")
+    # The parrot's code is the tests' own.
+    told = {"ODYSSAI_TRUST_REMOTE_CODE": "1"}
+    mesh = Mesh(folder / "home", [make_parrot(folder / "Parrot")], told)
+    yield mesh.wait_until_it_serves(["Parrot"])
     mesh.end()
 
 

@@ -1,16 +1,14 @@
 """What an agent does all day, through a whole mesh: think, call a tool, read what it returned."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
 from anthropic import beta_tool
 
-from tests.mesh.conftest import OwnMesh
 from tests.mesh.house import Mesh
-from tests.parrot import make_parrot, script
+from tests.parrot import script
 
 SPOKEN = (
     "<think>\nThe sea, then.\n</think>\n\nI look."
@@ -31,13 +29,6 @@ ASKED: Any = {
     "tools": [LOOK],
     "messages": [{"role": "user", "content": script(SPOKEN)}],
 }
-
-
-@pytest.fixture(scope="module")
-def parrots(start_mesh: OwnMesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    folder: Path = tmp_path_factory.mktemp("models") / "parrot"
-    # The parrot's code is the tests' own.
-    return start_mesh(make_parrot(folder), told={"ODYSSAI_TRUST_REMOTE_CODE": "1"})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import ollama
+import psutil
 import pytest
 
 from tests.hub import Hub
@@ -102,6 +103,28 @@ def test_a_job_is_cancelled_from_elsewhere(odyssai: Odyssai, http: httpx.Client)
 
     assert "cancelled" in odyssai("jobs", id, "--follow", status=1)
     until(lambda: states(http)["spare"] == "stored", what="spare unloaded")
+
+
+def test_a_model_that_ends_its_engine_three_times_is_refused_until_its_quarantine_is_lifted(
+    odyssai: Odyssai, fleet: Mesh, http: httpx.Client
+) -> None:
+    known = fleet.pids("engine")
+    id = json.loads(odyssai("load", "spare", "--detach", "--json"))["id"]
+    for _ in range(3):
+        (engine,) = until(lambda: fleet.pids("engine") - known, what="an engine for spare")
+        psutil.Process(engine).kill()
+        known.add(engine)
+
+    assert f"spare is quarantined on {NODE}" in odyssai("jobs", id, "--follow", status=1)
+    assert states(http)["spare"] == "quarantined"
+    assert f"quarantined on {NODE}: SIGKILL" in odyssai("nodes")
+    refused = http.post("/v1/chat/completions", json=chat(model="spare"))
+    assert refused.status_code == 503
+    assert "odyssai load spare --lift-quarantine" in refused.json()["error"]["message"]
+
+    odyssai("load", "spare", "--lift-quarantine")
+    assert http.post("/v1/chat/completions", json=chat(model="spare", max_tokens=1)).is_success
+    odyssai("unload", "spare")
 
 
 def test_a_gated_model_is_pulled_with_the_token_of_the_environment(

@@ -23,7 +23,7 @@ blas.preload()
 from services.runner.engine.embedding import loading  # noqa: E402
 from services.runner.engine.embedding.loading import LoadedReader  # noqa: E402
 from services.runner.engine.loading import locate  # noqa: E402
-from services.runner.kind import kind_of  # noqa: E402
+from services.runner.models.kind import kind_of  # noqa: E402
 from tests import minilm, tiny_readers  # noqa: E402
 from tests.mesh.asking import async_gpt_of, chat, message_body, posted, text  # noqa: E402
 from tests.mesh.house import Mesh, soon  # noqa: E402

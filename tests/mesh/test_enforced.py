@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from tests.mesh.house import Mesh
-from tests.parrot import make_parrot, script
+from tests.parrot import script
 
 SCHEMA = {
     "type": "object",
@@ -21,14 +20,10 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHE
 LOOK = {"type": "function", "function": {"name": "look", "strict": True, "parameters": SCHEMA}}
 
 
-@pytest.fixture(scope="module")
-def parrot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    folder: Path = tmp_path_factory.mktemp("enforced")
-    mesh = Mesh(folder / "home", [make_parrot(folder / "parrot")], None, ["--trust-remote-code"])
-    mesh.wait_until_it_serves(["parrot"])
-    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="none", max_retries=0) as client:
+@pytest.fixture
+def parrot(parrots: Mesh) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{parrots.url}/v1", api_key="none", max_retries=0) as client:
         yield client
-    mesh.end()
 
 
 def ask(client: openai.OpenAI, text: str, **settings: Any) -> Any:

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import openai
 import pytest
 
 from proto.jobs import Drain, Job, Load, Undrain, Unload
 from tests.conftest import NatsServer
-from tests.mesh.asking import Reader, greedy_text
+from tests.mesh.asking import Reader, chat, greedy_text
 from tests.mesh.fleet import PATIENCE_S, Fleet, Operator
 from tests.tiny import make_tiny
 
@@ -18,6 +19,8 @@ ONE_MODEL, TWO_MODELS = "500MB", "800MB"
 """A tiny model takes little more than an engine's head-room, some 290 MB."""
 SPAN = 1500
 """Tokens whose generation outlasts a load."""
+PATIENT_S = 2.0
+"""A gateway gives a scheduler less than a second; an engine that is busy takes some, too."""
 
 
 class Running:
@@ -146,3 +149,50 @@ async def test_the_leader_is_killed_while_it_loads_and_no_answer_suffers(
     assert (await operator.leader()).epoch > leader.epoch
     assert (await reader.whole()).finish == "length"
     running.fleet.scheduler(name)
+
+
+class Answer:
+    """One of several that run at once: who gave it, and how soon its first token came."""
+
+    engine = ""
+    first_s = 0.0
+
+    def __init__(self, at: int) -> None:
+        self._asked = chat(model="first", content=f"{at}: what is it?", max_tokens=200, stream=True)
+
+    async def given(self, http: httpx.AsyncClient) -> "Answer":
+        began = time.monotonic()
+        async with http.stream("POST", "/v1/chat/completions", json=self._asked) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            self.engine = answer.headers["x-odyssai-engine"]
+            lines = [line async for line in answer.aiter_lines() if self._notes(line, began)]
+        assert lines[-1] == "data: [DONE]"
+        assert '"finish_reason":"length"' in lines[-2]
+        return self
+
+    def _notes(self, line: str, began: float) -> bool:
+        self.first_s = self.first_s or time.monotonic() - began
+        return line.startswith("data: ")
+
+
+async def test_with_no_scheduler_left_all_that_runs_is_finished_and_all_that_comes_is_served(
+    running: Running, client: openai.AsyncOpenAI, operator: Operator
+) -> None:
+    """The gateway chooses from heartbeats, at once, and chooses both replicas."""
+    await operator.done(Load(model="first", nodes=("small", "large")))
+    before = [Reader(client, model="first", content=f"{at}?", max_tokens=SPAN) for at in range(4)]
+    for reader in before:
+        await reader.until_under_way()
+    async with httpx.AsyncClient(base_url=running.url, timeout=40, trust_env=False) as http:
+        for name in ("s1", "s2"):
+            running.fleet.kill(name)
+        answers = await asyncio.gather(*(Answer(at).given(http) for at in range(8)))
+    slowest_s = max(answer.first_s for answer in answers)
+    print(f"the last of {len(answers)} first tokens came after {slowest_s:.2f} s")
+
+    assert not any(reader.is_over for reader in before)
+    assert slowest_s < PATIENT_S
+    assert len({answer.engine for answer in answers}) == 2
+    assert [(await reader.whole()).finish for reader in before] == ["length"] * len(before)
+    for name in ("s1", "s2"):
+        running.fleet.scheduler(name)

@@ -9,9 +9,8 @@ import pytest
 from ollama import AsyncClient, Client, ResponseError
 
 from tests.mesh.asking import QUESTION, posted
-from tests.mesh.conftest import OwnMesh
 from tests.mesh.house import Mesh
-from tests.parrot import make_parrot, script
+from tests.parrot import script
 
 TURNS = [{"role": "user", "content": QUESTION}]
 GREEDY = {"temperature": 0, "num_predict": 24}
@@ -130,12 +129,9 @@ def test_the_speed_of_answers_is_known_once_there_were_some(
     assert known["warm"] is True
 
 
-@pytest.fixture(scope="module")
-def parrot(start_mesh: OwnMesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Of a mesh whose model says what the last turn holds."""
-    folder = make_parrot(tmp_path_factory.mktemp("models") / "Parrot")
-    mesh = start_mesh(folder, told={"ODYSSAI_TRUST_REMOTE_CODE": "1"})
-    with Client(host=mesh.url, trust_env=False) as client:
+@pytest.fixture
+def parrot(parrots: Mesh) -> Iterator[Client]:
+    with Client(host=parrots.url, trust_env=False) as client:
         yield client
 
 

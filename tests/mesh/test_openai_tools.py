@@ -7,9 +7,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.mesh.conftest import OwnMesh
 from tests.mesh.house import Mesh
-from tests.parrot import make_parrot, script
+from tests.parrot import script
 
 CALL = '<tool_call>\n{"name": "%s", "arguments": %s}\n</tool_call>'
 TWO = "Let me see.\n" + CALL % ("weather", '{"city": "Oslo"}') + "\n" + CALL % ("clock", "{}")
@@ -25,15 +24,9 @@ TOOLS: Any = [
 ]
 
 
-@pytest.fixture(scope="module")
-def mesh(start_mesh: OwnMesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    folder = make_parrot(tmp_path_factory.mktemp("models") / "parrot", context_length=2048)
-    return start_mesh(folder, told={"ODYSSAI_TRUST_REMOTE_CODE": "1"})
-
-
 @pytest.fixture
-def gpt(mesh: Mesh) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="none", max_retries=0) as client:
+def gpt(parrots: Mesh) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{parrots.url}/v1", api_key="none", max_retries=0) as client:
         yield client
 
 

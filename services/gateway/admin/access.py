@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from proto.errors import Code, MeshError
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
+from services.gateway.http.exchange import Exchange
 
 Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 

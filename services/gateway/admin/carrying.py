@@ -15,9 +15,9 @@ from proto.jobs import Job, Order
 from proto.overview import job_view
 from services.gateway.admin.access import Endpoint
 from services.gateway.admin.requests import Ordered
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_json
+from services.gateway.http.exchange import Exchange
 
 R = TypeVar("R")
 B = TypeVar("B", bound=Ordered)

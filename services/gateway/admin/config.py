@@ -15,9 +15,9 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId
 from proto.setting_path import NoSuchSetting, Path, path_of, without
 from services.gateway.admin.carrying import read
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.query import Query
+from services.gateway.http.exchange import Exchange
+from services.gateway.http.query import Query
 
 _DECODER = msgspec.json.Decoder(Config)
 

@@ -11,8 +11,8 @@ from proto.errors import MeshError
 from proto.ids import JobId
 from proto.jobs import Job, JobWish
 from proto.overview import ErrorView, JobView, LookAround, job_view
-from services.gateway.exchange import EVENT_STREAM, Exchange
 from services.gateway.gateway import Gateway
+from services.gateway.http.exchange import EVENT_STREAM, Exchange
 
 WISHES: dict[str, JobWish] = {
     "cancel": "cancel",

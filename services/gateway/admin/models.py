@@ -20,9 +20,9 @@ from services.gateway.admin.requests import (
     UnloadBody,
     UnloadNow,
 )
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.query import flag
+from services.gateway.http.exchange import Exchange
+from services.gateway.http.query import flag
 
 ORDERS: dict[str, Endpoint] = {
     "load": ordering(LoadBody),

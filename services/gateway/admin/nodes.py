@@ -10,9 +10,9 @@ from proto.jobs import Drain, RemoveNode, Restart, Undrain
 from proto.overview import NodeView
 from services.gateway.admin.carrying import carry_out, read
 from services.gateway.admin.requests import NodeBody, RestartBody
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.query import flag
+from services.gateway.http.exchange import Exchange
+from services.gateway.http.query import flag
 
 _BODY = msgspec.json.Decoder(NodeBody)
 _RESTART = msgspec.json.Decoder(RestartBody)

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from bus import jobs
 from proto.overview import Overview
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
+from services.gateway.http.exchange import Exchange
 from services.host import VERSION
 
 

@@ -14,8 +14,8 @@ from proto.errors import Code, MeshError
 from proto.frames import Usage
 from proto.ids import ModelId, SessionId
 from proto.inference import Chat, Turn
-from services.gateway import relay
-from services.gateway.exchange import JSON, Exchange
+from services.gateway.answering import relay
+from services.gateway.answering.record import Record
 from services.gateway.gateway import Gateway
 from services.gateway.generate import (
     answer_headers,
@@ -25,8 +25,8 @@ from services.gateway.generate import (
     recorded,
     understood,
 )
+from services.gateway.http.exchange import JSON, Exchange
 from services.gateway.openai import OpenAi
-from services.gateway.record import Record
 from services.gateway.responses.conversation import conversation
 
 WISH = (

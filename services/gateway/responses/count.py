@@ -7,11 +7,11 @@ from proto.dialects.responses.request import count_request
 from proto.dialects.responses.response import TokenCount
 from proto.effective import value
 from proto.inference import CountTokens
+from services.gateway.asking.placing import first_that_chats
 from services.gateway.defaults import with_prompt_defaults
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json
-from services.gateway.placing import first_that_chats
+from services.gateway.http.exchange import Exchange
 from services.gateway.responses.conversation import conversation
 
 

@@ -3,20 +3,20 @@
 from proto.dialects.responses.event import replayed
 from proto.dialects.responses.stored import StoredResponse
 from proto.errors import MeshError
-from services.gateway import relay
-from services.gateway.dispatch import Generation
-from services.gateway.exchange import EVENT_STREAM, JSON, Exchange
+from services.gateway.answering import relay
+from services.gateway.answering.keepalive import KeepAlive
+from services.gateway.answering.record import Record
+from services.gateway.asking.dispatch import Generation
+from services.gateway.asking.wait import Tell
 from services.gateway.gateway import Gateway
 from services.gateway.generate import answer_headers, deadline, generating, recorded, tell_place
-from services.gateway.keepalive import KeepAlive
-from services.gateway.record import Record
+from services.gateway.http.exchange import EVENT_STREAM, JSON, Exchange
 from services.gateway.responses import turn as turns
 from services.gateway.responses.replay import tell
 from services.gateway.responses.turn import ENDPOINT, Turn
 from services.gateway.responses.work import Origin, Work
 from services.gateway.stored.store import keep
 from services.gateway.stored.told import Scribe
-from services.gateway.wait import Tell
 
 
 async def create(gateway: Gateway, exchange: Exchange) -> None:

@@ -8,8 +8,8 @@ from proto.dialects.asked import WAITING, invalid
 from proto.dialects.responses.replay import closing, retold, trouble
 from proto.dialects.responses.stored import StoredResponse
 from proto.errors import MeshError
-from services.gateway.exchange import EVENT_STREAM, Exchange, Headers
 from services.gateway.gateway import Gateway
+from services.gateway.http.exchange import EVENT_STREAM, Exchange, Headers
 from services.gateway.stored import told
 from services.gateway.stored.background import Background
 from services.gateway.stored.store import not_found

@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
+from services.gateway.http.exchange import Exchange
 from services.gateway.responses.compact import compact
 from services.gateway.responses.count import count_input
 from services.gateway.responses.create import create

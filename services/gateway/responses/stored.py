@@ -6,9 +6,9 @@ from proto.dialects.asked import invalid
 from proto.dialects.responses.item import Item
 from proto.dialects.responses.response import Deleted, ItemPage
 from proto.dialects.responses.stored import StoredResponse
-from services.gateway.exchange import Exchange
 from services.gateway.gateway import Gateway
-from services.gateway.query import flag, number, single
+from services.gateway.http.exchange import Exchange
+from services.gateway.http.query import flag, number, single
 from services.gateway.responses.replay import tell
 from services.gateway.stored.store import not_found
 

@@ -13,12 +13,12 @@ from proto.dialects.responses.response import opened
 from proto.dialects.responses.stored import StoredResponse
 from proto.effective import value
 from proto.ids import ModelId
-from services.gateway.exchange import Exchange
+from services.gateway.answering.record import Record
+from services.gateway.asking.placing import first_that_chats
 from services.gateway.gateway import Gateway
 from services.gateway.generate import posted, understood
+from services.gateway.http.exchange import Exchange
 from services.gateway.openai import OpenAi
-from services.gateway.placing import first_that_chats
-from services.gateway.record import Record
 from services.gateway.responses.conversation import conversation
 from services.gateway.responses.truncation import truncated
 

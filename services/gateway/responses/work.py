@@ -12,11 +12,11 @@ from proto.dialects.responses.event import replayed
 from proto.dialects.responses.stored import StoredResponse
 from proto.errors import Code, MeshError
 from proto.ids import RequestId
-from services.gateway import relay
-from services.gateway.dispatch import Generation
+from services.gateway.answering import relay
+from services.gateway.answering.record import Record
+from services.gateway.asking.dispatch import Generation
 from services.gateway.gateway import Gateway
 from services.gateway.generate import generating, recorded
-from services.gateway.record import Record
 from services.gateway.responses.turn import ENDPOINT, Turn
 from services.gateway.stored.told import Scribe
 

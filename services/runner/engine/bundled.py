@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from services.runner.bundle import BUNDLED, gguf
+from services.runner.models.bundle import BUNDLED, gguf
 
 CONTROL = 3
 """GGUF's token type of special tokens."""

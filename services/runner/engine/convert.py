@@ -13,11 +13,11 @@ from mlx.utils import tree_map_with_path
 from mlx_lm.utils import dequantize_model, load_model, load_tokenizer, quantize_model, save
 
 from proto.errors import Code, MeshError
-from services.runner.child import live
+from services.runner.children.child import live
+from services.runner.children.orders import JOB_FILE, ConvertOrder
+from services.runner.children.telling import Telling
 from services.runner.engine.loading import NotLoadable, locate
-from services.runner.folder import draft_of, nested, settle
-from services.runner.orders import JOB_FILE, ConvertOrder
-from services.runner.telling import Telling
+from services.runner.models.folder import draft_of, nested, settle
 
 
 def convert(order: ConvertOrder) -> None:

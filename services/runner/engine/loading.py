@@ -19,15 +19,15 @@ from transformers import PreTrainedTokenizerFast
 
 from proto.ids import ModelId
 from proto.presence import ModelCard
-from services.runner import hub_cache
-from services.runner.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
 from services.runner.engine import bundled
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.text import Pieces
 from services.runner.engine.vision import loading as vision
 from services.runner.engine.vision.families import can_see
-from services.runner.folder import context_length, nested
-from services.runner.names import aliases_of, id_of, is_path
+from services.runner.models import hub_cache
+from services.runner.models.bundle import BUNDLED, BUNDLED_ALIASES, is_bundled
+from services.runner.models.folder import context_length, nested
+from services.runner.models.names import aliases_of, id_of, is_path
 
 if TYPE_CHECKING:  # It needs the extra.
     from services.runner.engine.vision.eyes import Eyes

@@ -27,9 +27,10 @@ from proto.inference import (
     Tool,
     ToolChoice,
 )
-from services.runner.engine import sampling
 from services.runner.engine.answer.markup import markup_of
 from services.runner.engine.answer.splitting import NORMAL
+from services.runner.engine.batching import sampling
+from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.calls.family import family_of
 from services.runner.engine.constraints.grammars import Grammars
 from services.runner.engine.constraints.guide import Rules
@@ -37,7 +38,6 @@ from services.runner.engine.constraints.outline import Outline
 from services.runner.engine.constraints.thinking import Resolved, Thinking
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.prompt import room, tokens_and_sight, tokens_of
-from services.runner.engine.sequence import Sequence
 from services.runner.engine.vision.album import Album
 from services.runner.engine.vision.sight import Sight
 

@@ -29,9 +29,9 @@ from proto.subjects import (
     GONE,
     TOKENIZE,
 )
-from services.runner.engine.kv_room import KvRoom
-from services.runner.engine.loop import ModelThread
-from services.runner.engine.presence import LEARNING, WATCH_S, Presence
+from services.runner.engine.batching.kv_room import KvRoom
+from services.runner.engine.batching.loop import ModelThread
+from services.runner.engine.presence.presence import LEARNING, WATCH_S, Presence
 from services.runner.engine.reception import Reception
 from services.runner.engine.vision.album import Album
 
@@ -121,6 +121,10 @@ class Engine:
     def abandon(self) -> None:
         for request in self._open:
             self.thread.cancel(request)
+
+    async def settled(self) -> None:
+        """Frames have a connection of their own: they go before the farewell only if waited for."""
+        await self._sink.settled()
 
     # Requests
 

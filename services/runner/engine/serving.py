@@ -11,13 +11,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from services.host import Host
-from services.runner.engine.activity import Activity
 from services.runner.engine.embedding.service import ReadingEngine
 from services.runner.engine.loading import NotLoadable, Source, locate
-from services.runner.engine.presence import Presence
+from services.runner.engine.presence.activity import Activity
+from services.runner.engine.presence.presence import Presence
 from services.runner.engine.service import Engine
 from services.runner.engine.settings import read
-from services.runner.kind import kind_of
+from services.runner.models.kind import kind_of
 
 DRAIN_S = 4.0
 """How long running answers may go on after the engine was asked to stop."""
@@ -42,6 +42,9 @@ class Serving(Protocol):
 
     def abandon(self) -> None:
         """End what still runs, so that it may go on elsewhere."""
+
+    async def settled(self) -> None:
+        """Return when the server has all that was answered."""
 
 
 async def serve(host: Host) -> None:
@@ -95,6 +98,7 @@ async def _serve(engine: Serving, presence: Presence) -> NotLoadable | None:
         preparing.cancel()
     presence.state = "draining"
     await drain(engine, presence.activity)
+    await engine.settled()
     await presence.leave()
     return None
 

@@ -18,13 +18,13 @@ from urllib.parse import quote, urlsplit
 
 from proto.errors import Code, MeshError
 from proto.store import LentFile
-from services.runner import hub_cache
-from services.runner.child import live
-from services.runner.folder import draft_of, settle
-from services.runner.orders import BorrowOrder
+from services.runner.children.child import live
+from services.runner.children.orders import BorrowOrder
+from services.runner.children.telling import Telling
+from services.runner.models import hub_cache
+from services.runner.models.folder import draft_of, settle
 from services.runner.store.disk import Disk, check_room, disk_of
 from services.runner.store.hashes import sha256_of
-from services.runner.telling import Telling
 
 CONNECTIONS = 4
 PIECE_BYTES = 32 << 20

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from proto.errors import Code, MeshError
 from proto.store import ConvertTask
-from services.runner.child import run_child
-from services.runner.orders import JOB_FILE, ConvertOrder
+from services.runner.children.child import run_child
+from services.runner.children.orders import JOB_FILE, ConvertOrder
 from services.runner.store.disk import check_room
 from services.runner.store.shelf import Shelf
 from services.runner.store.tasks import Progress

@@ -8,8 +8,8 @@ from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.store import CopyTask, FilesLent, LendFiles, LentFile
 from proto.subjects import LEND_FILES
-from services.runner.child import run_child
-from services.runner.orders import BorrowOrder
+from services.runner.children.child import run_child
+from services.runner.children.orders import BorrowOrder
 from services.runner.store.hashes import Hashes
 from services.runner.store.parts import Part
 from services.runner.store.shelf import Shelf

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from proto.errors import Code, MeshError
-from services.runner import hub_cache
-from services.runner.folder import draft_of
+from services.runner.models import hub_cache
+from services.runner.models.folder import draft_of
 from services.runner.store.inventory import Found
 
 

@@ -33,12 +33,12 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented,
 )
 
 from proto.errors import Code, MeshError
-from services.runner import hub_cache
-from services.runner.child import live
-from services.runner.orders import FetchOrder
+from services.runner.children.child import live
+from services.runner.children.orders import FetchOrder
+from services.runner.children.telling import Telling
+from services.runner.models import hub_cache
 from services.runner.store.disk import Disk, check_room, disk_of
 from services.runner.store.parts import is_part
-from services.runner.telling import Telling
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from proto.memory import Footprint
-from services.runner.folder import context_length, shards_of
-from services.runner.kind import Kind, read_json, transformer_of
+from services.runner.models.folder import context_length, shards_of
+from services.runner.models.kind import Kind, read_json, transformer_of
 from services.runner.store.kv_cache import cache_size
 from services.runner.store.weights import float_bytes, read_tensors, weights_bytes
 

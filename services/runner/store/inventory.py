@@ -12,12 +12,12 @@ from proto.ids import ModelId
 from proto.memory import Footprint
 from proto.presence import ModelKind
 from proto.store import StoredModel
-from services.runner import hub_cache
-from services.runner.bundle import BUNDLED, BUNDLED_ALIASES, gguf
 from services.runner.engine.vision.families import can_see
-from services.runner.folder import is_whole, shards_of
-from services.runner.kind import Kind, kind_of, read_json, transformer_of
-from services.runner.names import aliases_of, id_of
+from services.runner.models import hub_cache
+from services.runner.models.bundle import BUNDLED, BUNDLED_ALIASES, gguf
+from services.runner.models.folder import is_whole, shards_of
+from services.runner.models.kind import Kind, kind_of, read_json, transformer_of
+from services.runner.models.names import aliases_of, id_of
 from services.runner.store.footprint import UNPACKS, footprint
 from services.runner.store.hashes import Hashes, fingerprint
 from services.runner.store.parts import Part, parts_of

@@ -5,11 +5,11 @@ import threading
 from pathlib import Path
 
 from proto.store import StoredModel
-from services.runner import hub_cache
-from services.runner.bundle import is_bundled
-from services.runner.folder import is_whole, shards_of
-from services.runner.kind import read_json, transformer_of
-from services.runner.names import is_path
+from services.runner.models import hub_cache
+from services.runner.models.bundle import is_bundled
+from services.runner.models.folder import is_whole, shards_of
+from services.runner.models.kind import read_json, transformer_of
+from services.runner.models.names import is_path
 from services.runner.store.hashes import Hashes
 from services.runner.store.inventory import (
     Found,

@@ -23,8 +23,8 @@ from proto.store import (
 )
 from proto.subjects import ENTRUST, LEND_FILES
 from services.host import Host
-from services.runner import hub_cache
-from services.runner.names import is_path
+from services.runner.models import hub_cache
+from services.runner.models.names import is_path
 from services.runner.store.copying import listed
 from services.runner.store.disk import disk_of
 from services.runner.store.lending import Lending, address_towards, listen, serve, url_of

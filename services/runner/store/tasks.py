@@ -9,7 +9,7 @@ from proto.ids import JobId
 from proto.plan import WantedTask
 from proto.presence import TaskPhase, TaskStatus
 from proto.store import StoreTask
-from services.runner.child import Progressed
+from services.runner.children.child import Progressed
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from proto.errors import Code, MeshError
 from proto.ids import JobId, ModelId, NodeId
 from proto.store import ConvertTask, CopyTask, DeleteTask, PullTask, StoreTask
 from services.host import Host
-from services.runner.child import run_child
-from services.runner.orders import FetchOrder
+from services.runner.children.child import run_child
+from services.runner.children.orders import FetchOrder
 from services.runner.store import deletion
 from services.runner.store.conversion import convert, folder_of
 from services.runner.store.copying import copy

@@ -8,7 +8,7 @@ from proto.jobs import Drain, Job, Load, Undrain
 from proto.presence import HEARTBEAT_S
 from services.scheduler.changes import Change, set_drained
 from services.scheduler.jobs.step import Follow, Step, ended, failed, progress, words
-from services.scheduler.placing import Wish, check_present, choose
+from services.scheduler.placing.placing import Wish, check_present, choose
 from services.scheduler.view import View
 
 QUIET_S = 1.5 * HEARTBEAT_S

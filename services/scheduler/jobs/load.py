@@ -9,8 +9,8 @@ from services.scheduler.changes import take_back
 from services.scheduler.jobs.load_part import Part
 from services.scheduler.jobs.step import READY, Move, Step, ended, failed, progress, taken
 from services.scheduler.naming import defaults, fetchable_model, known_model
-from services.scheduler.placing import Wish, check_named, check_versions, choose
-from services.scheduler.shortage import gigabytes
+from services.scheduler.placing.placing import Wish, check_named, check_versions, choose
+from services.scheduler.placing.shortage import gigabytes
 from services.scheduler.view import View
 
 

@@ -13,12 +13,12 @@ from proto.plan import Placement
 from proto.presence import EngineStatus
 from proto.store import CopyTask, PullTask, StoredModel
 from services.scheduler.changes import Change, alter, drain, lift, reserve
+from services.scheduler.demand.room import Claim, make_room
 from services.scheduler.jobs.files import advance_task
 from services.scheduler.jobs.step import FAILED, READY, SILENT, Move, progress
 from services.scheduler.naming import fetchable_model
-from services.scheduler.placing import Wish, quarantine_of, quarantined
-from services.scheduler.room import Claim, make_room
-from services.scheduler.shortage import no_memory
+from services.scheduler.placing.placing import Wish, quarantine_of, quarantined
+from services.scheduler.placing.shortage import no_memory
 from services.scheduler.view import View
 
 LOST_S = 30.0

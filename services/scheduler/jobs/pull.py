@@ -6,7 +6,7 @@ from proto.jobs import Job, NodeProgress, Pull
 from proto.store import PullTask
 from services.scheduler.jobs.files import advance_task, lists, once_listed, roomiest, settle
 from services.scheduler.jobs.step import Step, failed, progress, words
-from services.scheduler.placing import check_present
+from services.scheduler.placing.placing import check_present
 from services.scheduler.view import View
 
 

@@ -7,7 +7,7 @@ from proto.store import DeleteTask
 from services.scheduler.jobs.files import advance_task, lists, once_listed, settle
 from services.scheduler.jobs.step import Step, failed, progress, words
 from services.scheduler.naming import known_model, unknown
-from services.scheduler.placing import check_present
+from services.scheduler.placing.placing import check_present
 from services.scheduler.view import View
 
 

@@ -16,7 +16,7 @@ from services.scheduler.jobs.step import (
     failed,
     progress,
 )
-from services.scheduler.placing import check_present
+from services.scheduler.placing.placing import check_present
 from services.scheduler.view import View
 
 ENDING = "ending"

@@ -11,7 +11,7 @@ from proto.store import CopyTask, StoredModel
 from services.scheduler.jobs.files import advance_task, once_listed, settle
 from services.scheduler.jobs.step import Move, Step, ended, failed, progress, words
 from services.scheduler.naming import known_model, unknown
-from services.scheduler.placing import check_present
+from services.scheduler.placing.placing import check_present
 from services.scheduler.view import View
 
 

@@ -215,7 +215,7 @@ async def test_the_mesh_has_jetstream(home: Path) -> None:
 async def test_nobody_connects_without_a_password(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.connection.FIRST_CONNECT_S", 0.0)
+    monkeypatch.setattr("bus.dialing.FIRST_CONNECT_S", 0.0)
     with prepared(home) as server, running(server):
         assert await embedded.answers(server.access)
         with pytest.raises(NotConnected):

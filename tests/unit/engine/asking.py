@@ -6,9 +6,9 @@ from typing import Any
 
 from proto.ids import GatewayId, RequestId
 from proto.inference import Chat, Generate, Prompt, Sampling, Turn
+from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.reception import Reception
-from services.runner.engine.sequence import Sequence
 from tests.parrot import script
 from tests.tiny import FIRST_ORDINARY, VOCAB
 

@@ -8,9 +8,9 @@ blas.preload()
 
 from proto.frames import AnyFrame, CallDelta, Delta  # noqa: E402
 from proto.ids import RequestId  # noqa: E402
-from services.runner.engine.batch import Batch  # noqa: E402
+from services.runner.engine.batching.batch import Batch  # noqa: E402
+from services.runner.engine.batching.sequence import Sequence  # noqa: E402
 from services.runner.engine.loading import LoadedModel, load  # noqa: E402
-from services.runner.engine.sequence import Sequence  # noqa: E402
 from tests.parrot import MARKERS, make_parrot  # noqa: E402
 from tests.tiny import make_tiny  # noqa: E402
 

@@ -4,11 +4,11 @@ import mlx.core as mx
 import pytest
 
 from proto.inference import Chat, Turn
-from services.runner.bundle import gguf
 from services.runner.engine import bundled
 from services.runner.engine.loading import NotLoadable, load
 from services.runner.engine.prompts.prompt import tokens_of
-from services.runner.names import BUNDLED, id_of
+from services.runner.models.bundle import gguf
+from services.runner.models.names import BUNDLED, id_of
 from tests.parrot import make_parrot
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask

@@ -13,7 +13,8 @@ from proto.errors import Code, MeshError
 from proto.frames import Failed, Progress
 from proto.inference import Schedule
 from proto.subjects import SCHEDULE
-from services.gateway import dispatch, generate, wait, watch
+from services.gateway import generate
+from services.gateway.asking import dispatch, wait, watch
 from tests.unit.gateway.scripted import ALIAS, MODEL, deltas, end, full, hello, silence
 
 HI = [{"role": "user", "content": "Hi"}]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from services.gateway.coding import takes_gzip
+from services.gateway.http.coding import takes_gzip
 from services.gateway.settings import Settings
 from services.host import SettingError
 from tests.unit.gateway.scripted import MODEL

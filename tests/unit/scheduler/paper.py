@@ -12,10 +12,10 @@ from proto.memory import Footprint, Grant
 from proto.plan import NodePlan, Placement, Quarantine
 from proto.presence import EngineBeat, EnginePhase, EngineStatus, NodeBeat, TaskStatus
 from proto.store import Store, StoredModel
-from services.scheduler.draining import Draining
+from services.scheduler.demand.draining import Draining
 from services.scheduler.jobs.advance import advance
 from services.scheduler.jobs.step import Step
-from services.scheduler.leftovers import leftovers
+from services.scheduler.leading.leftovers import leftovers
 from services.scheduler.view import View
 
 NOW = 1000.0

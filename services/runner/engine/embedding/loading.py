@@ -32,7 +32,7 @@ from services.runner.engine.embedding.rows import (
 )
 from services.runner.engine.embedding.vector import Vector
 from services.runner.engine.loading import NotLoadable, Source, card, for_cpu
-from services.runner.kind import (
+from services.runner.models.kind import (
     ENCODERS,
     Kind,
     architecture_of,

@@ -29,7 +29,7 @@ from services.runner.engine.embedding.passes import (
 )
 from services.runner.engine.embedding.row import Row
 from services.runner.engine.loading import Source
-from services.runner.kind import Kind
+from services.runner.models.kind import Kind
 
 log = logging.getLogger(__name__)
 

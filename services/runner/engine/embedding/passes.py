@@ -13,8 +13,8 @@ from proto.errors import Code, MeshError
 from proto.ids import KeyId, RequestId
 from proto.inference import Priority
 from services.runner.engine.embedding.row import Row
-from services.runner.engine.fairness import NOBODY, Share
-from services.runner.engine.queue import Queue
+from services.runner.engine.queueing.fairness import NOBODY, Share
+from services.runner.engine.queueing.queue import Queue
 
 Numbers = NDArray[float32]
 

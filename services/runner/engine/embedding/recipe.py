@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from services.runner.engine.loading import NotLoadable
-from services.runner.kind import read_json, transformer_of
+from services.runner.models.kind import read_json, transformer_of
 
 log = logging.getLogger(__name__)
 

@@ -38,8 +38,8 @@ from services.runner.engine.embedding.loop import ReaderThread
 from services.runner.engine.embedding.passes import Job, Numbers
 from services.runner.engine.embedding.row import Row
 from services.runner.engine.loading import Source
-from services.runner.engine.presence import Presence
-from services.runner.kind import Kind
+from services.runner.engine.presence.presence import Presence
+from services.runner.models.kind import Kind
 
 INLINE_CHARS = 20_000
 """More text is tokenised beside the event loop."""
@@ -92,6 +92,9 @@ class ReadingEngine:
     def abandon(self) -> None:
         for job in list(self._jobs):
             self._end(job, MeshError(Code.ENGINE_LOST, "the engine is stopping"))
+
+    async def settled(self) -> None:
+        """Answers and the farewell take the same connection, in that order."""
 
     # Questions
 

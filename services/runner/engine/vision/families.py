@@ -7,7 +7,7 @@ may need what a batch cannot give it, such as attention in both directions withi
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.runner.kind import read_json
+from services.runner.models.kind import read_json
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ blas.preload()
 from services.runner.engine.embedding import loading  # noqa: E402
 from services.runner.engine.embedding.loading import LoadedReader  # noqa: E402
 from services.runner.engine.loading import locate  # noqa: E402
-from services.runner.kind import kind_of  # noqa: E402
+from services.runner.models.kind import kind_of  # noqa: E402
 from tests import minilm as package  # noqa: E402
 
 

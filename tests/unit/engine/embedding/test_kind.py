@@ -4,7 +4,7 @@ import pytest
 
 from services.runner.engine.embedding.recipe import Dense, most_tokens, read_recipe
 from services.runner.engine.loading import NotLoadable
-from services.runner.kind import kind_of
+from services.runner.models.kind import kind_of
 from tests import tiny_readers
 from tests.tiny import make_tiny
 

@@ -18,7 +18,7 @@ from proto.subjects import CANCEL, COUNT_TOKENS, DETOKENIZE, EMBED, GENERATE, RE
 from services.host import Host
 from services.runner.engine.embedding.service import ReadingEngine
 from services.runner.engine.loading import locate
-from services.runner.engine.presence import Presence
+from services.runner.engine.presence.presence import Presence
 from services.runner.engine.serving import drain
 from services.runner.engine.settings import Settings
 from tests import tiny_readers

@@ -2,8 +2,8 @@ import pytest
 
 from proto.errors import Code, MeshError
 from proto.inference import Chat, Sampling, Text, Tokens, Turn
+from services.runner.engine.batching.sampling import check, sampler
 from services.runner.engine.prompts.prompt import room, tokens_of
-from services.runner.engine.sampling import check, sampler
 
 
 def chat(*turns, continues_last=False):

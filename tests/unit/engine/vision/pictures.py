@@ -10,9 +10,9 @@ from PIL import Image
 
 from proto.ids import RequestId
 from proto.inference import Chat, ImagePart, Sampling, TextPart, Turn
+from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.prompt import tokens_and_sight
-from services.runner.engine.sequence import Sequence
 from services.runner.engine.vision.picture import Picture
 
 GREEDY = Sampling(temperature=0)

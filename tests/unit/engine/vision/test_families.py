@@ -11,7 +11,7 @@ from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import load as load_directly
 from PIL import Image
 
-from services.runner.engine import prefill
+from services.runner.engine.batching import pace
 from services.runner.engine.loading import load
 from services.runner.engine.vision.families import FAMILIES
 from tests import tiny_vlm
@@ -133,7 +133,7 @@ def test_prompts_with_pictures_that_are_read_together_answer_as_alone(family, se
     chats = {f"r{i}": chat("x" * i, A if i % 2 else B, "and so on") for i in range(6)}
     driver = drive(shown.model)
     driver.batch.warm()
-    driver.batch._pace._rates = {0: 1e6}
+    driver.batch._reader.pace._rates = {0: 1e6}
     driver.run(*(shown.ask(name, about) for name, about in chats.items()))
     for name, about in chats.items():
         assert driver.tokens(name) == alone(drive, shown, shown.ask("x", about))
@@ -144,8 +144,8 @@ def test_chunks_may_end_in_the_middle_of_a_picture(family, seeing, drive, monkey
     shown = seeing(family)
     about = chat("a" * 30, A, "b" * 90, B, "and then " * 10)
     whole = alone(drive, shown, shown.ask("whole", about))
-    monkeypatch.setattr(prefill, "LARGEST", 16)
-    monkeypatch.setattr(prefill, "SMALLEST", 7)
+    monkeypatch.setattr(pace, "LARGEST", 16)
+    monkeypatch.setattr(pace, "SMALLEST", 7)
     assert alone(drive, shown, shown.ask("chunked", about)) == whole
 
 
@@ -181,8 +181,8 @@ def test_a_cancelled_prompt_leaves_half_a_picture_that_the_next_one_uses(
     shown = seeing(family)
     about = chat("x" * 10, A, "b" * 60, A, "c" * 20)
     expected = alone(drive, shown, shown.ask("x", about))
-    monkeypatch.setattr(prefill, "LARGEST", 23)
-    monkeypatch.setattr(prefill, "SMALLEST", 23)
+    monkeypatch.setattr(pace, "LARGEST", 23)
+    monkeypatch.setattr(pace, "SMALLEST", 23)
     driver = drive(shown.model)
     driver.batch.add(shown.ask("gone", about))
     driver.step()

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from services.runner.engine.loop import ModelThread
+from services.runner.engine.batching.loop import ModelThread
 from tests.unit.engine.asking import ask, prompt
 from tests.unit.engine.vision.pictures import Shown, chat, png
 

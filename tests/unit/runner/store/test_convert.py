@@ -8,9 +8,9 @@ from proto.errors import Code, MeshError
 from proto.ids import JobId, ModelId
 from proto.plan import WantedTask
 from proto.store import ConvertTask, DeleteTask
+from services.runner.children.orders import JOB_FILE, ConvertOrder, FetchOrder
 from services.runner.engine.convert import convert as engine_convert
 from services.runner.engine.loading import load
-from services.runner.orders import JOB_FILE, ConvertOrder, FetchOrder
 from services.runner.store.fetch import fetch
 from services.runner.store.weights import read_tensors
 from tests import tiny_readers

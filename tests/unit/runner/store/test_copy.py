@@ -13,7 +13,7 @@ from proto.ids import JobId, ModelId, NodeId
 from proto.plan import WantedTask
 from proto.store import CopyTask, LendFiles, LentFile
 from proto.subjects import LEND_FILES
-from services.runner.orders import BorrowOrder
+from services.runner.children.orders import BorrowOrder
 from services.runner.store.borrow import Incoming, borrow
 from services.runner.store.disk import Disk
 from services.runner.store.lending import LOAN_S, Lending, range_of

@@ -7,9 +7,9 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model, quantize_model
 
 from proto.memory import Footprint
-from services.runner.bundle import gguf
 from services.runner.engine import bundled
 from services.runner.engine.loading import for_cpu
+from services.runner.models.bundle import gguf
 from services.runner.store.footprint import footprint
 from services.runner.store.inventory import PACKED_FOOTPRINT, UNPACKED_FOOTPRINT
 from services.runner.store.weights import read_tensors

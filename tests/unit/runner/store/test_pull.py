@@ -11,8 +11,8 @@ from proto.ids import JobId, ModelId
 from proto.plan import WantedTask
 from proto.store import Entrust, PullTask
 from proto.subjects import ENTRUST
-from services.runner import hub_cache
-from services.runner.orders import FetchOrder
+from services.runner.children.orders import FetchOrder
+from services.runner.models import hub_cache
 from services.runner.store import fetch as fetching
 from services.runner.store.disk import Disk
 from services.runner.store.fetch import fetch

@@ -6,7 +6,7 @@ from msgspec import structs
 from proto.jobs import Convert, Pull, Remove, Sync
 from proto.store import ConvertTask, CopyTask, DeleteTask, PullTask
 from services.scheduler.jobs.files import LISTED_S
-from services.scheduler.steering import steered
+from services.scheduler.leading.steering import steered
 from tests.unit.scheduler.paper import GB, Paper, placed, stored
 
 

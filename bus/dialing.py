@@ -1,0 +1,137 @@
+"""One connection to the bus server: made once, and made again for ever."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+
+from bus.address import Address
+from bus.errors import NotConnected, TurnedAway
+
+log = logging.getLogger(__name__)
+
+RECONNECT_WAIT_S = 0.05
+"""A restarted server is found again within a tenth of a second; the default waits 2 s."""
+PING_INTERVAL_S = 5
+FIRST_CONNECT_S = 30.0
+"""How long a starting process waits for the bus server."""
+TURNED_AWAY_WAIT_S = 1.0
+"""Who was turned away does not knock again meanwhile: it takes a person to change the answer."""
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """nats-py 2.16 puts TLS below asyncio's streams, which then warn of it at every close."""
+    return "eof_received() has no effect" not in record.getMessage()
+
+
+logging.getLogger("asyncio").addFilter(_says_something)
+
+
+async def dial(
+    url: str,
+    name: str,
+    on_reconnect: Callable[[], None],
+    on_refusal: Callable[[], None] = lambda: None,
+    within_s: float | None = None,
+    **options: Any,
+) -> Client:
+    """One NATS connection that reconnects for ever. ``url`` is a ``bus.address``.
+
+    Raises TurnedAway, or NotConnected after ``within_s`` (None: FIRST_CONNECT_S). ``on_refusal``
+    hears when a server that once let us in does so no longer; the connection is then closed.
+    """
+    line = _Line(Address.parse(url), on_reconnect, on_refusal)
+    await line.connect(name, FIRST_CONNECT_S if within_s is None else within_s, options)
+    return line.client
+
+
+class _Line:
+    """A client of nats-py, and what it calls when something happens to its connection."""
+
+    def __init__(
+        self, address: Address, on_reconnect: Callable[[], None], on_refusal: Callable[[], None]
+    ) -> None:
+        self.client = Client()
+        self._address = address
+        self._on_reconnect = on_reconnect
+        self._on_refusal = on_refusal
+        self._was_in = False
+        self._last: Exception | None = None
+        self._closing: asyncio.Task[None] | None = None
+        """Held, as asyncio itself holds no task."""
+
+    async def connect(self, name: str, within_s: float, options: dict[str, Any]) -> None:
+        """Raises TurnedAway and NotConnected."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._connect(name, options)
+        except TurnedAway:
+            await self.client.close()
+            raise
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            why = self._last or error
+            raise NotConnected(
+                f"no bus at {self._address.shown}: {why or type(why).__name__}; "
+                "is nats-server running there?"
+            ) from error
+        self._was_in = True
+
+    async def _connect(self, name: str, options: dict[str, Any]) -> None:
+        await self.client.connect(
+            **self._address.dialled(name),
+            name=name,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # it only sleeps
+            max_reconnect_attempts=-1,
+            connect_timeout=2,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            error_cb=self._failed,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            closed_cb=self._closed,
+            **options,
+        )
+
+    async def _failed(self, error: Exception) -> None:
+        self._last = error
+        if _is_refusal(error):
+            await self._refused(error)
+        elif not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
+            log.warning("bus: %s", error or type(error).__name__)
+
+    async def _refused(self, error: Exception) -> None:
+        if not self._was_in:
+            raise _turned_away(self._address) from error
+        self._on_refusal()
+        # For good, so that nobody waits for answers. This ends the reconnecting that called us.
+        self._closing = asyncio.create_task(self.client.close())
+        await asyncio.sleep(TURNED_AWAY_WAIT_S)
+
+    async def _closed(self) -> None:
+        if self.client.last_error is not None and _is_refusal(self.client.last_error):
+            self._on_refusal()
+
+    async def _disconnected(self) -> None:
+        log.info("bus: disconnected, reconnecting")
+
+    async def _reconnected(self) -> None:
+        log.info("bus: reconnected")
+        self._on_reconnect()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """By its words: at the first connection nats-py gives it no type of its own."""
+    words = str(error).lower()
+    return "authorization violation" in words or "authentication revoked" in words
+
+
+def _turned_away(address: Address) -> TurnedAway:
+    remedy = (
+        "this node was removed, or is of another mesh; join again with a new invitation"
+        if address.seed
+        else "are user and password in its URL right?"
+    )
+    return TurnedAway(f"the bus at {address.shown} turns us away: {remedy}")

@@ -1,0 +1,1 @@
+"""HTTP itself, whatever is said through it."""

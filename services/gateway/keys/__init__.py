@@ -1,0 +1,1 @@
+"""Who asks, by which API key, and how much it may take."""

@@ -1,0 +1,1 @@
+"""Which models there are, told in every dialect that asks."""

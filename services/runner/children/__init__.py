@@ -1,0 +1,1 @@
+"""Long work in processes of their own: what they are told, and what they tell."""

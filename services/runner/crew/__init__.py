@@ -1,0 +1,1 @@
+"""The lives of this node's engines: a process each, watched, started again, given up."""

@@ -1,0 +1,1 @@
+"""What a step runs: prompts read in chunks beside answers decoded together, within their memory."""

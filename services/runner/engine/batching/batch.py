@@ -1,0 +1,348 @@
+"""Continuous batching: who is admitted, what a step runs, and the frames that come of it.
+
+A step reads at most one chunk of prompts, then decodes one token of every
+running answer. Everything here belongs to the one thread that owns mlx.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+import mlx.core as mx
+
+from proto.errors import Code, MeshError
+from proto.frames import PositionLogprobs
+from proto.ids import RequestId
+from proto.presence import CacheLoad
+from services.runner.engine.answer.channels import Over
+from services.runner.engine.batching import logprobs, sampling
+from services.runner.engine.batching.decoding import Decoder
+from services.runner.engine.batching.drawing import Drawn
+from services.runner.engine.batching.kv_room import KvRoom
+from services.runner.engine.batching.outbox import Frames, Outbox
+from services.runner.engine.batching.pausing import Pausing
+from services.runner.engine.batching.prefixes import Prefixes
+from services.runner.engine.batching.reading import Reader
+from services.runner.engine.batching.running import Running
+from services.runner.engine.batching.sequence import Sequence
+from services.runner.engine.caching.prefix_cache import prefix_cache
+from services.runner.engine.loading import LoadedModel
+from services.runner.engine.queueing.queue import Queue
+
+SLOTS = 64
+PATIENCE, PATIENCE_S = 0.1, 0.010
+"""Part of its prompt's time that a lone request may wait for others, and the most."""
+HASTE = 0.5
+"""Part of a prompt's measured cost that must fit before its deadline: the measure is rough."""
+LEARNING = 0.2
+"""Weight of the latest decode step in the measured step time."""
+
+log = logging.getLogger(__name__)
+
+UNBOUNDED = KvRoom()
+
+
+class Batch:
+    """One model's requests: ``slots`` of them at work, the others waiting in fair order."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        slots: int = SLOTS,
+        cache_bytes: int = 1 << 30,
+        kv: KvRoom = UNBOUNDED,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``cache_bytes`` are the prefix cache's where ``kv`` bounds nothing; ``clock`` gives unix
+        seconds, by which requests expire.
+        """
+        self._loaded = loaded
+        self._slots = slots
+        self._clock = clock
+        self._ends = frozenset(loaded.tokenizer.eos_token_ids)
+        self._kv = kv
+        self._cache_bytes = cache_bytes
+        self._prefixes = Prefixes(prefix_cache(loaded.model, kv.left_bytes(0, cache_bytes)))
+        self.queue: Queue[Sequence] = Queue(slots, clock)
+        """Requests may be put into it on any thread."""
+        self._running = Running(self._new_decoder())
+        self._pausing = Pausing(self._running, self.queue, kv, slots, self._prefixes.keep)
+        self._reader = Reader(loaded, self._running, self._prefixes, self.queue.rank, self._lose)
+        self._outbox = Outbox()
+        self._decode_s = 0.0
+        self._next_expiry = float("inf")
+        self.generated_tokens = 0
+
+    @property
+    def has_work(self) -> bool:
+        return bool(len(self._running) or len(self.queue) or len(self._outbox))
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def queued(self) -> int:
+        return len(self.queue)
+
+    @property
+    def queued_tokens(self) -> int:
+        """Prompt tokens not yet read. Safe to ask from any thread: it sums over copies."""
+        return sum(s.remaining for s in [*self.queue, *list(self._running.reading)])
+
+    @property
+    def kv_used_tokens(self) -> int:
+        """What running requests hold or are about to. Safe to ask from any thread."""
+        return sum(sequence.claim for sequence in self._running)
+
+    @property
+    def unread(self) -> int:
+        """Requests that have prompt tokens to be read."""
+        return len(self.queue) + len(self._running.reading)
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        return self._reader.pace.tokens_per_s
+
+    @property
+    def patience_s(self) -> float:
+        """How long the first to come may wait for company: little beside its own prompt."""
+        cost_s = self._reader.pace.cost_s(self.queued_tokens)
+        return min(PATIENCE_S, PATIENCE * cost_s)
+
+    @property
+    def cache_load(self) -> CacheLoad:
+        return self._prefixes.load
+
+    @property
+    def cached_prefixes(self) -> dict[bytes, int]:
+        """What the prefix cache held a moment ago. Safe to read on any thread."""
+        return self._prefixes.told
+
+    @property
+    def excused_until(self) -> float:
+        """Monotonic seconds until which a step may take long without being stuck."""
+        return self._reader.excused_until
+
+    def add(self, sequence: Sequence) -> None:
+        self.queue.add(sequence)
+
+    def cancel(self, request: RequestId) -> None:
+        """Its slot is free at once; its reader hears of it with the next step's frames."""
+        with mx.stream(self._running.decoder.stream):
+            self._abandon(
+                lambda s: s.request == request, Code.CANCELLED, "the request was cancelled"
+            )
+
+    def abandon_all(self, code: Code, message: str) -> None:
+        with mx.stream(self._running.decoder.stream):
+            self._abandon(lambda _: True, code, message)
+
+    def close(self) -> None:
+        """Gives back the memory limit that the generator set."""
+        self._running.decoder.close()
+
+    def warm(self) -> None:
+        """A first pass of no request's, so that none waits for kernels and the pace is known."""
+        with mx.stream(self._running.decoder.stream):
+            self._reader.warm()
+
+    def step(self) -> Frames:
+        """One chunk of prompts, one token of each answer; the frames in the order they arose."""
+        with mx.stream(self._running.decoder.stream):
+            self._expire()
+            if self._kv.is_bounded:
+                self._keep_within_memory()
+            self._admit()
+            if len(self.queue):
+                self._outbox.reassure(self.queue)
+            # First tokens go out before the decode step that would be theirs alone.
+            has_streams = bool(self._running.answering)
+            if self._running.reading:
+                self._read()
+            if has_streams:
+                self._decode()
+        self._prefixes.tell(is_idle=not len(self._running))
+        return self._outbox.take()
+
+    # Admission
+
+    def _admit(self) -> None:
+        while (sequence := self.queue.next()) is not None and self._pausing.makes_room(sequence):
+            self.queue.take(sequence)
+            try:
+                self._begin_reading(sequence)
+            except MeshError as refused:
+                self._fail(sequence, refused.code, refused.message)
+
+    def _begin_reading(self, sequence: Sequence) -> None:
+        """Raises MeshError."""
+        self._prefixes.match(sequence)
+        now = time.monotonic()
+        if not sequence.is_equipped:
+            sequence.admitted_at = now
+            self._expect_in_time(sequence)
+            self._equip(sequence)
+        self._running.reading.append(sequence)
+        self._outbox.report(sequence, now)
+
+    def _expect_in_time(self, sequence: Sequence) -> None:
+        """Raises MeshError for a prompt that could not even be read before the deadline."""
+        if sequence.expires_s is None:
+            return
+        left_s = sequence.expires_s - self._clock()
+        if HASTE * self._reader.pace.cost_s(sequence.remaining) > left_s:
+            raise MeshError(
+                Code.DEADLINE,
+                f"reading {sequence.remaining} tokens takes longer than the {left_s:.1f} s that "
+                "the request's deadline leaves: allow more time",
+            )
+        self._next_expiry = min(self._next_expiry, sequence.expires_s)
+
+    def _equip(self, sequence: Sequence) -> None:
+        asked, vocab_size = sequence.sampling, self._loaded.vocab_size
+        sampling.check(asked, vocab_size)
+        sequence.sampler = sampling.sampler(asked, vocab_size)
+        sequence.processors = sampling.processors(asked, sequence.prompt_tokens)
+        before = sequence.prompt[-1]
+        sequence.answer = sequence.outline.answer(self._loaded.pieces, before, sequence.stop)
+        sequence.guide = sequence.outline.guide(self._loaded, before)
+
+    # Reading prompts
+
+    def _read(self) -> None:
+        self._begin(self._reader.step(self._decode_s))
+        self._outbox.report_long(self._running.reading)
+
+    def _lose(self, sequence: Sequence, message: str) -> None:
+        """Of those whose prompts are read."""
+        self._running.reading.remove(sequence)
+        self._fail(sequence, Code.INTERNAL, message)
+
+    def _begin(self, drawn: list[Drawn]) -> None:
+        """First tokens go out; who wants more joins the decoding batch."""
+        staying: list[Drawn] = []
+        now = time.monotonic()
+        for sequence, token, row in drawn:
+            self._running.reading.remove(sequence)
+            sequence.pending = None
+            sequence.first_token_at = sequence.first_token_at or now
+            if sequence.max_tokens == 0:
+                self._end(sequence, Over("length"), now)
+            elif not self._take(sequence, token, row, now):
+                staying.append((sequence, token, row))
+        if staying:
+            sequences = [sequence for sequence, _, _ in staying]
+            numbers = self._running.decoder.join(staying)
+            self._running.answering.update(zip(numbers, sequences, strict=True))
+            for sequence in sequences:
+                sequence.cache = None
+
+    # Decoding
+
+    def _decode(self) -> None:
+        started = time.perf_counter()
+        try:
+            responses = self._running.decoder.step()
+        except Exception:
+            log.exception("a decode step of %d requests failed", len(self._running.answering))
+            self._collapse()
+            return
+        self._decode_s += LEARNING * (time.perf_counter() - started - self._decode_s)
+        now = time.monotonic()
+        stopped: list[int] = []
+        for response in responses:
+            uid = response.uid
+            sequence = self._running.answering[uid]
+            if self._take(sequence, response.token, response.logprobs, now):
+                if response.finish_reason is None:
+                    stopped.append(uid)
+                else:
+                    del self._running.answering[uid]
+                    self._prefixes.keep(
+                        sequence, response.all_tokens or [], response.prompt_cache or []
+                    )
+        if stopped:
+            self._release(stopped)
+
+    def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
+        """One token of an answer becomes frames. True if the answer ends with it."""
+        if sequence.guide is not None and (trouble := sequence.guide.trouble) is not None:
+            self._fail(sequence, Code.INTERNAL, f"the answer went off its grammar: {trouble}")
+            return True
+        over: Over | None
+        if token in self._ends:
+            frames, over = sequence.turn_ended()
+        else:
+            self.generated_tokens += 1
+            sequence.share.generated()
+            details: tuple[PositionLogprobs, ...] = ()
+            if sequence.logprobs is not None:
+                details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
+            frames, over = sequence.took(token, details)
+        self._outbox.put(sequence, frames)
+        return over is not None and self._end(sequence, over, now)
+
+    def _release(self, uids: list[int]) -> None:
+        """Out of the decoding batch before their natural end; what was computed is kept."""
+        caches = self._running.decoder.leave(uids)
+        for uid in uids:
+            cache, tokens = caches[uid]
+            self._prefixes.keep(self._running.answering.pop(uid), tokens, cache)
+
+    def _collapse(self) -> None:
+        lost, self._running.answering = list(self._running.answering.values()), {}
+        for sequence in lost:
+            self._fail(sequence, Code.INTERNAL, "the engine failed while generating")
+        self._running.decoder.close()
+        self._running.decoder = self._new_decoder()
+
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._loaded.model, self._ends, self._slots)
+
+    # Memory
+
+    def _keep_within_memory(self) -> None:
+        held = self._pausing.keep_within_memory()
+        self._prefixes.resize(self._kv.left_bytes(held, self._cache_bytes))
+
+    # Ends
+
+    def _end(self, sequence: Sequence, over: Over, now: float) -> bool:
+        """Always true: the answer is over."""
+        self.queue.end(sequence)
+        self._outbox.end(sequence, over, now)
+        return True
+
+    def _fail(self, sequence: Sequence, code: Code, message: str) -> None:
+        """Of those that run."""
+        self.queue.end(sequence)
+        self._outbox.fail(sequence, code, message)
+
+    def _expire(self) -> None:
+        now = self._clock()
+        if now < min(self._next_expiry, self.queue.next_expiry):
+            return
+        self._abandon(
+            lambda s: s.expires_s is not None and s.expires_s <= now,
+            Code.DEADLINE,
+            "the request's deadline passed before its answer was complete",
+        )
+        self._next_expiry = min(
+            (s.expires_s for s in self._running if s.expires_s is not None),
+            default=float("inf"),
+        )
+
+    def _abandon(self, is_over: Callable[[Sequence], bool], code: Code, message: str) -> None:
+        for sequence in self.queue.withdraw(is_over):
+            self._outbox.fail(sequence, code, message)
+        for sequence in [s for s in self._running.reading if is_over(s)]:
+            self._running.reading.remove(sequence)
+            if sequence.cache is not None:
+                self._prefixes.keep(sequence, sequence.prompt[: sequence.done], sequence.cache)
+            self._fail(sequence, code, message)
+        if uids := [uid for uid, s in self._running.answering.items() if is_over(s)]:
+            for uid in uids:
+                self._fail(self._running.answering[uid], code, message)
+            self._release(uids)

@@ -1,0 +1,37 @@
+"""First tokens: drawn from the logits that the last chunk of a prompt ends with."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from services.runner.engine.batching.sequence import Sequence
+from services.runner.engine.constraints.masks import masked
+
+Drawn = tuple[Sequence, int, mx.array]
+"""A sequence, its first token, and the log-probabilities that it was drawn from."""
+
+
+def first_tokens(group: list[Sequence], logits: mx.array) -> list[Drawn]:
+    """As the decoding batch draws all later ones; one call where everybody samples alike."""
+    logits = masked(logits, [sequence.guide for sequence in group])
+    if any(sequence.processors for sequence in group):
+        rows = [_processed(s, logits[row : row + 1]) for row, s in enumerate(group)]
+        logits = mx.concatenate(rows, axis=0)
+    logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    samplers = [sequence.sampler for sequence in group]
+    if all(sampler is samplers[0] for sampler in samplers):
+        drawn = samplers[0](logprobs)
+    else:
+        drawn = mx.concatenate([s(logprobs[i : i + 1]) for i, s in enumerate(samplers)])
+    rows = list(logprobs)
+    mx.eval(drawn, rows)
+    tokens: Any = drawn.tolist()
+    return list(zip(group, tokens, rows, strict=True))
+
+
+def _processed(sequence: Sequence, logits: mx.array) -> mx.array:
+    if sequence.processors:
+        tokens = mx.array(sequence.prompt)
+        for processor in sequence.processors:
+            logits = processor(tokens, logits)
+    return logits

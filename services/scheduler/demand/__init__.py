@@ -1,0 +1,1 @@
+"""Models come when they are asked for, and make room when they are not."""

@@ -1,0 +1,1 @@
+"""On which node a model fits, and what to say when it fits on none."""

@@ -1,0 +1,67 @@
+"""Who asks, by what the request shows and the operator decided."""
+
+import hashlib
+
+import pytest
+
+from proto.config import Config, KeyConfig
+from proto.errors import MeshError
+from services.gateway.keys.caller import caller_of, claim_of
+
+SECRET = b"sk-secret"
+CI = KeyConfig(
+    sha256=hashlib.sha256(SECRET).hexdigest(), weight=3.0, priority="batch", tokens_per_minute=900
+)
+CONFIG = Config(keys={"ci": CI}, others=KeyConfig(requests_per_minute=10))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {b"authorization": b"Bearer sk-secret"},
+        {b"authorization": b"bearer  sk-secret "},
+        {b"x-api-key": SECRET},
+        {b"authorization": b"Basic dTpw", b"x-api-key": SECRET},
+    ],
+)
+def test_a_key_is_known_by_its_hash_however_it_is_shown(headers):
+    caller = caller_of(headers, CONFIG)
+
+    assert (caller.key, caller.weight, caller.best) == ("ci", 3.0, "batch")
+    assert (caller.requests_per_minute, caller.tokens_per_minute) == (None, 900)
+
+
+def test_an_unknown_key_is_called_by_a_mark_that_does_not_give_it_away():
+    caller = caller_of({b"authorization": b"Bearer stranger"}, CONFIG)
+
+    assert caller.key == "key-" + hashlib.sha256(b"stranger").hexdigest()[:12]
+    assert (caller.weight, caller.requests_per_minute) == (1.0, 10)
+    assert caller_of({b"x-api-key": b"another"}, CONFIG).key != caller.key
+
+
+def test_who_shows_no_key_is_everybody_who_shows_none():
+    assert caller_of({}, CONFIG).key == caller_of({b"x-api-key": b""}, CONFIG).key == "anonymous"
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "key", "comes_to"),
+    [
+        (None, "interactive", b"", "interactive"),
+        (None, "batch", b"", "batch"),
+        (b"batch", "interactive", b"", "batch"),
+        (b" Interactive", "batch", b"", "interactive"),
+        (b"interactive", "interactive", SECRET, "batch"),
+    ],
+)
+def test_the_header_says_how_urgent_it_is_and_the_key_how_urgent_it_may_be(
+    header, body, key, comes_to
+):
+    headers = {b"x-api-key": key} | ({b"x-odyssai-priority": header} if header else {})
+
+    assert claim_of(caller_of(headers, CONFIG), headers, body).priority == comes_to
+
+
+def test_a_priority_that_there_is_not_is_refused():
+    headers = {b"x-odyssai-priority": b"urgent"}
+    with pytest.raises(MeshError, match="interactive or batch"):
+        claim_of(caller_of(headers, CONFIG), headers, "interactive")
