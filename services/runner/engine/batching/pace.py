@@ -40,8 +40,13 @@ def share_s(reading: int, decoding: int, step_s: float, *, is_owed: bool = False
     if not decoding:
         return IDLE_S
     if is_owed:
-        return min(IDLE_S, max(OWED_S, OWED_STEPS * step_s))
+        return owed_s(step_s)
     return min(IDLE_S, max(BUSY_S, 2 * step_s) * max(1.0, reading / decoding))
+
+
+def owed_s(step_s: float) -> float:
+    """How much of a step a prompt that is owed may take, in as many chunks as that comes to."""
+    return min(IDLE_S, max(OWED_S, OWED_STEPS * step_s))
 
 
 def is_owed(sequence: Sequence, decoding: Run[Sequence]) -> bool:

@@ -1,4 +1,4 @@
-"""Reading prompts, a chunk a step: choose whose, look at their pictures, read, and draw.
+"""Reading prompts, mostly a chunk a step: choose whose, look at their pictures, read, and draw.
 
 mlx-lm's own prompt batches make a short prompt wait for a long one beside it,
 and stop the running streams meanwhile; so prompts are read here, in chunks
@@ -65,8 +65,25 @@ class Reader:
     def step(self, decode_s: float) -> list[Drawn]:
         """One chunk; the next tokens of those whose prompts end with it.
 
-        ``decode_s`` is what a decode step takes, which those who decode wait for anyway.
+        ``decode_s`` is what a decode step takes, which those who decode wait for anyway. The
+        longest chunk of a small model takes less than a prompt that is owed may: then it is
+        several, since a decode step after each would cost it most of what it is owed.
         """
+        end = time.perf_counter() + pace.owed_s(decode_s)
+        while True:
+            group, drawn = self._chunk(decode_s)
+            if drawn or time.perf_counter() >= end or not self._is_owed_more(group):
+                return drawn
+
+    def _is_owed_more(self, group: list[Sequence]) -> bool:
+        first = group[0]
+        return first in self._running.reading and pace.is_owed(first, self._decoding())
+
+    def _decoding(self) -> list[Sequence]:
+        return list(self._running.answering.values())
+
+    def _chunk(self, decode_s: float) -> tuple[list[Sequence], list[Drawn]]:
+        """Whose prompts were read, and the next tokens of those that ended."""
         reading = self._running.reading
         for sequence in reading:
             self._prefixes.match_again(sequence)
@@ -77,16 +94,16 @@ class Reader:
         group, budget = choose(reading, budget_of, self._turn, self._rank)
         self._turn += 1
         try:
-            return self._read(group, budget)
+            return group, self._read(group, budget)
         except Exception:
             log.exception("reading the prompts of %s failed", [s.request for s in group])
             for sequence in group:
                 self._lose(sequence, "the engine failed while reading the prompt")
-            return []
+            return group, []
 
     def _budget(self, first: Sequence, decode_s: float) -> int:
         """Tokens that a chunk may have that begins with this prompt's."""
-        decoding = list(self._running.answering.values())
+        decoding = self._decoding()
         seconds = pace.share_s(
             len(self._running.reading),
             len(decoding),
