@@ -21,19 +21,26 @@ def no_memory(
 ) -> MeshError:
     """Raised when even the least grant that was asked for finds no room on a node."""
     least = least_grant(footprint, context, batch)
+    needed, left = _told_apart(least.total_bytes, max(0, view.free_bytes(node)))
     parts = [
-        f"{model} needs {gigabytes(least.total_bytes)} ({_made_of(least)})",
-        f"{node} has {gigabytes(max(0, view.free_bytes(node)))} left of "
-        f"{gigabytes(_wirable(view, node))}{_reserved(view, node)}",
+        f"{model} needs {needed} ({_made_of(least)})",
+        f"{node} has {left} left of {gigabytes(_wirable(view, node))}{_reserved(view, node)}",
     ]
     text = "; ".join(parts) + (f"; {why}" if why else "")
-    ways = _ways(view, node, footprint, least)
+    ways = _ways(view, node, model, footprint, least)
     hint = f" It would fit {', or '.join(ways)}." if ways else ""
     return MeshError(Code.NO_MEMORY, f"{text}.{hint}", param="model")
 
 
 def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 95e6 else f"{size / 1e6:.0f} MB"
+
+
+def _told_apart(needed: int, left: int) -> tuple[str, str]:
+    """In megabytes where rounding would make too little look like enough."""
+    if gigabytes(needed) != gigabytes(left):
+        return gigabytes(needed), gigabytes(left)
+    return f"{needed / 1e6:.0f} MB", f"{left / 1e6:.0f} MB"
 
 
 def _made_of(grant: Grant) -> str:
@@ -57,12 +64,14 @@ def _reserved(view: View, node: NodeId) -> str:
     return f": {gigabytes(total)} are reserved for {', '.join(sorted(p.model for p in held))}"
 
 
-def _ways(view: View, node: NodeId, footprint: Footprint, least: Grant) -> list[str]:
+def _ways(
+    view: View, node: NodeId, model: ModelId, footprint: Footprint, least: Grant
+) -> list[str]:
     free = view.free_bytes(node)
     return [
         *_smaller(footprint, free, least),
         *_after_unloading(view, node, least.total_bytes - free),
-        *_quantised(footprint, free, least),
+        *(_quantised(free, least) if _stays_packed(view, node, model) else []),
     ]
 
 
@@ -87,6 +96,15 @@ def _after_unloading(view: View, node: NodeId, missing: int) -> list[str]:
     return [f"after `odyssai unload {one.model}` ({gigabytes(frees(one))})"]
 
 
-def _quantised(footprint: Footprint, free: int, least: Grant) -> list[str]:
+def _stays_packed(view: View, node: NodeId, model: ModelId) -> bool:
+    """Fewer bits would help: it is not quantised yet, and the node has Metal, where weights are
+    used as they are packed.
+    """
+    beat = view.nodes.get(node)
+    packed = any(known.quantization.endswith("bit") for _, known in view.stored(model))
+    return beat is not None and beat.platform.startswith("Darwin") and not packed
+
+
+def _quantised(free: int, least: Grant) -> list[str]:
     kept = KEPT_SHARE * least.weights_bytes + least.kv_bytes + least.headroom_bytes
     return ["as a 4-bit conversion (`odyssai convert --bits 4`)"] if kept <= free else []

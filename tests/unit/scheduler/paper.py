@@ -50,7 +50,7 @@ class Paper:
         self._draining = Draining()
         for node in nodes or ("a", "b"):
             self.nodes[node] = NodeBeat(
-                node=node, boot=f"{node}-1", pid=1, host=node, platform="p",
+                node=node, boot=f"{node}-1", pid=1, host=node, platform="Darwin arm64",
                 free_bytes=100 * GB, wirable_bytes=wirable,
             )  # fmt: skip
             self.stores[node] = Store(node=node, free_disk_bytes=100 * GB)

@@ -1,7 +1,9 @@
 """How a load goes, look by look."""
 
+import re
 from dataclasses import replace
 
+import pytest
 from msgspec import structs
 
 from proto.config import Config, ModelConfig
@@ -196,6 +198,30 @@ def test_what_does_not_fit_is_refused_with_numbers_and_ways_out() -> None:
         "`odyssai unload resident` (1.0 GB), or as a 4-bit conversion "
         "(`odyssai convert --bits 4`)."
     )
+
+
+@pytest.mark.parametrize(("platform", "form"), [("Linux x86_64", ""), ("Darwin arm64", "4bit")])
+def test_fewer_bits_are_no_way_out_where_weights_are_unpacked_or_have_few_already(
+    platform: str, form: str
+) -> None:
+    mesh = Paper("a", wirable=GB)
+    mesh.nodes["a"] = structs.replace(mesh.nodes["a"], platform=platform)
+    mesh.store("a", stored("m", quantization=form))
+    job = mesh.submit(Load(model="m"))
+
+    assert job.error
+    assert job.error.code == "insufficient_memory"
+    assert "conversion" not in job.error.message
+
+
+def test_too_little_is_told_from_enough_although_both_round_to_the_same() -> None:
+    mesh = Paper("a", wirable=1_300_000_000)
+    mesh.store("a", stored("m"))
+    job = mesh.submit(Load(model="m"))
+
+    assert job.error
+    needed, left = re.findall(r"(?:needs|has) (\d+) MB", job.error.message)
+    assert int(needed) > int(left) == 1300
 
 
 def test_a_context_that_was_insisted_on_is_what_would_have_to_be_smaller() -> None:
