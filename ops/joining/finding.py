@@ -50,7 +50,7 @@ async def _is_at(mesh: str, address: str) -> bool:
 
 async def _nearby(mesh: str) -> tuple[str, ...]:
     try:
-        seen = await multicast.browse()
+        seen = await multicast.browse(sought=mesh)
     except multicast.Unheard:
         return ()
     return tuple(address for nearby in seen if nearby.mesh == mesh for address in nearby.addresses)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import zeroconf
@@ -56,10 +56,15 @@ async def announced(
             await (await speaker.async_unregister_service(service))
 
 
-async def browse(within_s: float = LOOK_S, on: Sequence[str] | None = None) -> list[Nearby]:
-    """All that say they are here, by name. Raises Unheard."""
+async def browse(
+    within_s: float = LOOK_S, on: Sequence[str] | None = None, sought: str | None = None
+) -> list[Nearby]:
+    """All that say they are here, by name; those heard until then once the mesh ``sought`` is among
+    them. Raises Unheard.
+    """
     async with _speaking(_spoken(on)) as speaker:
         names: set[str] = set()
+        is_found = asyncio.Event()
 
         def heard(
             zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
@@ -68,9 +73,12 @@ async def browse(within_s: float = LOOK_S, on: Sequence[str] | None = None) -> l
                 names.discard(name)
             else:
                 names.add(name)
+            if sought is not None and name.startswith(sought):
+                is_found.set()
 
         browser = AsyncServiceBrowser(speaker.zeroconf, SERVICE, handlers=[heard])
-        await asyncio.sleep(within_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(is_found.wait(), within_s)
         await browser.async_cancel()
         found = await asyncio.gather(*(_details(speaker, name) for name in sorted(names)))
     return [nearby for nearby in found if nearby]
