@@ -7,7 +7,7 @@ BIN = .venv/bin
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python --no-config,\
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check) --no-deps
 # Tests of what a mesh does in time have the cores for themselves; those of clients only ask.
-WHOLE = tests/mesh/.
+WHOLE = $(wildcard tests/mesh/. tests/faults/. tests/security/.)
 LOCK = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock" \
 	--group build --group model pyproject.toml

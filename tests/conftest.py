@@ -14,6 +14,9 @@ from bus.connection import Bus
 from proto.ids import fresh
 from tests.tiny import make_tiny
 
+pytest_plugins = ["tests.mesh.fixtures"]
+"""Whole meshes, for tests/mesh, tests/faults and tests/security."""
+
 
 class NatsServer:
     """A real nats-server that a test may kill and start again on the same port."""

@@ -13,7 +13,7 @@ import pytest
 
 from tests.hub import Hub
 from tests.mesh.asking import chat
-from tests.mesh.conftest import OwnMesh
+from tests.mesh.fixtures import OwnMesh
 from tests.mesh.house import NODE, Command, Mesh, until
 
 Odyssai = Callable[..., str]

@@ -5,7 +5,7 @@ import signal
 import time
 
 from tests.mesh.asking import Reader, async_gpt_of, chat, posted
-from tests.mesh.conftest import OwnMesh
+from tests.mesh.fixtures import OwnMesh
 from tests.mesh.house import living, until
 
 GONE_S = 3.0

@@ -15,7 +15,7 @@ from proto.ids import NodeId
 from proto.jobs import RestartAgent
 from proto.subjects import RESTART_AGENT
 from tests.mesh.asking import Reader, async_gpt_of, chat, greedy_text, posted
-from tests.mesh.conftest import OwnMesh
+from tests.mesh.fixtures import OwnMesh
 from tests.mesh.house import NODE, Command, Mesh, soon, until
 from tests.mesh.telemetry import Telemetry
 

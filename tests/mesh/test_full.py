@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.mesh.asking import LONG, Reader, async_gpt_of, chat, message, message_body, posted
-from tests.mesh.conftest import OwnMesh
+from tests.mesh.fixtures import OwnMesh
 from tests.mesh.house import Mesh
 from tests.mesh.sockets import Socket
 from tests.mesh.telemetry import Telemetry

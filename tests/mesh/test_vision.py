@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("mlx_vlm", reason="the extra `vision` is not installed")
 
-from tests.mesh.conftest import OwnMesh
+from tests.mesh.fixtures import OwnMesh
 from tests.mesh.house import Mesh
 from tests.tiny_vlm import make_tiny_vlm
 from tests.unit.engine.vision.pictures import png, saved
