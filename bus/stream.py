@@ -45,9 +45,10 @@ SETTLE_S = 1.0
 class _Outgoing:
     """One request's frames on the engine's side."""
 
-    __slots__ = ("ended_at", "head", "ring")
+    __slots__ = ("ended_at", "epoch", "head", "ring")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, epoch: int) -> None:
+        self.epoch = epoch
         self.head = f"PUB {address} ".encode()
         self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING_FRAMES)
         self.ended_at: float | None = None
@@ -72,20 +73,24 @@ class TokenSink:
         finally:
             await client.close()
 
-    def open(self, request: RequestId, gateway: GatewayId) -> None:
-        """Begin a stream; frames of a request that is not open are dropped."""
-        self._streams[request] = _Outgoing(STREAM.at(gateway, self._engine, request))
+    def open(self, request: RequestId, gateway: GatewayId, epoch: int = 0) -> None:
+        """Begin a stream. Frames of a request that is not open, or of an earlier attempt of it,
+        are dropped.
+        """
+        self._streams[request] = _Outgoing(STREAM.at(gateway, self._engine, request), epoch)
         self._forget()
 
-    def knows(self, request: RequestId) -> bool:
-        return request in self._streams
+    def knows(self, request: RequestId, epoch: int = 0) -> bool:
+        """This attempt of the request, or a later one."""
+        stream = self._streams.get(request)
+        return stream is not None and stream.epoch >= epoch
 
     def send(self, frames: Iterable[tuple[RequestId, AnyFrame]]) -> None:
         """Send what one step yielded in a single write."""
         out: list[bytes] = []
         for request, frame in frames:
             stream = self._streams.get(request)
-            if stream is None:
+            if stream is None or frame.epoch < stream.epoch:
                 continue
             body = self._encode(frame)
             stream.ring.append((frame.seq, body))

@@ -79,6 +79,7 @@ class Relay:
         self._client = OpenAIUpstream(upstream)
         self._cards: tuple[ModelCard, ...] = ()
         self._running: dict[RequestId, asyncio.Task[Any]] = {}
+        """The latest attempt of each."""
         self._events = 0
 
     async def serve(self) -> None:
@@ -150,14 +151,23 @@ class Relay:
         )
 
     async def _generate(self, request: Generate) -> Accepted:
-        if self._sink.knows(request.request):
+        if self._sink.knows(request.request, request.epoch):
             return Accepted(prompt_tokens=0)
+        if request.continues is not None:
+            raise MeshError(
+                Code.NO_ENGINE, f"{self._upstream.name} cannot go on with another engine's answer."
+            )
         self._refuse_if_full()
-        self._sink.open(request.request, request.gateway)
+        self._cancel(Cancel(request=request.request))
+        self._sink.open(request.request, request.gateway, request.epoch)
         task = asyncio.create_task(self._run(request))
         self._running[request.request] = task
-        task.add_done_callback(lambda _: self._running.pop(request.request, None))
+        task.add_done_callback(lambda task: self._forget(request.request, task))
         return Accepted(prompt_tokens=0)
+
+    def _forget(self, request: RequestId, task: asyncio.Task[Any]) -> None:
+        if self._running.get(request) is task:
+            del self._running[request]
 
     def _refuse_if_full(self) -> None:
         if len(self._running) >= SLOTS:
@@ -197,7 +207,8 @@ class Relay:
 
     def _cancel(self, cancel: Cancel) -> None:
         task = self._running.get(cancel.request)
-        if task is not None:
+        is_past = cancel.epoch is not None and self._sink.knows(cancel.request, cancel.epoch + 1)
+        if task is not None and not is_past:
             task.cancel()
 
     async def _run(self, request: Generate) -> None:

@@ -32,6 +32,7 @@ STOP_S = 2.0
 """A step that takes longer than this is not waited for when the engine stops."""
 
 
+STOPPING = "the engine is stopping"
 LEAST_WAIT_S = 0.0005
 """A shorter wait is not worth going to sleep for."""
 
@@ -46,8 +47,18 @@ class _Stop:
     """The order to end."""
 
 
-_Order = _Arrival | RequestId | _Stop
-"""That a request came, the id of one to cancel, or the end."""
+@dataclass(frozen=True)
+class _Cancel:
+    request: RequestId
+    epoch: int | None
+
+
+@dataclass(frozen=True)
+class _HandOver:
+    """What runs is to go on elsewhere."""
+
+
+_Order = _Arrival | _Cancel | _HandOver | _Stop
 
 
 @dataclass(frozen=True)
@@ -123,12 +134,19 @@ class ModelThread:
         self.queue.add(sequence)
         self._inbox.put(_Arrival())
 
-    def cancel(self, request: RequestId) -> None:
-        """Effective at the next step; harmless for a request that is over."""
-        self._inbox.put(request)
+    def cancel(self, request: RequestId, epoch: int | None = None) -> None:
+        """Effective at the next step; harmless for a request that is over.
+
+        ``epoch`` is its last attempt that is meant; None: all are.
+        """
+        self._inbox.put(_Cancel(request, epoch))
+
+    def hand_over(self) -> None:
+        """What still runs fails with ``engine_lost``, so that it may go on elsewhere."""
+        self._inbox.put(_HandOver())
 
     def stop(self, timeout_s: float = STOP_S) -> None:
-        """What still runs fails with ``engine_lost``, so that it may go on elsewhere.
+        """What still runs is handed over.
 
         A model that is still loading is not waited for: the thread ends with the process.
         """
@@ -167,7 +185,7 @@ class ModelThread:
         self.loaded.set_result(loaded)
         while self._obey(work):
             self._step(work)
-        work.abandon_all(Code.ENGINE_LOST, "the engine is stopping")
+        work.abandon_all(Code.ENGINE_LOST, STOPPING)
         self._hand_over(work.step())
 
     def _obey(self, work: Batch) -> bool:
@@ -201,8 +219,10 @@ class ModelThread:
                 pass  # It is in the queue already.
             case _Stop():
                 return False
-            case request:
-                work.cancel(request)
+            case _HandOver():
+                work.abandon_all(Code.ENGINE_LOST, STOPPING)
+            case _Cancel(request=request, epoch=epoch):
+                work.cancel(request, epoch)
         return True
 
     def _step(self, work: Batch) -> None:
