@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import httpx
 
 from bus.presence import beat, farewell
-from bus.stream import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
