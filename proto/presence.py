@@ -103,7 +103,8 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     cache: CacheLoad = CacheLoad()
     prefixes: dict[bytes, int] = field(default_factory=dict)
     """How many tokens of a prompt's beginning its prefix cache holds, by estimate, by the digest
-    that ``Schedule.prefix`` has of it. The most telling first, at most MOST_PREFIXES.
+    that ``Schedule.prefix`` has of it. The most telling first, at most MOST_PREFIXES; none on
+    telemetry.
     """
     loads: ModelId | None = None
     """The model that is being loaded, by the id it will have."""

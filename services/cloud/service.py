@@ -12,7 +12,7 @@ import httpx
 
 from bus.gateways import Gateways
 from bus.presence import beat, farewell
-from bus.stream import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from bus import tracing
 from bus.gateways import Gateways
-from bus.stream import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
