@@ -107,7 +107,13 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     claim = gateway.admit(exchange, asked.priority)
     record.key = claim.key
     asked = with_model(gateway, in_session(asked, exchange.headers))
-    asked = replace(asked, key=claim.key, weight=claim.weight, priority=claim.priority)
+    asked = replace(
+        asked,
+        key=claim.key,
+        weight=claim.weight,
+        priority=claim.priority,
+        privacy=claim.privacy,
+    )
     if not gateway.settings.keeps_volatile_lines:
         asked = steadied(asked)
     record.understood(asked)

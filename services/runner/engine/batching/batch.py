@@ -128,7 +128,13 @@ class Batch:
     def add(self, sequence: Sequence) -> None:
         self.queue.add(sequence)
 
-    def cancel(self, request: RequestId, epoch: int | None = None) -> None:
+    def cancel(
+        self,
+        request: RequestId,
+        code: Code = Code.CANCELLED,
+        message: str = "the request was cancelled",
+        epoch: int | None = None,
+    ) -> None:
         """Its slot is free at once; its reader hears of it with the next step's frames.
 
         ``epoch`` is its last attempt that is meant; None: all are.
@@ -136,8 +142,8 @@ class Batch:
         with mx.stream(self._running.decoder.stream):
             self._abandon(
                 lambda s: s.request == request and (epoch is None or s.epoch <= epoch),
-                Code.CANCELLED,
-                "the request was cancelled",
+                code,
+                message,
             )
 
     def abandon_all(self, code: Code, message: str) -> None:

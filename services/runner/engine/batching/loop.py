@@ -32,7 +32,6 @@ STOP_S = 2.0
 """A step that takes longer than this is not waited for when the engine stops."""
 
 
-STOPPING = "the engine is stopping"
 LEAST_WAIT_S = 0.0005
 """A shorter wait is not worth going to sleep for."""
 
@@ -43,22 +42,27 @@ class _Arrival:
 
 
 @dataclass(frozen=True)
-class _Stop:
-    """The order to end."""
-
-
-@dataclass(frozen=True)
 class _Cancel:
+    """The order to end a request, up to one of its attempts; None: all."""
+
     request: RequestId
     epoch: int | None
 
 
 @dataclass(frozen=True)
-class _HandOver:
-    """What runs is to go on elsewhere."""
+class _Release:
+    """The order to let go of a request, which may go on elsewhere."""
+
+    request: RequestId
+    why: str
 
 
-_Order = _Arrival | _Cancel | _HandOver | _Stop
+@dataclass(frozen=True)
+class _Stop:
+    """The order to end."""
+
+
+_Order = _Arrival | _Cancel | _Release | _Stop
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,12 @@ class ModelThread:
         """
         self._inbox.put(_Cancel(request, epoch))
 
-    def hand_over(self) -> None:
-        """What still runs fails with ``engine_lost``, so that it may go on elsewhere."""
-        self._inbox.put(_HandOver())
+    def release(self, request: RequestId, why: str) -> None:
+        """As ``cancel``, but it ends with ``engine_lost``: whoever still wants it may go on."""
+        self._inbox.put(_Release(request, why))
 
     def stop(self, timeout_s: float = STOP_S) -> None:
-        """What still runs is handed over.
+        """What still runs fails with ``engine_lost``, so that it may go on elsewhere.
 
         A model that is still loading is not waited for: the thread ends with the process.
         """
@@ -185,7 +189,7 @@ class ModelThread:
         self.loaded.set_result(loaded)
         while self._obey(work):
             self._step(work)
-        work.abandon_all(Code.ENGINE_LOST, STOPPING)
+        work.abandon_all(Code.ENGINE_LOST, "the engine is stopping")
         self._hand_over(work.step())
 
     def _obey(self, work: Batch) -> bool:
@@ -219,10 +223,10 @@ class ModelThread:
                 pass  # It is in the queue already.
             case _Stop():
                 return False
-            case _HandOver():
-                work.abandon_all(Code.ENGINE_LOST, STOPPING)
-            case _Cancel(request=request, epoch=epoch):
-                work.cancel(request, epoch)
+            case _Release(request, why):
+                work.cancel(request, Code.ENGINE_LOST, why)
+            case _Cancel(request, epoch):
+                work.cancel(request, epoch=epoch)
         return True
 
     def _step(self, work: Batch) -> None:
