@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 
 from bus.connection import Bus
 from bus.dialing import dial, settled
-from bus.errors import BusError
+from bus.errors import BusError, NobodyThere
 from bus.hotpath import HotParser
 from bus.strays import Strays
 from proto.errors import Code, MeshError
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 SILENCE_S = 1.0
 """A stream silent this long may have lost its tail: ask for it, then ever more seldom."""
 LONGEST_SILENCE_S = 8.0
+ABSENCES, ABSENT_S = 2, 0.5
+"""Questions in a row, and the time between them, that find nobody there: the engine has ended."""
 WATCH_S = 0.25
 EARLY_FRAMES = 1024
 """Most frames kept that came before one that is missing; a replay brings the others again."""
@@ -48,6 +50,7 @@ class TokenStream:
     """
 
     __slots__ = (
+        "_absences",
         "_early",
         "_frames",
         "_spoiled",
@@ -72,6 +75,7 @@ class TokenStream:
         self.is_over = False
         self.held_at: float | None = None
         """When its engine was told last to hold it; None: it may go on."""
+        self._absences = 0
         self._spoiled = 0
         self._frames: list[AnyFrame] = []
         self._early: dict[int, AnyFrame] = {}
@@ -81,6 +85,7 @@ class TokenStream:
         """Expect the frames of this attempt, from its first on."""
         self.engine, self.epoch, self.want = engine, epoch, 0
         self.held_at = None
+        self._absences = 0
         self._spoiled = 0
         self._early.clear()
         self.heard_at = time.monotonic()
@@ -105,6 +110,12 @@ class TokenStream:
         self._spoiled += 1
         return self._spoiled >= MOST_SPOILED
 
+    def miss(self) -> bool:
+        """Nobody is there to replay it; True when that is so again, after a moment."""
+        self._absences += 1
+        self.heard_at, self.patience_s = time.monotonic(), ABSENT_S
+        return self._absences >= ABSENCES
+
     def fail(self, code: Code, message: str) -> None:
         """End the stream from this side."""
         if not self.is_over:
@@ -112,7 +123,7 @@ class TokenStream:
 
     def _deliver(self, frame: AnyFrame) -> None:
         self.want += 1
-        self._spoiled = 0
+        self._absences = self._spoiled = 0
         self.is_over = isinstance(frame, End | Failed)
         self._frames.append(frame)
         if self._waiter is not None and not self._waiter.done():
@@ -218,7 +229,7 @@ class TokenSource:
         if not stream.push(frame):
             self.gaps += 1
             self._ask_again(request, stream)
-        elif frame.epoch < stream.epoch and _engine_of(subject) != stream.engine:
+        elif frame.epoch < stream.epoch:
             self._strays.heard(subject)
 
     def _hear_nonsense(self, subject: bytes, stream: TokenStream, error: Exception) -> None:
@@ -235,8 +246,11 @@ class TokenSource:
             self._ask_again(stream.request.encode(), stream)
 
     def _cancel(self, engine: EngineId, request: RequestId) -> None:
+        """All of its attempts but one that is waited for."""
         log.info("nobody waits for %s: telling %s", request, engine)
-        self._begin(self._bus.publish(CANCEL, Cancel(request=request), engine))
+        stream = self._streams.get(request.encode())
+        epoch = None if stream is None else stream.epoch - 1
+        self._begin(self._bus.publish(CANCEL, Cancel(request=request, epoch=epoch), engine))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -273,11 +287,10 @@ class TokenSource:
         except MeshError as error:
             if stream.epoch == epoch:
                 stream.fail(error.code, error.message)
+        except NobodyThere:
+            if stream.epoch == epoch and stream.miss():
+                stream.fail(Code.ENGINE_LOST, f"Engine {stream.engine} was lost while answering.")
         except BusError as error:
             log.info("no replay of %s yet: %s", stream.request, error)
         finally:
             self._asking.discard(request)
-
-
-def _engine_of(subject: bytes) -> str:
-    return subject.rsplit(b".", 2)[1].decode()
