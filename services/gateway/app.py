@@ -18,7 +18,7 @@ from services.gateway.count import count_tokens
 from services.gateway.gateway import Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
-from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.http.exchange import JSON, ClientLeft, ClientStalled, Exchange, Headers
 from services.gateway.models.models import show_models
 from services.gateway.ollama.embed import embed, embed_one
 from services.gateway.ollama.models import (
@@ -199,6 +199,8 @@ async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> No
     gateway.open.add(exchange)
     try:
         await endpoint(gateway, exchange)
+    except ClientStalled:
+        log.info("%s: cut, as its client took nothing", exchange.id)
     except ClientLeft:
         log.debug("%s: the client left", exchange.id)
     except MeshError as error:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote
 from proto.errors import MeshError
 from proto.ids import RequestId, fresh
 from services.gateway.http.coding import WORTHWHILE, closed, opened, takes_gzip, too_large
+from services.gateway.http.connection import Connection
 from services.gateway.http.query import Query
 
 Scope = MutableMapping[str, Any]
@@ -28,6 +29,10 @@ EVENT_STREAM = [
 
 class ClientLeft(Exception):
     """The client closed its connection before it was answered."""
+
+
+class ClientStalled(ClientLeft):
+    """The client took nothing of its answer for so long that its connection was cut."""
 
 
 class Exchange:
@@ -53,6 +58,7 @@ class Exchange:
         self.last_words: Callable[[MeshError], bytes] | None = None
         """How a response that has begun says that it cannot go on."""
         self._began = time.monotonic()
+        self._connection: Connection | None = scope.get("state", {}).get("connection")
         self._query: bytes = scope.get("query_string", b"")
         self._body: bytes | None = None
         self._receive = receive
@@ -158,7 +164,8 @@ class Exchange:
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.interrupt(ClientLeft())
+        is_given_up = self._connection is not None and self._connection.is_given_up
+        self.interrupt(ClientStalled() if is_given_up else ClientLeft())
 
     async def __aexit__(
         self,

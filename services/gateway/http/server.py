@@ -1,15 +1,19 @@
 """The HTTP server: uvicorn, told to leave signals and logging alone."""
 
+import asyncio
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from uvicorn import Config, Server
 
+from services.gateway.http.connection import Connection
 from services.host import SettingError
 
+LOOK_S = 1.0
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
 """Longer than clients' pools keep an idle connection, so that the client is the one to close it."""
@@ -37,7 +41,7 @@ class HttpServer(Server):
             Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -50,6 +54,15 @@ class HttpServer(Server):
                 timeout_graceful_shutdown=int(drain_s) + 2,
             )
         )
+
+    async def give_up_stalled(self, stall_s: float) -> None:
+        """Cut, for ever, every client that takes nothing for so long of what is sent to it."""
+        while True:
+            await asyncio.sleep(min(LOOK_S, stall_s / 4))
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Connection), "the only kind that was configured"
+                connection.look(now, stall_s)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
