@@ -239,8 +239,10 @@ def expect_json(exchange: Exchange) -> None:
 
     Also what makes browsers ask before a foreign page may post here.
     """
-    declared = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip()
-    if declared.lower() == FORM and exchange.header(b"origin") is None:
+    is_page = exchange.header(b"origin") is not None
+    said = exchange.header(b"content-type") or ("none" if is_page else "application/json")
+    declared = said.partition(";")[0].strip()
+    if declared.lower() == FORM and not is_page:
         # What curl says when it is told nothing. A page would have had to tell where it is from.
         return
     if declared.lower() != "application/json" and not declared.lower().endswith("+json"):
