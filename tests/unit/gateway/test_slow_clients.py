@@ -52,7 +52,7 @@ async def reluctant(url: str, **asked) -> AsyncIterator[socket.socket]:
     body = json.dumps(
         {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], **asked}
     ).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(body)}\r\n\r\n"
     await asyncio.get_running_loop().sock_sendall(link, head.encode() + body)
     try:
         yield link

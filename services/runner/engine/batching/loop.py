@@ -56,12 +56,20 @@ class _GoOn:
 
 
 @dataclass(frozen=True)
+class _Release:
+    """The order to let go of a request, which may go on elsewhere."""
+
+    request: RequestId
+    why: str
+
+
+@dataclass(frozen=True)
 class _Stop:
     """The order to end."""
 
 
-_Order = _Arrival | _Hold | _GoOn | RequestId | _Stop
-"""That a request came, what its client does, the id of one to cancel, or the end."""
+_Order = _Arrival | _Hold | _GoOn | RequestId | _Release | _Stop
+"""That a request came, what its client does, one to cancel, one to release, or the end."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,10 @@ class ModelThread:
     def cancel(self, request: RequestId) -> None:
         """Effective at the next step; harmless for a request that is over."""
         self._inbox.put(request)
+
+    def release(self, request: RequestId, why: str) -> None:
+        """As ``cancel``, but it ends with ``engine_lost``: whoever still wants it may go on."""
+        self._inbox.put(_Release(request, why))
 
     def hold(self, request: RequestId) -> None:
         """Its slot and its memory are others' from the next step on, until it may go on."""
@@ -234,6 +246,8 @@ class ModelThread:
                 work.go_on(request)
             case _Stop():
                 return False
+            case _Release(request, why):
+                work.cancel(request, Code.ENGINE_LOST, why)
             case request:
                 work.cancel(request)
         return True

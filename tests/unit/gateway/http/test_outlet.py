@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from uvicorn import Config
-from uvicorn.server import ServerState
 
-from services.gateway.http.connection import UNSENT_BYTES, Connection
+from services.gateway.http.outlet import UNSENT_BYTES, Outlet
 
 STALL_S = 300.0
 
@@ -42,42 +40,38 @@ def transport() -> Iterator[Transport]:
 
 
 @pytest.fixture
-async def connection(transport: Transport) -> Connection:
-    config = Config(lambda: None, http=Connection, log_config=None)
-    config.load()
-    connection = Connection(config, ServerState(), {})
-    connection.connection_made(transport)
-    return connection
+def outlet(transport: Transport) -> Outlet:
+    return Outlet(transport)
 
 
-def looks(connection: Connection, transport: Transport, *unsent: int) -> None:
+def looks(outlet: Outlet, transport: Transport, *unsent: int) -> None:
     """A look a minute, from now on."""
     now = time.monotonic()
     for minute, size in enumerate(unsent):
         transport.unsent = size
-        connection.look(now + 60 * minute, STALL_S)
+        outlet.look(now + 60 * minute, STALL_S)
 
 
-async def test_who_takes_nothing_for_long_is_cut(connection, transport):
-    looks(connection, transport, *[500] * 6)
+def test_who_takes_nothing_for_long_is_cut(outlet, transport):
+    looks(outlet, transport, *[500] * 6)
     assert not transport.was_aborted
-    looks(connection, transport, *[500] * 7)
+    looks(outlet, transport, *[500] * 7)
 
     assert transport.was_aborted
-    assert connection.is_given_up
+    assert outlet.is_given_up
 
 
-async def test_who_takes_a_little_is_not(connection, transport):
-    looks(connection, transport, *(10_000 - taken for taken in range(60)))
-
-    assert not transport.was_aborted
-
-
-async def test_an_idle_connection_is_not(connection, transport):
-    looks(connection, transport, *[0] * 60)
+def test_who_takes_a_little_is_not(outlet, transport):
+    looks(outlet, transport, *(10_000 - taken for taken in range(60)))
 
     assert not transport.was_aborted
 
 
-async def test_little_waits_for_a_client(connection, transport):
+def test_an_idle_connection_is_not(outlet, transport):
+    looks(outlet, transport, *[0] * 60)
+
+    assert not transport.was_aborted
+
+
+def test_little_waits_for_a_client(outlet, transport):
     assert transport.high == UNSENT_BYTES
