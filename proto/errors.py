@@ -22,6 +22,7 @@ class Code(Enum):
     MODEL_NOT_FOUND = ("model_not_found", 404)
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
     CONFLICT = ("conflict", 409)
+    KEY_REUSED = ("idempotency_key_reused", 422)
     TOO_LARGE = ("request_too_large", 413)
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415)
     QUEUE_FULL = ("queue_full", 429)
