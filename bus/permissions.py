@@ -9,13 +9,16 @@ from proto.state import ENGINES
 from proto.store import STORES
 from proto.subjects import (
     ENGINE_BEAT,
+    ENGINE_GONE,
     ENGINE_TELEMETRY,
     EVENT_TELEMETRY,
     FETCH_BLOB,
-    GONE,
+    GATEWAY_BEAT,
+    GATEWAY_GONE,
     JOIN,
     LEND_FILES,
     NODE_BEAT,
+    NODE_GONE,
     NODE_TELEMETRY,
     STREAM,
 )
@@ -47,18 +50,19 @@ def of_node(node: NodeId, key: str) -> Permissions:
             "allow": [
                 NODE_BEAT.at(node),
                 NODE_TELEMETRY.at(node),
-                ENGINE_BEAT.pattern,
-                ENGINE_TELEMETRY.pattern,
-                EVENT_TELEMETRY.pattern,
-                GONE.pattern,
-                STREAM.pattern,
+                NODE_GONE.at(node),
+                ENGINE_BEAT.within(engine=node),
+                ENGINE_TELEMETRY.within(engine=node),
+                EVENT_TELEMETRY.within(engine=node),
+                ENGINE_GONE.within(engine=node),
+                STREAM.within(engine=node),
                 LEND_FILES.pattern,
                 FETCH_BLOB.pattern,
                 *_reads(ENGINES),
                 *_reads(PLANS),
                 *_reads(STORES),
                 *_reads(CONFIG),
-                f"$KV.{ENGINES}.*",
+                f"$KV.{ENGINES}.{node}.*",
                 f"$KV.{PLANS}.{node}",
                 f"$KV.{STORES}.{node}",
             ]
@@ -66,9 +70,11 @@ def of_node(node: NodeId, key: str) -> Permissions:
         "subscribe": {
             "allow": [
                 f"mesh.v1.node.{node}.>",
-                "mesh.v1.engine.>",
-                "mesh.v1.beat.>",
-                GONE.pattern,
+                f"mesh.v1.engine.{node}.>",
+                NODE_BEAT.at(node),
+                ENGINE_BEAT.within(engine=node),
+                GATEWAY_BEAT.pattern,
+                GATEWAY_GONE.pattern,
                 _inbox(key),
             ]
         },

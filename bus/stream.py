@@ -137,8 +137,10 @@ class TokenStream:
         "_early",
         "_frames",
         "_waiter",
+        "address",
         "engine",
         "epoch",
+        "gateway",
         "heard_at",
         "is_over",
         "patience_s",
@@ -146,9 +148,12 @@ class TokenStream:
         "want",
     )  # fmt: skip
 
-    def __init__(self, request: RequestId) -> None:
+    def __init__(self, request: RequestId, gateway: GatewayId) -> None:
         self.request = request
+        self.gateway = gateway
         self.engine: EngineId | None = None
+        self.address = b""
+        """Where its engine speaks of it, and nobody else can; empty before it has one."""
         self.epoch = 0
         self.want = 0
         self.heard_at = time.monotonic()
@@ -161,6 +166,7 @@ class TokenStream:
     def attach(self, engine: EngineId, epoch: int) -> None:
         """Expect the frames of this attempt, from its first on."""
         self.engine, self.epoch, self.want = engine, epoch, 0
+        self.address = STREAM.at(self.gateway, engine, self.request).encode()
         self._early.clear()
         self.heard_at = time.monotonic()
 
@@ -236,14 +242,14 @@ class TokenSource:
         async def receive(mail: Msg) -> None:
             self._hear(mail.subject.encode(), mail.data)
 
-        address = STREAM.pattern.replace("*", self._gateway, 1)
+        address = STREAM.within(gateway=self._gateway)
         subscription = await client.subscribe(address, cb=receive, pending_msgs_limit=-1)
         HotParser.install(client, subscription, self._hear)
         await client.flush()
         await client.flush()
 
     def open(self, request: RequestId) -> TokenStream:
-        stream = TokenStream(request)
+        stream = TokenStream(request, self._gateway)
         self._streams[request.encode()] = stream
         return stream
 
@@ -278,9 +284,17 @@ class TokenSource:
             self.bad_mail += 1
             log.warning("dropped a malformed frame on %s", subject.decode())
             return
-        if not stream.push(frame):
+        if subject != stream.address:
+            self._drop_stranger(subject, frame, stream)
+        elif not stream.push(frame):
             self.gaps += 1
             self._ask_again(request, stream)
+
+    def _drop_stranger(self, subject: bytes, frame: AnyFrame, stream: TokenStream) -> None:
+        """An engine that was asked before may still speak, of its own attempt."""
+        if frame.epoch >= stream.epoch:
+            self.bad_mail += 1
+            log.warning("dropped a frame of an engine that was not asked: %s", subject.decode())
 
     def _replay_all(self) -> None:
         for request, stream in self._streams.items():

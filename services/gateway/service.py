@@ -11,7 +11,7 @@ from bus.fleet import Fleet
 from bus.presence import beat, farewell
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
-from proto.ids import GatewayId
+from proto.ids import gateway_id
 from proto.presence import GatewayBeat, Gone
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.app import application
@@ -31,11 +31,12 @@ async def serve(host: Host) -> None:
     listener = listen(settings.host, settings.port)
     fleet = Fleet()
     await fleet.follow(host.bus)
-    async with TokenSource.connect(host.bus, GatewayId(host.id)) as source:
+    id = gateway_id(host.service, host.id)
+    async with TokenSource.connect(host.bus, id) as source:
         mesh = Mesh(host.bus, source, fleet, settings.load_wait_s)
         watch = Watch(mesh)
         await watch.follow()
-        gateway = Gateway(GatewayId(host.id), settings, mesh, watch)
+        gateway = Gateway(id, settings, mesh, watch)
         await gateway.background.follow()
         await host.bus.listen(GATEWAY_BEAT, gateway.limits.hear)
         await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
@@ -86,9 +87,9 @@ async def _present(host: Host, gateway: Gateway, url: str) -> None:
         )
 
     try:
-        await beat(host.bus, host.id, (GATEWAY_BEAT,), describe)
+        await beat(host.bus, gateway.id, (GATEWAY_BEAT,), describe)
     finally:
-        await farewell(host.bus, Gone(kind="gateway", id=host.id, boot=host.boot, why="stopped"))
+        await farewell(host.bus, Gone(kind="gateway", id=gateway.id, boot=host.boot, why="stopped"))
 
 
 def _url(host: str, listener: socket.socket) -> str:

@@ -35,7 +35,7 @@ class Pair:
 
 @asynccontextmanager
 async def pair(url: str) -> AsyncIterator[tuple[Pair, GatewayId]]:
-    engine, gateway = EngineId(fresh()), GatewayId(fresh())
+    engine, gateway = EngineId(f"n.{fresh()}"), GatewayId(f"g.{fresh()}")
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         engine_bus = await enter(Bus.connect(url, f"engine:{engine}"))
@@ -143,6 +143,18 @@ async def test_malformed_frames_are_dropped(nats_url: str) -> None:
         mesh.sink.send([(stream.request, delta(0))])
 
         assert await read(stream, 1) == [delta(0)]
+        assert mesh.source.bad_mail == 1
+
+
+async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        forged = STREAM.at(gateway, "other.e", "r1")
+        await mesh.sink._client.publish(forged, STREAM.encode(delta(0)))
+        await mesh.sink._client.flush()
+        mesh.sink.send([(stream.request, delta(0)), (stream.request, delta(1))])
+
+        assert await read(stream, 2) == [delta(0), delta(1)]
         assert mesh.source.bad_mail == 1
 
 

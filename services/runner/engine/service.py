@@ -25,8 +25,8 @@ from proto.subjects import (
     COUNT_TOKENS,
     DETOKENIZE,
     GATEWAY_BEAT,
+    GATEWAY_GONE,
     GENERATE,
-    GONE,
     TOKENIZE,
 )
 from services.runner.engine.batching.kv_room import KvRoom
@@ -241,7 +241,7 @@ class Engine:
         """Stop generating for gateways that are gone."""
         bus = self._host.bus
         await bus.listen(GATEWAY_BEAT, self._hear_gateway)
-        await bus.listen(GONE, self._hear_gone)
+        await bus.listen(GATEWAY_GONE, self._hear_gone)
         while True:
             await asyncio.sleep(WATCH_S)
             now = time.monotonic()
@@ -254,8 +254,7 @@ class Engine:
         self._heard[beat.gateway] = time.monotonic()
 
     def _hear_gone(self, gone: Gone) -> None:
-        if gone.kind == "gateway":
-            self._drop({GatewayId(gone.id)})
+        self._drop({GatewayId(gone.id)})
 
     def _drop(self, gateways: set[GatewayId]) -> None:
         for gateway in gateways:
