@@ -20,6 +20,7 @@ from proto.subjects import (
     NODE_BEAT,
     NODE_GONE,
     NODE_TELEMETRY,
+    PROBE,
     STREAM,
 )
 
@@ -58,6 +59,7 @@ def of_node(node: NodeId, key: str) -> Permissions:
                 STREAM.within(engine=node),
                 LEND_FILES.pattern,
                 FETCH_BLOB.pattern,
+                PROBE.pattern,
                 *_reads(ENGINES),
                 *_reads(PLANS),
                 *_reads(STORES),

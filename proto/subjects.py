@@ -218,6 +218,9 @@ RERANK: Question[embedding.Rerank, embedding.Reranked] = Question(
 FETCH_BLOB: Question[inference.FetchBlob, inference.BlobPiece] = Question(
     "mesh.v1.gateway.<gateway>.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
 )
+PROBE: Question[presence.Probe, presence.Here] = Question(
+    "mesh.v1.gateway.<gateway>.probe", presence.Probe, answer=presence.Here
+)
 CANCEL_RESPONSE: Question[stored.CancelResponse, stored.ResponseCancelled] = Question(
     "mesh.v1.gateway.<gateway>.cancel_response",
     stored.CancelResponse,
@@ -271,6 +274,9 @@ ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
 )
 EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
     "telemetry.v1.event.<engine>", telemetry.EngineEvent, is_json=True
+)
+CAPTURE_TELEMETRY: Subject[telemetry.CaptureEvent] = Subject(
+    "telemetry.v1.capture.<gateway>", telemetry.CaptureEvent, is_json=True
 )
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.<job>", telemetry.JobEvent, is_json=True

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from bus import tracing
 from proto.dialects.asked import Asked, invalid
-from proto.effective import value
+from proto.effective import captures, value
 from proto.errors import Code, MeshError
 from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
-from proto.subjects import REQUEST_TELEMETRY
+from proto.subjects import CAPTURE_TELEMETRY, REQUEST_TELEMETRY
 from services.gateway.answering import relay
+from services.gateway.answering.capture import MARK, Capture
 from services.gateway.answering.keepalive import KeepAlive
 from services.gateway.answering.record import Record
 from services.gateway.answering.wire import About, Endpoint, Wire
@@ -91,6 +92,9 @@ async def recorded(
             event = record.event(gateway.id)
             gateway.limits.spend(record.key or ANONYMOUS, event.completion_tokens)
             await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
+            if record.capture is not None:
+                told = record.capture.event(request, endpoint.endpoint, event.model, event.key)
+                await gateway.mesh.bus.publish(CAPTURE_TELEMETRY, told, gateway.id)
 
 
 async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
@@ -98,6 +102,9 @@ async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
     record.client_request = exchange.client_id
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()
+    if captures(gateway.config.effective):
+        record.capture = Capture(body)
+        exchange.standing = [*exchange.standing, MARK]
     expect_json(exchange)
     return body
 
@@ -107,7 +114,13 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     claim = gateway.admit(exchange, asked.priority)
     record.key = claim.key
     asked = with_model(gateway, in_session(asked, exchange.headers))
-    asked = replace(asked, key=claim.key, weight=claim.weight, priority=claim.priority)
+    asked = replace(
+        asked,
+        key=claim.key,
+        weight=claim.weight,
+        priority=claim.priority,
+        privacy=claim.privacy,
+    )
     if not gateway.settings.keeps_volatile_lines:
         asked = steadied(asked)
     record.understood(asked)
