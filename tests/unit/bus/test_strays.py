@@ -49,7 +49,7 @@ def test_requests_and_engines_are_told_apart(strays, told):
     strays.heard(b"mesh.v1.stream.g.1.n.e1.r2")
     strays.heard(b"mesh.v1.stream.g.1.n.e2.r1")
 
-    assert told == [("n.e1", "r1"), ("n.e1", "r2"), ("e2", "r1")]
+    assert told == [("n.e1", "r1"), ("n.e1", "r2"), ("n.e2", "r1")]
 
 
 def test_no_more_than_so_many_are_remembered(strays, told):
