@@ -9,7 +9,7 @@ import socket
 from bus import blobs
 from bus.fleet import Fleet
 from bus.gateways import answer_probes
-from bus.presence import beat, farewell
+from bus.presence import asyncio_tasks, beat, farewell
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.ids import gateway_id
@@ -97,6 +97,7 @@ async def _present(host: Host, gateway: Gateway, url: str) -> None:
             url=url,
             open_requests=len(gateway.open),
             used=gateway.limits.told(),
+            asyncio_tasks=asyncio_tasks(),
         )
 
     try:
