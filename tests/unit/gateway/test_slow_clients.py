@@ -52,8 +52,9 @@ async def reluctant(url: str, **asked) -> AsyncIterator[socket.socket]:
     body = json.dumps(
         {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], **asked}
     ).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(body)}\r\n\r\n"
-    await asyncio.get_running_loop().sock_sendall(link, head.encode() + body)
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    asking = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    await asyncio.get_running_loop().sock_sendall(link, asking)
     try:
         yield link
     finally:
