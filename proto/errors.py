@@ -26,6 +26,7 @@ class Code(Enum):
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415)
     QUEUE_FULL = ("queue_full", 429)
     RATE_LIMITED = ("rate_limit_exceeded", 429)
+    BUDGET_SPENT = ("insufficient_quota", 429)
     CANCELLED = ("cancelled", 499)
     INTERNAL = ("internal_error", 500)
     LOAD_FAILED = ("model_load_failed", 500)

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from proto import (
+    audit,
     embedding,
     frames,
     inference,
@@ -180,4 +181,7 @@ EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
 )
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.*", telemetry.JobEvent, is_json=True
+)
+AUDIT_TELEMETRY: Subject[audit.AuditEvent] = Subject(
+    "telemetry.v1.audit.*", audit.AuditEvent, is_json=True
 )
