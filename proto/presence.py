@@ -206,6 +206,16 @@ class GatewayBeat(Message, frozen=True, kw_only=True):
     """By keys that have a limit, which holds for all gateways together."""
 
 
+class Probe(Message, frozen=True, kw_only=True):
+    """Ask a gateway that missed a heartbeat whether it is there. Answered by ``Here``."""
+
+
+class Here(Message, frozen=True, kw_only=True, tag="here"):
+    """The gateway lives."""
+
+    boot: str
+
+
 class ServiceBeat(Message, frozen=True, kw_only=True):
     """Any other service: scheduler, cloud, health."""
 

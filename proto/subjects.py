@@ -142,6 +142,9 @@ RERANK: Question[embedding.Rerank, embedding.Reranked] = Question(
 FETCH_BLOB: Question[inference.FetchBlob, inference.BlobPiece] = Question(
     "mesh.v1.gateway.*.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
 )
+PROBE: Question[presence.Probe, presence.Here] = Question(
+    "mesh.v1.gateway.*.probe", presence.Probe, answer=presence.Here
+)
 CANCEL_RESPONSE: Question[stored.CancelResponse, stored.ResponseCancelled] = Question(
     "mesh.v1.gateway.*.cancel_response", stored.CancelResponse, answer=stored.ResponseCancelled
 )

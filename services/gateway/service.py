@@ -8,6 +8,7 @@ import socket
 
 from bus import blobs
 from bus.fleet import Fleet
+from bus.gateways import answer_probes
 from bus.presence import beat, farewell
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
@@ -39,6 +40,7 @@ async def serve(host: Host) -> None:
         await gateway.background.follow()
         await host.bus.listen(GATEWAY_BEAT, gateway.limits.hear)
         await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
+        await answer_probes(host.bus, gateway.id, host.boot)
         await host.bus.settled()
         await gateway.config.read(host.bus)
         server = HttpServer(application(gateway), settings.drain_s)
