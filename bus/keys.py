@@ -78,9 +78,7 @@ async def open_spending(bus: Bus) -> Bucket[Spending]:
     return await Bucket.open(bus, SPENDING, Spending)
 
 
-async def create_key(
-    bus: Bus, name: str, settings: KeyConfig, by: str
-) -> tuple[FreshKey, KeyView]:
+async def create_key(bus: Bus, name: str, settings: KeyConfig, by: str) -> tuple[FreshKey, KeyView]:
     """The key itself is told here and never again. Raises MeshError."""
     _expect_new(name, settings)
     key = fresh_key()

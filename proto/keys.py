@@ -133,6 +133,15 @@ def may_use(patterns: tuple[str, ...] | None, *names: str) -> bool:
     return patterns is None or any(matches(each, name) for each in patterns for name in names)
 
 
+def unguarded(host: str) -> str:
+    """What to say of a gateway that strangers would reach, and nothing keeps them out."""
+    return (
+        f"the gateway is not started on {host}, where other machines reach it, since there is no "
+        "API key yet. Make one with `odyssai key create NAME` first; or let strangers in on "
+        "purpose: `others: {scopes: [inference, models]}` in odyssai.yaml"
+    )
+
+
 def has_budget(key: KeyConfig) -> bool:
     limits = (key.tokens_per_day, key.tokens_per_month, key.tokens_in_all)
     return any(value(limit, None) for limit in limits)

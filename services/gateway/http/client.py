@@ -1,4 +1,4 @@
-"""What a request shows of who sent it, before any key: where from, and whether a page had it sent."""
+"""What a request shows of who sent it, before any key: where from, and by a page of whose."""
 
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit

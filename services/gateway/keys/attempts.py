@@ -18,6 +18,9 @@ MOST_ADDRESSES = 4096
 """Those that are remembered; the oldest are forgotten first."""
 MOST_TOLD = 16
 """Addresses that are told one by one; the rest are told together."""
+BURST = 30.0
+PER_S = 0.1
+"""So much is told, and no more: a flood must not wash the rest out of the audit log."""
 
 
 class Refusals(Struct, frozen=True):
@@ -36,6 +39,8 @@ class Attempts:
         self._wrong: OrderedDict[str, tuple[float, int]] = OrderedDict()
         """When the window of an address began, and how many wrong keys came in it."""
         self._untold: dict[tuple[str, bool], int] = {}
+        self._credit = BURST
+        self._credited = clock()
         self.refused = 0
         """Requests without a key that is good for them, since the process began."""
 
@@ -64,9 +69,13 @@ class Attempts:
             self._wrong.popitem(last=False)
 
     def told(self) -> list[Refusals]:
-        """What there is to tell; it is told once."""
-        untold, self._untold = self._untold, {}
-        return [Refusals(peer, is_admin, count) for (peer, is_admin), count in untold.items()]
+        """What there is to tell, as far as that is not too much now; it is told once."""
+        now = self._clock()
+        self._credit = min(BURST, self._credit + PER_S * (now - self._credited))
+        self._credited = now
+        told = list(self._untold)[: int(self._credit)]
+        self._credit -= len(told)
+        return [Refusals(*of, self._untold.pop(of)) for of in told]
 
 
 def _network(peer: str) -> str:

@@ -16,7 +16,7 @@ from bus.errors import BusError
 from bus.keys import open_spending
 from bus.mirror import Mirror
 from proto.errors import Code, MeshError
-from proto.keys import Spending, current, with_tokens
+from proto.keys import Spending, with_tokens
 from services.gateway.keys.caller import Caller
 
 log = logging.getLogger(__name__)

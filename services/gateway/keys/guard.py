@@ -16,7 +16,7 @@ from proto.keys import is_expired, scopes_of, scopes_of_others
 from services.gateway.http.client import Client
 from services.gateway.keys.attempts import Attempts
 from services.gateway.keys.caller import Caller, known_caller, stranger
-from services.gateway.keys.ring import Known, KeyRing
+from services.gateway.keys.ring import KeyRing, Known
 
 ADMIN_TOKEN = KeyId("admin-token")
 """What whoever shows ODYSSAI_ADMIN_TOKEN is called."""
@@ -68,9 +68,7 @@ class Guard:
             return self.judge(client, shown, asked)
         except MeshError as error:
             is_wrong = bool(shown) and error.code in (Code.UNAUTHORIZED, Code.RATE_LIMITED)
-            self.attempts.note(
-                client.peer, is_wrong_key=is_wrong, is_admin=asked.is_administration
-            )
+            self.attempts.note(client.peer, is_wrong_key=is_wrong, is_admin=asked.is_administration)
             raise
 
     def judge(self, client: Client, shown: bytes, asked: Asked) -> Caller:
@@ -161,8 +159,8 @@ def _expect_local(client: Client) -> None:
 
 
 def _expired(known: Known) -> MeshError:
-    expires: datetime = value(known.settings.expires, datetime.min)
-    at = expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    expires: datetime | None = value(known.settings.expires, None)
+    at = expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if expires else ""
     return MeshError(
         Code.UNAUTHORIZED,
         f"The API key {known.key} expired at {at}. Ask the mesh's operator for another.",

@@ -1,4 +1,4 @@
-"""All keys that open something: those that the mesh made, and those that the configuration names."""
+"""All keys that open something: those that the mesh made, and those that it is configured with."""
 
 from collections.abc import Callable
 from hmac import compare_digest

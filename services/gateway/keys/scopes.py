@@ -3,6 +3,7 @@
 from typing import Literal
 
 from proto.config import Scope
+from services.gateway.http.exchange import Exchange
 
 Need = Scope | Literal["nothing"]
 
@@ -50,7 +51,7 @@ def need_of(route: str) -> Need:
     return NEEDS.get(route, "admin")
 
 
-def need_below_admin(method: str, path: str) -> Need:
-    shown = path.split("/")[2:3]
-    looks = method in ("GET", "HEAD") and shown and shown[0] in LOOKS
+def need_below_admin(exchange: Exchange) -> Need:
+    shown = exchange.path.split("/")[2:3]
+    looks = exchange.method in ("GET", "HEAD") and shown and shown[0] in LOOKS
     return "telemetry" if looks else "admin"
