@@ -142,6 +142,11 @@ def privacy_of(config: Config, owner: str) -> Privacy:
     return Privacy(owner=owner, shares_system=chosen != "owner")
 
 
+def captures(config: Config) -> bool:
+    """An operator wants prompts and answers told on telemetry."""
+    return value((config.privacy or PrivacyConfig()).capture, False)
+
+
 def value(setting: Any, default: V) -> V:
     """A setting's value, or the default where nothing or null was said."""
     return default if setting is UNSET or setting is None else setting

@@ -182,6 +182,9 @@ ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
 EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
     "telemetry.v1.event.*", telemetry.EngineEvent, is_json=True
 )
+CAPTURE_TELEMETRY: Subject[telemetry.CaptureEvent] = Subject(
+    "telemetry.v1.capture.*", telemetry.CaptureEvent, is_json=True
+)
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.*", telemetry.JobEvent, is_json=True
 )

@@ -18,6 +18,7 @@ from services.gateway.count import count_tokens
 from services.gateway.gateway import Endpoint, Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
+from services.gateway.http.door import HANG_UP
 from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.keys.scopes import Need, need_below_admin, need_of
 from services.gateway.models.models import show_models
@@ -151,7 +152,7 @@ def _below(
         exchange.path = left_out + exchange.path
         endpoints = find(exchange.path)
         if not endpoints:
-            return await _refuse(exchange, _nothing_there(exchange))
+            return await refuse(exchange, _nothing_there(exchange))
         if need == "admin":
             return await _serve(gateway, exchange, endpoints, need_below_admin(exchange))
         return await _serve(gateway, exchange, endpoints, need)
@@ -161,6 +162,7 @@ def _below(
 
 def _exchange(gateway: Gateway, scope: Any, receive: Any, send: Any) -> Exchange:
     exchange = Exchange(scope, receive, send)
+    exchange.patience_s = gateway.settings.bounds.patience_s
     if not admin.is_below(exchange.path):
         exchange.standing = gateway.settings.cors.headers(exchange.header(b"origin"))
     return exchange
@@ -175,7 +177,7 @@ async def _serve(
     allow = ", ".join((*endpoints, "OPTIONS")).encode()
     if exchange.method == "OPTIONS":
         return await exchange.reply(204, b"", [(b"allow", allow), *_told(gateway, exchange, allow)])
-    return await _refuse(exchange, _wrong_method(exchange, endpoints), [(b"allow", allow)])
+    return await refuse(exchange, _wrong_method(exchange, endpoints), [(b"allow", allow)])
 
 
 def _told(gateway: Gateway, exchange: Exchange, methods: bytes) -> Headers:
@@ -206,22 +208,22 @@ async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint, need:
     """Serve one request; whatever goes wrong is said in the dialect of its path."""
     gateway.open.add(exchange)
     try:
-        with gateway.door.let_in(exchange, need):
+        with gateway.entrance.let_in(exchange, need):
             await endpoint(gateway, exchange)
     except ClientLeft:
         log.debug("%s: the client left", exchange.id)
     except MeshError as error:
-        await _refuse(exchange, error)
+        await refuse(exchange, error)
     except Exception:
         log.exception("%s: %s failed", exchange.id, exchange.path)
         why = f"The gateway failed; its log has more under {exchange.id}."
-        await _refuse(exchange, MeshError(Code.INTERNAL, why))
+        await refuse(exchange, MeshError(Code.INTERNAL, why))
     finally:
         gateway.open.discard(exchange)
         gateway.served += 1
 
 
-async def _refuse(exchange: Exchange, error: MeshError, headers: Headers | None = None) -> None:
+async def refuse(exchange: Exchange, error: MeshError, headers: Headers | None = None) -> None:
     """Say why not, with a status or, where a response has begun, as its end."""
     if exchange.is_started:
         if exchange.last_words is not None and not exchange.is_complete:
@@ -231,6 +233,8 @@ async def _refuse(exchange: Exchange, error: MeshError, headers: Headers | None 
     if error.code is Code.BUDGET_SPENT:
         # Both vendors' SDKs would ask again all the same.
         said.append((b"x-should-retry", b"false"))
+    if error.code is Code.SLOW_CLIENT:
+        said.append(HANG_UP)
     if error.retry_after_s is not None:
         said.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     await exchange.reply(error.code.status, envelope(exchange, error), said)

@@ -113,8 +113,8 @@ class Contract(Struct, frozen=True, kw_only=True):
 
 
 async def show_contract(gateway: Gateway, exchange: Exchange) -> None:
-    caller = gateway.door.known(exchange, "models")
-    is_open = gateway.door.guard.access != "keys"
+    caller = gateway.entrance.known(exchange, "models")
+    is_open = gateway.entrance.guard.access != "keys"
     document = contract(
         gateway.fleet if caller else Fleet(),
         gateway.config.effective,

@@ -1,5 +1,6 @@
 """What all endpoints of one gateway process share."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
@@ -8,8 +9,8 @@ from msgspec.structs import replace
 from bus.audit import AuditLog
 from bus.config import ConfigFollower
 from bus.fleet import Fleet, card_of
-from proto.config import ModelConfig
-from proto.effective import loads_on_demand, model_config, target
+from proto.config import Config, ModelConfig
+from proto.effective import captures, loads_on_demand, model_config, target
 from proto.ids import GatewayId, ModelId
 from proto.inference import Counted, CountTokens, Priority
 from proto.presence import ModelCard
@@ -20,11 +21,13 @@ from services.gateway.asking.watch import Watch
 from services.gateway.http.exchange import Exchange
 from services.gateway.images.images import Images
 from services.gateway.keys.caller import Claim
-from services.gateway.keys.door import Door
+from services.gateway.keys.entrance import Entrance
 from services.gateway.settings import Settings
 from services.gateway.stored.background import Background
 from services.gateway.stored.peers import Peers
 from services.gateway.stored.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -34,8 +37,9 @@ class Gateway:
         self.mesh = mesh
         self.watch = watch
         self.audit = AuditLog(mesh.bus, id)
-        self.config = ConfigFollower(lambda _: self.door.look())
-        self.door = Door(id, self.config, self.audit, settings.admin_token)
+        self._tell_of_capture = _tell_of_capture()
+        self.config = ConfigFollower(self._configured)
+        self.entrance = Entrance(id, self.config, self.audit, settings.admin_token)
         self.shelf = Shelf(mesh.fleet)
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
@@ -45,6 +49,10 @@ class Gateway:
         """Requests that are being served."""
         self.served = 0
         self.started = time.monotonic()
+
+    def _configured(self, config: Config) -> None:
+        self._tell_of_capture(config)
+        self.entrance.look()
 
     @property
     def fleet(self) -> Fleet:
@@ -61,7 +69,7 @@ class Gateway:
         model = self.target(called)
         known = self._known(model)
         names = (called, model, known.id if known else model)
-        self.door.expect_model(exchange, spelled or called, *names)
+        self.entrance.expect_model(exchange, spelled or called, *names)
         return model
 
     def model_config(self, model: ModelId, called: str = "") -> ModelConfig:
@@ -76,7 +84,7 @@ class Gateway:
 
     def admit(self, exchange: Exchange, asked: Priority = "interactive") -> Claim:
         """Its share of an engine, unless its key has had all that it may. Raises MeshError."""
-        return self.door.admit(exchange, asked)
+        return self.entrance.admit(exchange, asked)
 
     def may_load(self, model: ModelId, called: str = "") -> bool:
         """A request for it loads it, if a node has it stored."""
@@ -87,6 +95,19 @@ class Gateway:
         prompts = (question.prompt,)
         async with self.images.held(question.model, prompts, self.fleet, pictures_in) as shown:
             return await self.mesh.count(replace(question, prompt=shown[0], gateway=self.id))
+
+
+def _tell_of_capture() -> Callable[[Config], None]:
+    """The log says when an operator switches it, on or off."""
+    before = False
+
+    def changed(config: Config) -> None:
+        nonlocal before
+        if captures(config) != before:
+            before = captures(config)
+            log.warning("capture of prompts and answers is %s", "on" if before else "off")
+
+    return changed
 
 
 Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from bus import tracing
 from proto.dialects.asked import Asked, invalid
-from proto.effective import value
+from proto.effective import captures, value
 from proto.errors import Code, MeshError
 from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
-from proto.subjects import REQUEST_TELEMETRY
+from proto.subjects import CAPTURE_TELEMETRY, REQUEST_TELEMETRY
 from services.gateway.answering import relay
+from services.gateway.answering.capture import MARK, Capture
 from services.gateway.answering.keepalive import KeepAlive
 from services.gateway.answering.record import Record
 from services.gateway.answering.wire import About, Endpoint, Wire
@@ -89,8 +90,11 @@ async def recorded(
     finally:
         if not record.is_handed_on:
             event = record.event(gateway.id)
-            gateway.door.spend(record.key or ANONYMOUS, event.completion_tokens)
+            gateway.entrance.spend(record.key or ANONYMOUS, event.completion_tokens)
             await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
+            if record.capture is not None:
+                told = record.capture.event(request, endpoint.endpoint, event.model, event.key)
+                await gateway.mesh.bus.publish(CAPTURE_TELEMETRY, told, gateway.id)
 
 
 async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
@@ -98,6 +102,9 @@ async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
     record.client_request = exchange.client_id
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()
+    if captures(gateway.config.effective):
+        record.capture = Capture(body)
+        exchange.standing = [*exchange.standing, MARK]
     expect_json(exchange)
     return body
 
@@ -168,7 +175,7 @@ async def generating(
         try:
             await _start(generations)
             read = sum(generation.prompt_tokens for generation in generations[:: asked.n])
-            gateway.door.spend(asked.key, read)
+            gateway.entrance.spend(asked.key, read)
             yield generations
         finally:
             for generation in generations:
@@ -246,8 +253,10 @@ def expect_json(exchange: Exchange) -> None:
 
     Also what makes browsers ask before a foreign page may post here.
     """
-    declared = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip()
-    if declared.lower() == FORM and exchange.header(b"origin") is None:
+    is_page = exchange.header(b"origin") is not None
+    said = exchange.header(b"content-type") or ("none" if is_page else "application/json")
+    declared = said.partition(";")[0].strip()
+    if declared.lower() == FORM and not is_page:
         # What curl says when it is told nothing. A page would have had to tell where it is from.
         return
     if declared.lower() != "application/json" and not declared.lower().endswith("+json"):

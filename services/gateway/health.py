@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
+from proto.effective import captures
 from proto.keys import may_use
 from services.gateway.contract import NAME
 from services.gateway.gateway import Gateway
@@ -29,6 +30,8 @@ class Health(Struct, frozen=True, kw_only=True):
     requests_served: int | UnsetType = UNSET
     requests_refused: int | UnsetType = UNSET
     """For lack of a key that was good for them."""
+    captures: bool
+    """Prompts and answers are told on telemetry."""
 
 
 class Readiness(Struct, frozen=True):
@@ -50,9 +53,10 @@ async def show_health(gateway: Gateway, exchange: Exchange) -> None:
         status="ok",
         version=VERSION,
         uptime_s=round(time.monotonic() - gateway.started, 3),
-        access=gateway.door.guard.access,
+        access=gateway.entrance.guard.access,
+        captures=captures(gateway.config.effective),
     )
-    caller = gateway.door.known(exchange, "models")
+    caller = gateway.entrance.known(exchange, "models")
     if caller is not None:
         there = [card.id for card in gateway.fleet.models()]
         health = replace(
@@ -60,14 +64,14 @@ async def show_health(gateway: Gateway, exchange: Exchange) -> None:
             models_loaded=[model for model in there if may_use(caller.models, model)],
             open_requests=len(gateway.open),
             requests_served=gateway.served,
-            requests_refused=gateway.door.attempts.refused,
+            requests_refused=gateway.entrance.attempts.refused,
         )
     await exchange.reply(200, msgspec.json.encode(health))
 
 
 async def show_readiness(gateway: Gateway, exchange: Exchange) -> None:
     readiness = _readiness(gateway)
-    if gateway.door.known(exchange, "models") is None:
+    if gateway.entrance.known(exchange, "models") is None:
         readiness = replace(readiness, why="")
     await exchange.reply(200 if readiness.ready else 503, msgspec.json.encode(readiness))
 

@@ -63,7 +63,7 @@ def _model(gateway: Gateway, exchange: Exchange, named: str | None) -> ModelId:
     """
     if named is not None:
         return gateway.model_for(exchange, named)
-    may_use = partial(gateway.door.may_use, exchange)
+    may_use = partial(gateway.entrance.may_use, exchange)
     there = [card.id for card in gateway.fleet.models() if may_use(card.id)]
     if len(there) != 1:
         raise invalid(f"`model` is required where there are {len(there)}; add it.", "model")

@@ -1,11 +1,11 @@
 """What a request shows of who sent it, before any key: where from, and by a page of whose."""
 
-from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from services.gateway.http.exchange import Exchange
+from services.gateway.http.loopback import is_loopback, is_loopback_name
 
 RELAYED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 """Said by proxies, whose own address is not that of who asks."""
@@ -38,10 +38,9 @@ class Client(Struct, frozen=True, kw_only=True):
     def calls_us_local(self) -> bool:
         """By a name that leads to this machine wherever it is said: no foreign page's does."""
         try:
-            name = urlsplit(f"//{self.host}").hostname or ""
+            return is_loopback_name(urlsplit(f"//{self.host}").hostname or "")
         except ValueError:
             return False
-        return name == "localhost" or name.endswith(".localhost") or is_loopback(name)
 
 
 def client_of(exchange: Exchange) -> Client:
@@ -52,12 +51,3 @@ def client_of(exchange: Exchange) -> Client:
         site=exchange.header(b"sec-fetch-site"),
         is_relayed=any(name in exchange.headers for name in RELAYED),
     )
-
-
-def is_loopback(address: str) -> bool:
-    try:
-        known = ip_address(address)
-    except ValueError:
-        return False
-    mapped = known.ipv4_mapped if isinstance(known, IPv6Address) else None
-    return known.is_loopback or bool(mapped and mapped.is_loopback)

@@ -96,7 +96,7 @@ async def show_models(gateway: Gateway, exchange: Exchange) -> None:
 
 def visible(gateway: Gateway, exchange: Exchange, listed: list[ModelEntry]) -> list[ModelEntry]:
     """Those that the client's key may use: it does not hear of others."""
-    may_use = gateway.door.may_use
+    may_use = gateway.entrance.may_use
     return [entry for entry in listed if may_use(exchange, entry.id, entry.root)]
 
 

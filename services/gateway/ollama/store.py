@@ -44,7 +44,7 @@ async def pull(gateway: Gateway, exchange: Exchange) -> None:
         line = msgspec.json.encode(SUCCESS)
         return await exchange.reply(200, line + b"\n" * streams, LINES if streams else [JSON])
     order = Pull(model=_hub_id(asked.wanted))
-    gateway.door.expect(exchange, ADMINISTRATION)
+    gateway.entrance.expect(exchange, ADMINISTRATION)
     async with exchange:
         job = await jobs.submit(gateway.mesh.bus, order)
         if streams:

@@ -26,7 +26,7 @@ async def count_input(gateway: Gateway, exchange: Exchange) -> None:
         gateway.background, request.input, request.previous_response_id, exchange.id
     )
     named = request.model or value(gateway.config.effective.default_model, "")
-    may_use = partial(gateway.door.may_use, exchange)
+    may_use = partial(gateway.entrance.may_use, exchange)
     model = gateway.model_for(exchange, named or first_that_chats(gateway.fleet, may_use))
     prompt = request.chat(said.items, request.offered())
     question = CountTokens(

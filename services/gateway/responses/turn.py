@@ -46,7 +46,7 @@ async def read(gateway: Gateway, exchange: Exchange, record: Record) -> Turn:
     """Raises MeshError, ClientLeft."""
     request = create_request(await posted(gateway, exchange, record))
     named = request.model or value(gateway.config.effective.default_model, "")
-    may_use = partial(gateway.door.may_use, exchange)
+    may_use = partial(gateway.entrance.may_use, exchange)
     model = ModelId(named or first_that_chats(gateway.fleet, may_use))
     said = await conversation(
         gateway.background, request.input, request.previous_response_id, exchange.id

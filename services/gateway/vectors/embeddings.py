@@ -65,7 +65,7 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
         record.operation = "embeddings"
         asked = asked_embeddings(await posted(gateway, exchange, record))
         model = gateway.model_for(exchange, asked.model)
-        may_use = partial(gateway.door.may_use, exchange)
+        may_use = partial(gateway.entrance.may_use, exchange)
         expect_kind(model, "embedder", gateway.fleet, gateway.shelf, may_use)
         claim = gateway.admit(exchange)
         record.key = claim.key
@@ -105,7 +105,7 @@ async def vectors(
         for number, part in enumerate(parts)
     )
     tokens = sum(reply.answer.tokens for reply in replies)
-    gateway.door.spend(wanted.claim.key, tokens)
+    gateway.entrance.spend(wanted.claim.key, tokens)
     return Found(
         [vector for reply in replies for vector in reply.answer.vectors],
         tokens,

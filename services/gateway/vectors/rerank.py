@@ -43,7 +43,7 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
         asked = asked_rerank(await posted(gateway, exchange, record))
         record.model = asked.model
         model = gateway.model_for(exchange, asked.model)
-        may_use = partial(gateway.door.may_use, exchange)
+        may_use = partial(gateway.entrance.may_use, exchange)
         expect_kind(model, "reranker", gateway.fleet, gateway.shelf, may_use)
         claim = gateway.admit(exchange)
         record.key = claim.key
@@ -53,7 +53,7 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
             record.engine = replies[0].engine
             tokens = sum(reply.answer.tokens for reply in replies)
             record.counted(tokens)
-            gateway.door.spend(claim.key, tokens)
+            gateway.entrance.spend(claim.key, tokens)
             scores = [score for reply in replies for score in reply.answer.scores]
             answer = RerankAnswer(
                 id=f"rerank-{exchange.id}",

@@ -39,7 +39,7 @@ class Visit:
         """As the client calls the one it asks for."""
 
 
-class Door:
+class Entrance:
     def __init__(
         self, gateway: GatewayId, config: ConfigFollower, audit: AuditLog, admin_token: str
     ) -> None:
