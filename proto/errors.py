@@ -23,6 +23,7 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
     SLOW_CLIENT = ("request_timeout", 408)
     CONFLICT = ("conflict", 409)
+    KEY_REUSED = ("idempotency_key_reused", 422)
     TOO_LARGE = ("request_too_large", 413)
     URL_TOO_LONG = ("url_too_long", 414)
     UNSUPPORTED_MEDIA = ("unsupported_media_type", 415)

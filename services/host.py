@@ -19,7 +19,7 @@ import uvloop
 from bus import tracing
 from bus.connection import Bus
 from bus.errors import NotConnected, TurnedAway
-from bus.presence import beat, farewell
+from bus.presence import asyncio_tasks, beat, farewell
 from proto.ids import fresh
 from proto.presence import Gone, ServiceBeat
 from proto.subjects import SERVICE_BEAT
@@ -161,7 +161,12 @@ async def present(host: Host, epoch: Callable[[], int] = lambda: 0) -> None:
 
     def describe() -> ServiceBeat:
         return ServiceBeat(
-            service=host.service, id=host.id, boot=host.boot, pid=os.getpid(), epoch=epoch()
+            service=host.service,
+            id=host.id,
+            boot=host.boot,
+            pid=os.getpid(),
+            epoch=epoch(),
+            asyncio_tasks=asyncio_tasks(),
         )
 
     try:

@@ -34,6 +34,7 @@ from services.gateway.ollama.running import chat, complete
 from services.gateway.ollama.store import delete, pull
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
+from services.gateway.repeatable import repeatable
 from services.gateway.responses import routes as responses
 from services.gateway.tokenize import detokenize, tokenize
 from services.gateway.vectors.embeddings import embed_texts
@@ -44,18 +45,18 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Any, Any, Any], Awaitable[None]]
 
 POSTS: dict[str, Endpoint] = {
-    "/v1/chat/completions": partial(generate, ChatCompletions()),
-    "/v1/completions": partial(generate, Completions()),
-    "/v1/embeddings": embed_texts,
-    "/v1/rerank": rerank,
-    "/v1/messages": partial(generate, Messages()),
+    "/v1/chat/completions": repeatable(partial(generate, ChatCompletions())),
+    "/v1/completions": repeatable(partial(generate, Completions())),
+    "/v1/embeddings": repeatable(embed_texts),
+    "/v1/rerank": repeatable(rerank),
+    "/v1/messages": repeatable(partial(generate, Messages())),
     "/v1/messages/count_tokens": count_tokens,
     "/v1/tokenize": tokenize,
     "/v1/detokenize": detokenize,
-    "/api/chat": chat,
-    "/api/generate": complete,
-    "/api/embed": embed,
-    "/api/embeddings": embed_one,
+    "/api/chat": repeatable(chat),
+    "/api/generate": repeatable(complete),
+    "/api/embed": repeatable(embed),
+    "/api/embeddings": repeatable(embed_one),
     "/api/show": show,
     "/api/pull": pull,
     "/api/push": refuse_to_make,

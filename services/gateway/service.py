@@ -10,7 +10,7 @@ import time
 from bus import blobs
 from bus.fleet import Fleet
 from bus.gateways import answer_probes
-from bus.presence import beat, farewell
+from bus.presence import asyncio_tasks, beat, farewell
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.ids import GatewayId
@@ -48,7 +48,7 @@ async def serve(host: Host) -> None:
         mesh = Mesh(host.bus, source, fleet, settings.load_wait_s)
         watch = Watch(mesh)
         await watch.follow()
-        gateway = Gateway(GatewayId(host.id), settings, mesh, watch)
+        gateway = Gateway(GatewayId(host.id), host.boot, settings, mesh, watch)
         await gateway.background.follow()
         await host.bus.listen(GATEWAY_BEAT, gateway.entrance.limits.hear)
         await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
@@ -105,10 +105,12 @@ async def _expect_guarded(host: Host, gateway: Gateway, listener: socket.socket)
 
 async def _drain(gateway: Gateway, serving: asyncio.Task[None], drain_s: float) -> None:
     """Connections are refused from now on; what is open may finish, then is told why not."""
-    await asyncio.wait([serving, *gateway.background.tasks()], timeout=drain_s)
+    working = (*gateway.background.tasks(), *gateway.once.tasks())
+    await asyncio.wait([serving, *working], timeout=drain_s)
     stopping = MeshError(Code.NO_ENGINE, "This gateway is stopping. Ask again.", retry_after_s=1.0)
     for exchange in list(gateway.open):
         exchange.interrupt(stopping)
+    await gateway.once.close()
     await gateway.background.close()
     await serving
 
@@ -122,6 +124,7 @@ async def _present(host: Host, gateway: Gateway, url: str) -> None:
             url=url,
             open_requests=len(gateway.open),
             used=gateway.entrance.limits.told(),
+            asyncio_tasks=asyncio_tasks(),
         )
 
     try:

@@ -39,6 +39,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     responses: Limits
     """Of what is stored for the Responses API."""
+    kept_answers: Limits
+    """Of what is kept for requests with an Idempotency-Key."""
     images: ImageLimits
 
     @classmethod
@@ -59,6 +61,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             responses=Limits(
                 ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
                 max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
+            ),
+            kept_answers=Limits(
+                ttl_s=number("ODYSSAI_KEPT_ANSWERS_TTL_S", 86_400, 1),
+                max_bytes=int(number("ODYSSAI_KEPT_ANSWERS_MAX_MB", 256, 1) * 2**20),
             ),
             keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),
             images=ImageLimits.read(),

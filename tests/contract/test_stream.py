@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import uvloop
+
 from bus.connection import Bus
 from bus.sink import TokenSink, answer_replays
 from bus.stream import MOST_SPOILED, TokenSource, TokenStream
@@ -208,3 +210,15 @@ async def test_a_killed_server_costs_no_token_and_doubles_none(nats_server: Nats
 
         wanted = [delta(seq) for seq in range(200)]
         assert all(reader.result()[:-1] == wanted for reader in readers)
+
+
+def test_a_socket_that_dies_while_frames_are_sent_costs_none(nats_url: str) -> None:
+    async def run() -> list[int]:
+        async with pair(nats_url) as (ends, gateway):
+            stream = ends.open(gateway, "r")
+            # The loop that services run on refuses a closed socket before nats-py knows of it.
+            ends.sink._client._transport._io_writer.transport.abort()
+            ends.sink.send([(stream.request, delta(seq)) for seq in range(3)])
+            return [frame.seq for frame in await read(stream, 3)]
+
+    assert uvloop.run(run()) == [0, 1, 2]

@@ -41,7 +41,10 @@ class Exchange:
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
         self.id = RequestId(fresh())
+        self.known_as = self.id
+        """Its id among engines: another one where it goes on with what a dead gateway had asked."""
         self.method: str = scope["method"]
         # Litestar cuts a mount's own part off ``path``.
         self.path = unquote(scope["raw_path"].decode())

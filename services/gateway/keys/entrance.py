@@ -85,6 +85,18 @@ class Entrance:
         if need != "nothing":
             is_administration = need == "admin" or exchange.path.startswith("/admin")
             self.expect(exchange, Asked(need, is_administration))
+        with self._told(exchange):
+            yield
+
+    @contextmanager
+    def goes_on(self, exchange: Exchange, caller: Caller) -> Iterator[None]:
+        """The same for what is served in place of a request that was let in."""
+        self._visits[exchange] = Visit(caller)
+        with self._told(exchange):
+            yield
+
+    @contextmanager
+    def _told(self, exchange: Exchange) -> Iterator[None]:
         try:
             yield
         except MeshError as error:
