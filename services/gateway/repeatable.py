@@ -22,6 +22,8 @@ def repeatable(endpoint: Endpoint) -> Endpoint:
             with gateway.entrance.goes_on(apart, caller):
                 await endpoint(gateway, apart)
 
-        await gateway.once.answer(exchange, body, serve_apart, partial(gateway.admit, exchange))
+        return await gateway.once.answer(
+            exchange, body, serve_apart, partial(gateway.admit, exchange)
+        )
 
     return serve
