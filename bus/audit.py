@@ -34,7 +34,7 @@ class AuditLog:
     """What one process writes into it."""
 
     def __init__(self, bus: Bus, said_by: str) -> None:
-        """``said_by`` is one token of a subject."""
+        """``said_by`` is whom the server knows, and which of theirs: ``gateway.abc``."""
         self._bus = bus
         self._said_by = said_by
         self._is_open = False
