@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
@@ -184,7 +183,7 @@ class Relay:
         assert task is not None, "the bus answers each question in a task"
         self._running[asked.request] = task
         try:
-            async with asyncio.timeout(_left_s(asked)):
+            async with asyncio.timeout(asked.left_s):
                 answer = await self._client.ask(path, body)
             self._events += 1
             return read(answer)
@@ -203,7 +202,7 @@ class Relay:
     async def _run(self, request: Generate) -> None:
         frames = Frames(request)
         try:
-            async with asyncio.timeout(_left_s(request)), aclosing(self._pieces(request)) as pieces:
+            async with asyncio.timeout(request.left_s), aclosing(self._pieces(request)) as pieces:
                 self._send(request, frames.began())
                 async for piece in pieces:
                     self._events += 1
@@ -232,10 +231,6 @@ class Relay:
 def _upstream_s(model: ModelId) -> str:
     """What the upstream itself calls the model."""
     return model.partition(":")[2]
-
-
-def _left_s(request: Generate | Embed | Rerank) -> float | None:
-    return None if request.expires_s is None else request.expires_s - time.time()
 
 
 def _urgent(state: EngineBeat) -> object:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from bus import tracing
+from bus.deadline import moment
 from bus.stream import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
@@ -132,11 +133,13 @@ class Engine:
         known = self._open.get(asked.request)
         if known is not None or self._sink.knows(asked.request):
             return self._again(asked, known.accepted if known else None)
-        self._refuse_unless_reachable(asked)
+        expires_at = moment(asked.left_s)
+        self._refuse_unless_reachable(asked, expires_at)
         sequence = await self._reception.receive(asked)
+        sequence.expires_at = expires_at
         if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
             return self._again(asked, known.accepted)
-        self._refuse_unless_reachable(asked)
+        self._refuse_unless_reachable(asked, expires_at)
         waits = len(self._open) >= self._settings.slots or self.thread.lacks_memory_for(sequence)
         self._heard.setdefault(asked.gateway, time.monotonic())
         self._sink.open(asked.request, asked.gateway)
@@ -149,10 +152,10 @@ class Engine:
         self._presence.activity.note(len(self._open))
         return accepted
 
-    def _refuse_unless_reachable(self, asked: Generate) -> None:
+    def _refuse_unless_reachable(self, asked: Generate, expires_at: float | None) -> None:
         """Raises MeshError when there is no place for it, or no time."""
         self._presence.refuse_if_full(len(self._open), self.thread.queue.waiting_of(asked.key))
-        if asked.expires_s is not None and asked.expires_s <= time.time():
+        if expires_at is not None and expires_at <= time.monotonic():
             raise MeshError(
                 Code.DEADLINE, "The request's deadline passed before it could be accepted."
             )
@@ -244,11 +247,8 @@ class Engine:
         await bus.listen(GONE, self._hear_gone)
         while True:
             await asyncio.sleep(WATCH_S)
-            now = time.monotonic()
-            if not bus.is_connected:  # Silence proves nothing while we are deaf.
-                self._heard = dict.fromkeys(self._heard, now)
-            silent = {g for g, at in self._heard.items() if now - at > GATEWAY_SILENCE_S}
-            self._drop(silent)
+            oldest = bus.ear.oldest(GATEWAY_SILENCE_S)
+            self._drop({gateway for gateway, at in self._heard.items() if at < oldest})
 
     def _hear_gateway(self, beat: GatewayBeat) -> None:
         self._heard[beat.gateway] = time.monotonic()
