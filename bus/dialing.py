@@ -20,6 +20,8 @@ MOST_PINGS = 12
 """A connection on which so many have no answer is given up and made anew."""
 FIRST_CONNECT_S = 30.0
 """How long a starting process waits for the bus server."""
+SETTLE_S = 1.0
+"""Far longer than a server takes to answer that is there."""
 TURNED_AWAY_WAIT_S = 1.0
 """Who was turned away does not knock again meanwhile: it takes a person to change the answer."""
 
@@ -48,6 +50,18 @@ async def dial(
     line = _Line(Address.parse(url), on_reconnect, on_refusal)
     await line.connect(name, FIRST_CONNECT_S if within_s is None else within_s, options)
     return line.client
+
+
+async def settled(client: Client) -> None:
+    """Return when the server has all that was written, and we all that it had for us.
+
+    A connection that is down has nothing to settle, and is not waited for.
+    """
+    if client.is_connected:
+        flushing = asyncio.ensure_future(client.flush())
+        flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Late, it goes on alone: nats-py 2.16 cannot take an answer that nobody waits for.
+        await asyncio.wait({flushing}, timeout=SETTLE_S)
 
 
 class _Line:

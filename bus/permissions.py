@@ -17,6 +17,7 @@ from proto.subjects import (
     LEND_FILES,
     NODE_BEAT,
     NODE_TELEMETRY,
+    PROBE,
     STREAM,
 )
 
@@ -54,6 +55,7 @@ def of_node(node: NodeId, key: str) -> Permissions:
                 STREAM.pattern,
                 LEND_FILES.pattern,
                 FETCH_BLOB.pattern,
+                PROBE.pattern,
                 *_reads(ENGINES),
                 *_reads(PLANS),
                 *_reads(STORES),

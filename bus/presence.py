@@ -20,8 +20,9 @@ async def beat(
     subjects: tuple[Subject[B], ...],
     describe: Callable[[], B],
     urgent: Callable[[B], object] = lambda _: None,
+    outward: Callable[[B], B] = lambda beat: beat,
 ) -> None:
-    """Say ``describe()`` on every subject for ever.
+    """Say ``describe()`` on every subject for ever; on those of telemetry what is ``outward``.
 
     Once a second; sooner when ``urgent(beat)`` differs from what was last said.
     """
@@ -32,7 +33,7 @@ async def beat(
         if elapsed >= HEARTBEAT_S or urgent(state) != said:
             said, elapsed = urgent(state), 0.0
             for subject in subjects:
-                await bus.publish(subject, state, id)
+                await bus.publish(subject, outward(state) if subject.is_json else state, id)
         await asyncio.sleep(LOOK_S)
         elapsed += LOOK_S
 

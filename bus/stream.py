@@ -1,6 +1,6 @@
 """Token streams: frames from an engine to a gateway, in order, each once.
 
-An engine owns a ``TokenSink``, a gateway a ``TokenSource``; both use a
+An engine owns a ``TokenSink`` (``bus.sink``), a gateway a ``TokenSource``; both use a
 connection of their own on which nothing else travels. Frames go over core NATS
 at most once; what got lost is found by ``seq`` and sent again from the engine's
 ring. The reconnect buffer of nats-py is off here: with it on, one restart of the
@@ -10,121 +10,35 @@ server brought 25,000 duplicates.
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.connection import Bus
-from bus.dialing import dial
+from bus.dialing import dial, settled
 from bus.errors import BusError
 from bus.hotpath import HotParser
+from bus.strays import Strays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Replay, Replayed
-from proto.subjects import REPLAY, STREAM
+from proto.inference import Cancel, Replay
+from proto.subjects import CANCEL, REPLAY, STREAM
 
 log = logging.getLogger(__name__)
 
-KEEP_S = 30.0
-"""How long an engine keeps the frames of a finished request."""
-RING_FRAMES = 8192
-"""Most frames kept of one request; a reader further behind than this has lost the rest."""
 SILENCE_S = 1.0
 """A stream silent this long may have lost its tail: ask for it, then ever more seldom."""
 LONGEST_SILENCE_S = 8.0
 WATCH_S = 0.25
-SETTLE_S = 1.0
-"""Far longer than a server takes to answer that is there."""
-
-
-class _Outgoing:
-    """One request's frames on the engine's side."""
-
-    __slots__ = ("ended_at", "head", "ring")
-
-    def __init__(self, address: str) -> None:
-        self.head = f"PUB {address} ".encode()
-        self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING_FRAMES)
-        self.ended_at: float | None = None
-
-
-class TokenSink:
-    """The engine's end: sends frames and keeps them for a while."""
-
-    def __init__(self, client: Client, engine: EngineId) -> None:
-        self._client = client
-        self._engine = engine
-        self._streams: dict[RequestId, _Outgoing] = {}
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._ended: deque[RequestId] = deque()
-
-    @classmethod
-    @asynccontextmanager
-    async def connect(cls, url: str, engine: EngineId) -> "AsyncIterator[TokenSink]":
-        client = await dial(url, f"tokens:{engine}", lambda: None, pending_size=-1)
-        try:
-            yield cls(client, engine)
-        finally:
-            await client.close()
-
-    def open(self, request: RequestId, gateway: GatewayId) -> None:
-        """Begin a stream; frames of a request that is not open are dropped."""
-        self._streams[request] = _Outgoing(STREAM.at(gateway, self._engine, request))
-        self._forget()
-
-    def knows(self, request: RequestId) -> bool:
-        return request in self._streams
-
-    def send(self, frames: Iterable[tuple[RequestId, AnyFrame]]) -> None:
-        """Send what one step yielded in a single write."""
-        out: list[bytes] = []
-        for request, frame in frames:
-            stream = self._streams.get(request)
-            if stream is None:
-                continue
-            body = self._encode(frame)
-            stream.ring.append((frame.seq, body))
-            out.append(b"%b%d\r\n%b\r\n" % (stream.head, len(body), body))
-            if isinstance(frame, End | Failed):
-                stream.ended_at = time.monotonic()
-                self._ended.append(request)
-        self._write(out)
-
-    def replay(self, request: RequestId, seq: int) -> int:
-        """Send a request's frames again from ``seq`` on; the number of the next new one.
-
-        Raises MeshError when the request is unknown or the ring no longer holds ``seq``.
-        """
-        stream = self._streams.get(request)
-        if stream is None or (stream.ring and stream.ring[0][0] > seq):
-            raise MeshError(Code.ENGINE_LOST, "the engine no longer holds this stream")
-        self._write(
-            [b"%b%d\r\n%b\r\n" % (stream.head, len(b), b) for at, b in stream.ring if at >= seq]
-        )
-        return stream.ring[-1][0] + 1 if stream.ring else 0
-
-    async def settled(self) -> None:
-        """Return when the server has every frame: what is said elsewhere then comes behind them."""
-        await _settled(self._client)
-
-    def _write(self, out: list[bytes]) -> None:
-        """Straight to the socket: nats-py's own path costs a task switch and 5 µs a message."""
-        transport = self._client._transport
-        if out and transport is not None and self._client.is_connected:
-            transport.write(b"".join(out))
-
-    def _forget(self) -> None:
-        oldest = time.monotonic() - KEEP_S
-        while self._ended:
-            stream = self._streams.get(self._ended[0])
-            if stream is not None and (stream.ended_at or 0.0) > oldest:
-                return
-            self._streams.pop(self._ended.popleft(), None)
+EARLY_FRAMES = 1024
+"""Most frames kept that came before one that is missing; a replay brings the others again."""
+MOST_SPOILED = 3
+"""So often a frame may come that cannot be read, with none between them that can."""
 
 
 class TokenStream:
@@ -136,10 +50,12 @@ class TokenStream:
     __slots__ = (
         "_early",
         "_frames",
+        "_spoiled",
         "_waiter",
         "engine",
         "epoch",
         "heard_at",
+        "held_at",
         "is_over",
         "patience_s",
         "request",
@@ -154,6 +70,9 @@ class TokenStream:
         self.heard_at = time.monotonic()
         self.patience_s = SILENCE_S
         self.is_over = False
+        self.held_at: float | None = None
+        """When its engine was told last to hold it; None: it may go on."""
+        self._spoiled = 0
         self._frames: list[AnyFrame] = []
         self._early: dict[int, AnyFrame] = {}
         self._waiter: asyncio.Future[None] | None = None
@@ -161,6 +80,8 @@ class TokenStream:
     def attach(self, engine: EngineId, epoch: int) -> None:
         """Expect the frames of this attempt, from its first on."""
         self.engine, self.epoch, self.want = engine, epoch, 0
+        self.held_at = None
+        self._spoiled = 0
         self._early.clear()
         self.heard_at = time.monotonic()
 
@@ -171,12 +92,18 @@ class TokenStream:
         self.heard_at = time.monotonic()
         self.patience_s = SILENCE_S
         if frame.seq != self.want:
-            self._early[frame.seq] = frame
+            if len(self._early) < EARLY_FRAMES:
+                self._early[frame.seq] = frame
             return False
         self._deliver(frame)
         while self._early and self.want in self._early:
             self._deliver(self._early.pop(self.want))
         return True
+
+    def spoil(self) -> bool:
+        """One came that cannot be read; True when that is so again and again."""
+        self._spoiled += 1
+        return self._spoiled >= MOST_SPOILED
 
     def fail(self, code: Code, message: str) -> None:
         """End the stream from this side."""
@@ -185,10 +112,16 @@ class TokenStream:
 
     def _deliver(self, frame: AnyFrame) -> None:
         self.want += 1
+        self._spoiled = 0
         self.is_over = isinstance(frame, End | Failed)
         self._frames.append(frame)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that its reader has not taken."""
+        return len(self._frames)
 
     async def ready(self) -> None:
         """Return when there is something to take."""
@@ -212,6 +145,7 @@ class TokenSource:
         self._streams: dict[bytes, TokenStream] = {}
         self._asking: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._strays = Strays(self._cancel)
         self.bad_mail = 0
         self.gaps = 0
 
@@ -255,10 +189,13 @@ class TokenSource:
 
     async def settled(self) -> None:
         """Return when every frame is taken in that the server had for us when this was asked."""
-        await _settled(self._client)
+        await settled(self._client)
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def __iter__(self) -> Iterator[TokenStream]:
+        return iter(list(self._streams.values()))
 
     def on_engine(self, engine: EngineId) -> list[TokenStream]:
         """The open streams that an engine is serving."""
@@ -271,16 +208,40 @@ class TokenSource:
         request = subject[subject.rfind(b".") + 1 :]
         stream = self._streams.get(request)
         if stream is None:
+            self._strays.heard(subject)
             return
         try:
             frame = STREAM.decode(body)
-        except msgspec.DecodeError:
-            self.bad_mail += 1
-            log.warning("dropped a malformed frame on %s", subject.decode())
+        except msgspec.DecodeError as error:
+            self._hear_nonsense(subject, stream, error)
             return
         if not stream.push(frame):
             self.gaps += 1
             self._ask_again(request, stream)
+        elif frame.epoch < stream.epoch and _engine_of(subject) != stream.engine:
+            self._strays.heard(subject)
+
+    def _hear_nonsense(self, subject: bytes, stream: TokenStream, error: Exception) -> None:
+        """It counts as lost; where it is all that the engine has to say, the stream is."""
+        self.bad_mail += 1
+        log.warning("dropped a malformed frame on %s: %s", subject.decode(), error)
+        if stream.spoil():
+            stream.fail(
+                Code.INTERNAL,
+                f"Engine {stream.engine} says what this gateway cannot read; "
+                "run the same version of odyssai on both.",
+            )
+        else:
+            self._ask_again(stream.request.encode(), stream)
+
+    def _cancel(self, engine: EngineId, request: RequestId) -> None:
+        log.info("nobody waits for %s: telling %s", request, engine)
+        self._begin(self._bus.publish(CANCEL, Cancel(request=request), engine))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _replay_all(self) -> None:
         for request, stream in self._streams.items():
@@ -291,7 +252,9 @@ class TokenSource:
             await asyncio.sleep(WATCH_S)
             now = time.monotonic()
             for request, stream in list(self._streams.items()):
-                if now - stream.heard_at > stream.patience_s:
+                if stream.held_at is not None:
+                    stream.heard_at = now
+                elif now - stream.heard_at > stream.patience_s:
                     stream.heard_at = now
                     stream.patience_s = min(2 * stream.patience_s, LONGEST_SILENCE_S)
                     self._ask_again(request, stream)
@@ -300,9 +263,7 @@ class TokenSource:
         if stream.engine is None or stream.is_over or request in self._asking:
             return
         self._asking.add(request)
-        task = asyncio.create_task(self._replay(request, stream))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(self._replay(request, stream))
 
     async def _replay(self, request: bytes, stream: TokenStream) -> None:
         assert stream.engine is not None
@@ -318,19 +279,5 @@ class TokenSource:
             self._asking.discard(request)
 
 
-async def _settled(client: Client) -> None:
-    """A connection that is down has nothing to settle, and is not waited for."""
-    if client.is_connected:
-        flushing = asyncio.ensure_future(client.flush())
-        flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Late, it goes on alone: nats-py 2.16 cannot take an answer that nobody waits for.
-        await asyncio.wait({flushing}, timeout=SETTLE_S)
-
-
-async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> None:
-    """Let gateways ask an engine for frames they missed."""
-
-    async def replay(question: Replay) -> Replayed:
-        return Replayed(next_seq=sink.replay(question.request, question.seq))
-
-    await bus.answer(REPLAY, replay, engine)
+def _engine_of(subject: bytes) -> str:
+    return subject.rsplit(b".", 2)[1].decode()

@@ -16,6 +16,10 @@ from proto.message import Message
 CONFIG = "config"
 """The bucket of ConfigLayer, by the layer's name: ``file`` and ``admin``."""
 Layer = Literal["file", "admin"]
+SharedPrefixes = Literal["all", "system", "owner"]
+"""``system``: everybody's system prompts and tools, and the rest of one's owner's; ``owner``: of
+one's owner's only. Keys that name no owner are owners of their own.
+"""
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -80,6 +84,19 @@ class KeyConfig(Setting, frozen=True, kw_only=True):
     requests_per_minute: Positive | UnsetType | None = UNSET
     tokens_per_minute: Positive | UnsetType | None = UNSET
     """Of prompts and answers together."""
+    owner: Annotated[str, Meta(min_length=1)] | UnsetType | None = UNSET
+    """Who holds it: keys of one owner find each other's cached prompts; its own name without any
+    word.
+    """
+
+
+class PrivacyConfig(Setting, frozen=True, kw_only=True):
+    """What others may learn of a prompt."""
+
+    prefixes: SharedPrefixes | UnsetType | None = UNSET
+    """Whose cached beginnings of prompts a request may find; without any word ``system``."""
+    capture: bool | UnsetType | None = UNSET
+    """Prompts and answers are told on telemetry; every answer, /health and the log say so."""
 
 
 class Config(Setting, frozen=True, kw_only=True):
@@ -96,6 +113,7 @@ class Config(Setting, frozen=True, kw_only=True):
     """By a name of the operator's choice."""
     others: KeyConfig | UnsetType = UNSET
     """For everybody whose key is not among ``keys``, and for those without one."""
+    privacy: PrivacyConfig | UnsetType = UNSET
 
 
 class ConfigLayer(Message, frozen=True, kw_only=True):

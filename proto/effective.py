@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from msgspec import UNSET
 from msgspec.structs import fields, replace
 
-from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig, Setting
+from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig, PrivacyConfig, Setting
 from proto.ids import ModelId
+from proto.inference import Privacy
 
 S = TypeVar("S", bound=Setting)
 V = TypeVar("V")
@@ -123,6 +124,19 @@ def key_config(config: Config, sha256: str | None) -> tuple[str | None, KeyConfi
         if entry and sha256 and compare_digest(str(entry.sha256), sha256):
             return name, entry
     return None, config.others or KeyConfig()
+
+
+def privacy_of(config: Config, owner: str) -> Privacy:
+    """For the requests of one owner. Where no key is known, all who ask are one."""
+    chosen = value((config.privacy or PrivacyConfig()).prefixes, None)
+    if chosen == "all" or (chosen is None and not config.keys):
+        return Privacy()
+    return Privacy(owner=owner, shares_system=chosen != "owner")
+
+
+def captures(config: Config) -> bool:
+    """An operator wants prompts and answers told on telemetry."""
+    return value((config.privacy or PrivacyConfig()).capture, False)
 
 
 def value(setting: Any, default: V) -> V:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from proto.ids import KeyId, ModelId, RequestId
+from proto.ids import GatewayId, KeyId, ModelId, RequestId
 from proto.inference import Priority, Text, Tokens
 from proto.message import Message
 
@@ -35,6 +35,8 @@ class Embed(Message, frozen=True, kw_only=True):
     """Whose share of the engine it takes."""
     weight: Annotated[float, Meta(gt=0)] = 1.0
     priority: Priority = "interactive"
+    gateway: GatewayId = GatewayId("")
+    """Who waits for the answer; empty: nobody whose life is watched."""
 
 
 class Embedded(Message, frozen=True, kw_only=True, tag="embedded"):
@@ -62,6 +64,7 @@ class Rerank(Message, frozen=True, kw_only=True):
     key: KeyId = KeyId("")
     weight: Annotated[float, Meta(gt=0)] = 1.0
     priority: Priority = "interactive"
+    gateway: GatewayId = GatewayId("")
 
 
 class Reranked(Message, frozen=True, kw_only=True, tag="reranked"):

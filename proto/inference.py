@@ -124,6 +124,12 @@ class Chat(Struct, frozen=True, kw_only=True, tag="chat"):
         return tuple(image for turn in self.turns for image in turn.images)
 
     @property
+    def common_turns(self) -> int:
+        """How many turns, from the first on, are no user's own: the system's."""
+        own = (at for at, turn in enumerate(self.turns) if turn.role != "system")
+        return next(own, len(self.turns))
+
+    @property
     def chars(self) -> int:
         """Characters that a template may have to render."""
         return sum(map(_chars, self.turns)) + sum(map(len, map(str, self.tools)))
@@ -200,6 +206,17 @@ class Sampling(Struct, frozen=True, kw_only=True):
     """The same for each token of a piece of text, which only the engine can tokenise."""
 
 
+class Privacy(Struct, frozen=True, kw_only=True):
+    """Who may meet whose prompts in a prefix cache: a prompt that is read faster than another tells
+    that somebody asked with its beginning before.
+    """
+
+    owner: str = ""
+    """Prompts are found again by this owner's requests only; empty: by everybody's."""
+    shares_system: bool = True
+    """Tools and system prompt, with which many begin, are found by everybody's all the same."""
+
+
 class Generate(Message, frozen=True, kw_only=True):
     """Ask an engine for one generation.
 
@@ -238,6 +255,8 @@ class Generate(Message, frozen=True, kw_only=True):
     """How large that share is beside others'."""
     priority: Priority = "interactive"
     """``batch`` waits as long as anything interactive does."""
+    privacy: Privacy = Privacy()
+    """Whose other requests may find what this one leaves in a prefix cache."""
 
 
 class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from proto.inference import Chat, ImagePart, Prefix, Prompt, Text, TextPart, Turn
+from proto.inference import Chat, ImagePart, Prefix, Privacy, Prompt, Text, TextPart, Turn
 
 S = TypeVar("S", str, tuple[int, ...])
 
@@ -26,34 +26,57 @@ LONGEST = 256
 """Most entries of a chain. What is longer is told by its first and its last ones: by those that
 others share, and by those that its own next request begins with."""
 
+EVERYBODYS = Privacy()
+
 _encode = msgspec.msgpack.Encoder().encode
 
 Piece = tuple[bytes, int]
 """Bytes that an entry adds to the one before it, and how many characters they stand for."""
 
 
-def prefixes_of(prompt: Prompt) -> tuple[Prefix, ...]:
+def prefixes_of(prompt: Prompt, privacy: Privacy = EVERYBODYS) -> tuple[Prefix, ...]:
     """Eight bytes each, shortest first, each made of the one before it; the last is the whole.
 
     A conversation has one for every turn, the system's being the first, and one
     for every whole block of a long text within a turn; a plain prompt one for
-    every block.
+    every block. From where on a prompt is its owner's alone, the entries are, too.
     """
     if isinstance(prompt, Chat):
-        return _chain(_said(prompt))
+        return _chain(_said(prompt, privacy))
     if isinstance(prompt, Text):
         blocks = _blocks(prompt.text, TEXT_BLOCK)
-        return _chain((block.encode(), len(block)) for block in blocks)
-    return _chain((_encode(b), TOKEN_CHARS * len(b)) for b in _blocks(prompt.ids, TOKEN_BLOCK))
+        pieces = ((block.encode(), len(block)) for block in blocks)
+    else:
+        pieces = ((_encode(b), TOKEN_CHARS * len(b)) for b in _blocks(prompt.ids, TOKEN_BLOCK))
+    return _chain(_owned(pieces, privacy.owner))
 
 
-def _said(chat: Chat) -> Iterator[Piece]:
+def _said(chat: Chat, privacy: Privacy) -> Iterator[Piece]:
     """Tools stand in front of a rendered prompt, so they are part of its first entry."""
-    before, chars = _encode(chat.tools), sum(map(len, map(str, chat.tools)))
-    for turn in chat.turns:
+    common = chat.common_turns if privacy.shares_system else 0
+    yield from _turns(chat.turns[:common], _encode(chat.tools), _tool_chars(chat))
+    before, chars = (b"", 0) if common else (_encode(chat.tools), _tool_chars(chat))
+    yield from _owned(_turns(chat.turns[common:], before, chars), privacy.owner)
+
+
+def _tool_chars(chat: Chat) -> int:
+    return sum(map(len, map(str, chat.tools)))
+
+
+def _turns(turns: Iterable[Turn], before: bytes, chars: int) -> Iterator[Piece]:
+    """``before`` is part of the first, as are its ``chars``."""
+    for turn in turns:
         for piece, size in _turn(turn):
             yield before + piece, chars + size
             before, chars = b"", 0
+
+
+def _owned(pieces: Iterable[Piece], owner: str) -> Iterator[Piece]:
+    """What is made of these pieces differs from owner to owner."""
+    mark = _encode(owner) if owner else b""
+    for piece, size in pieces:
+        yield mark + piece, size
+        mark = b""
 
 
 def _turn(turn: Turn) -> Iterator[Piece]:

@@ -103,7 +103,8 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     cache: CacheLoad = CacheLoad()
     prefixes: dict[bytes, int] = field(default_factory=dict)
     """How many tokens of a prompt's beginning its prefix cache holds, by estimate, by the digest
-    that ``Schedule.prefix`` has of it. The most telling first, at most MOST_PREFIXES.
+    that ``Schedule.prefix`` has of it. The most telling first, at most MOST_PREFIXES; none on
+    telemetry.
     """
     loads: ModelId | None = None
     """The model that is being loaded, by the id it will have."""
@@ -203,6 +204,16 @@ class GatewayBeat(Message, frozen=True, kw_only=True):
     open_requests: int = 0
     used: tuple[KeyUse, ...] = ()
     """By keys that have a limit, which holds for all gateways together."""
+
+
+class Probe(Message, frozen=True, kw_only=True):
+    """Ask a gateway that missed a heartbeat whether it is there. Answered by ``Here``."""
+
+
+class Here(Message, frozen=True, kw_only=True, tag="here"):
+    """The gateway lives."""
+
+    boot: str
 
 
 class ServiceBeat(Message, frozen=True, kw_only=True):

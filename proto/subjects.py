@@ -141,6 +141,9 @@ RERANK: Question[embedding.Rerank, embedding.Reranked] = Question(
 FETCH_BLOB: Question[inference.FetchBlob, inference.BlobPiece] = Question(
     "mesh.v1.gateway.*.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
 )
+PROBE: Question[presence.Probe, presence.Here] = Question(
+    "mesh.v1.gateway.*.probe", presence.Probe, answer=presence.Here
+)
 CANCEL_RESPONSE: Question[stored.CancelResponse, stored.ResponseCancelled] = Question(
     "mesh.v1.gateway.*.cancel_response", stored.CancelResponse, answer=stored.ResponseCancelled
 )
@@ -177,6 +180,9 @@ ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
 )
 EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
     "telemetry.v1.event.*", telemetry.EngineEvent, is_json=True
+)
+CAPTURE_TELEMETRY: Subject[telemetry.CaptureEvent] = Subject(
+    "telemetry.v1.capture.*", telemetry.CaptureEvent, is_json=True
 )
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.*", telemetry.JobEvent, is_json=True

@@ -11,7 +11,7 @@ import os
 import time
 
 from bus.presence import beat, farewell
-from bus.stream import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays
 from proto.frames import AnyFrame, Delta, End, Progress, Timings, Usage
 from proto.ids import EngineId, ModelId, NodeId, RequestId
 from proto.inference import Accepted, Cancel, Chat, Generate

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from proto.errors import Code, MeshError
 from proto.frames import End, PositionLogprobs
 from proto.ids import GatewayId, KeyId, ModelId, RequestId, SessionId
-from proto.inference import Format, Generate, Priority, Prompt, Sampling, ToolCall
+from proto.inference import Format, Generate, Priority, Privacy, Prompt, Sampling, ToolCall
 
 R = TypeVar("R")
 
@@ -61,6 +61,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     """Whose share of an engine it takes."""
     weight: float = 1.0
     """How large that share is beside others'."""
+    privacy: Privacy = Privacy()
     echo: bool = False
     """Every choice begins with the text of its prompt."""
 
@@ -96,6 +97,7 @@ class Asked(Struct, frozen=True, kw_only=True):
             key=self.key,
             weight=self.weight,
             priority=self.priority,
+            privacy=self.privacy,
         )
 
 

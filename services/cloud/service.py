@@ -5,16 +5,17 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import httpx
 
+from bus.gateways import Gateways
 from bus.presence import beat, farewell
-from bus.stream import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
-from proto.ids import EngineId, ModelId, NodeId, RequestId
+from proto.ids import EngineId, GatewayId, ModelId, NodeId, RequestId
 from proto.inference import Accepted, Cancel, CountTokens, Detokenize, Generate, Tokenize
 from proto.presence import EngineBeat, Gone, ModelCard
 from proto.subjects import (
@@ -67,6 +68,13 @@ async def _stand_in(host: Host, upstream: Upstream) -> None:
             await farewell(host.bus, Gone(kind="engine", id=engine, boot=host.boot, why="stopped"))
 
 
+class _Running(NamedTuple):
+    """A request that the upstream is at."""
+
+    gateway: GatewayId
+    task: asyncio.Task[Any]
+
+
 class Relay:
     """Stands for one upstream: its catalog, its running requests."""
 
@@ -77,7 +85,12 @@ class Relay:
         self._sink = sink
         self._client = OpenAIUpstream(upstream)
         self._cards: tuple[ModelCard, ...] = ()
-        self._running: dict[RequestId, asyncio.Task[Any]] = {}
+        self._running: dict[RequestId, _Running] = {}
+        self._gateways = Gateways(
+            host.bus,
+            lambda: (running.gateway for running in self._running.values() if running.gateway),
+            self._release,
+        )
         self._events = 0
 
     async def serve(self) -> None:
@@ -92,14 +105,16 @@ class Relay:
         await answer_replays(bus, self._sink, self._engine)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_catalog())
+            tasks.create_task(self._gateways.watch())
             tasks.create_task(
                 beat(bus, self._engine, (ENGINE_BEAT, ENGINE_TELEMETRY), self._describe, _urgent)
             )
 
     async def close(self) -> None:
-        for task in self._running.values():
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
 
     async def _keep_catalog(self) -> None:
@@ -154,7 +169,8 @@ class Relay:
         self._refuse_if_full()
         self._sink.open(request.request, request.gateway)
         task = asyncio.create_task(self._run(request))
-        self._running[request.request] = task
+        self._running[request.request] = _Running(request.gateway, task)
+        self._gateways.hear(request.gateway)
         task.add_done_callback(lambda _: self._running.pop(request.request, None))
         return Accepted(prompt_tokens=0)
 
@@ -181,7 +197,8 @@ class Relay:
         self._refuse_if_full()
         task = asyncio.current_task()
         assert task is not None, "the bus answers each question in a task"
-        self._running[asked.request] = task
+        self._running[asked.request] = _Running(asked.gateway, task)
+        self._gateways.hear(asked.gateway)
         try:
             async with asyncio.timeout(asked.left_s):
                 answer = await self._client.ask(path, body)
@@ -195,9 +212,16 @@ class Relay:
             self._running.pop(asked.request, None)
 
     def _cancel(self, cancel: Cancel) -> None:
-        task = self._running.get(cancel.request)
-        if task is not None:
-            task.cancel()
+        running = self._running.get(cancel.request)
+        if running is not None:
+            running.task.cancel()
+
+    def _release(self, gateway: GatewayId) -> None:
+        """Nobody reads there any more, and the upstream counts every token."""
+        for request, running in self._running.items():
+            if running.gateway == gateway:
+                log.info("ending %s: its gateway is gone", request)
+                running.task.cancel()
 
     async def _run(self, request: Generate) -> None:
         frames = Frames(request)

@@ -1,19 +1,23 @@
 """What all endpoints of one gateway process share."""
 
+import logging
 import time
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from bus.config import ConfigFollower
 from bus.fleet import Fleet, card_of
-from proto.config import ModelConfig
-from proto.effective import loads_on_demand, model_config, target
+from proto.config import Config, ModelConfig
+from proto.effective import captures, loads_on_demand, model_config, target
 from proto.ids import GatewayId, ModelId
 from proto.inference import Counted, CountTokens, Priority
 from services.gateway.asking.mesh import Mesh
 from services.gateway.asking.shelf import Shelf
 from services.gateway.asking.watch import Watch
 from services.gateway.http.exchange import Exchange
+from services.gateway.idempotency.ledger import Ledger
+from services.gateway.idempotency.once import Once
 from services.gateway.images.images import Images
 from services.gateway.keys.admission import admitted
 from services.gateway.keys.caller import Claim
@@ -23,19 +27,24 @@ from services.gateway.stored.background import Background
 from services.gateway.stored.peers import Peers
 from services.gateway.stored.store import Store
 
+log = logging.getLogger(__name__)
+
 
 class Gateway:
-    def __init__(self, id: GatewayId, settings: Settings, mesh: Mesh, watch: Watch) -> None:
+    def __init__(
+        self, id: GatewayId, boot: str, settings: Settings, mesh: Mesh, watch: Watch
+    ) -> None:
         self.id = id
         self.settings = settings
         self.mesh = mesh
         self.watch = watch
-        self.config = ConfigFollower()
+        self.config = ConfigFollower(_tell_of_capture())
         self.shelf = Shelf(mesh.fleet)
         self.limits = Limits(id)
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)
+        self.once = Once(mesh.bus, id, boot, Ledger(mesh.bus, settings.kept_answers))
         self.images = Images(settings.images)
         self.open: set[Exchange] = set()
         """Requests that are being served."""
@@ -70,3 +79,16 @@ class Gateway:
         prompts = (question.prompt,)
         async with self.images.held(question.model, prompts, self.fleet, pictures_in) as shown:
             return await self.mesh.count(replace(question, prompt=shown[0], gateway=self.id))
+
+
+def _tell_of_capture() -> Callable[[Config], None]:
+    """The log says when an operator switches it, on or off."""
+    before = False
+
+    def changed(config: Config) -> None:
+        nonlocal before
+        if captures(config) != before:
+            before = captures(config)
+            log.warning("capture of prompts and answers is %s", "on" if before else "off")
+
+    return changed

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from bus import tracing
 from bus.deadline import left_s
 from proto.dialects.asked import Asked, invalid
-from proto.effective import value
+from proto.effective import captures, value
 from proto.errors import Code, MeshError
 from proto.ids import EngineId, RequestId
 from proto.inference import Prompt
-from proto.subjects import REQUEST_TELEMETRY
+from proto.subjects import CAPTURE_TELEMETRY, REQUEST_TELEMETRY
 from services.gateway.answering import relay
+from services.gateway.answering.capture import MARK, Capture
 from services.gateway.answering.keepalive import KeepAlive
 from services.gateway.answering.record import Record
 from services.gateway.answering.wire import About, Endpoint, Wire
@@ -27,6 +28,7 @@ from services.gateway.asking.wait import Tell
 from services.gateway.defaults import with_defaults
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.idempotency.name import HEADER
 from services.gateway.keys.caller import ANONYMOUS
 from services.gateway.models.models import fingerprint
 from services.gateway.session import in_session
@@ -48,7 +50,7 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
             with deadline(exchange) as expires_at:
                 tell = _company(gateway, wire, exchange, asked)
                 async with generating(
-                    gateway, exchange.id, asked, expires_at, tell=tell
+                    gateway, exchange.known_as, asked, expires_at, tell=tell
                 ) as generations:
                     record.engine = generations[0].engine
                     tell_place(exchange, generations)
@@ -92,6 +94,9 @@ async def recorded(
             event = record.event(gateway.id)
             gateway.limits.spend(record.key or ANONYMOUS, event.completion_tokens)
             await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
+            if record.capture is not None:
+                told = record.capture.event(request, endpoint.endpoint, event.model, event.key)
+                await gateway.mesh.bus.publish(CAPTURE_TELEMETRY, told, gateway.id)
 
 
 async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
@@ -99,6 +104,9 @@ async def posted(gateway: Gateway, exchange: Exchange, record: Record) -> bytes:
     record.client_request = exchange.client_id
     body = await exchange.body(gateway.settings.body_limit_bytes)
     record.read()
+    if captures(gateway.config.effective):
+        record.capture = Capture(body)
+        exchange.standing = [*exchange.standing, MARK]
     expect_json(exchange)
     return body
 
@@ -108,9 +116,17 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     claim = gateway.admit(exchange, asked.priority)
     record.key = claim.key
     asked = with_model(gateway, in_session(asked, exchange.headers))
-    asked = replace(asked, key=claim.key, weight=claim.weight, priority=claim.priority)
+    asked = replace(
+        asked,
+        key=claim.key,
+        weight=claim.weight,
+        priority=claim.priority,
+        privacy=claim.privacy,
+    )
     if not gateway.settings.keeps_volatile_lines:
         asked = steadied(asked)
+    if asked.stream and HEADER in exchange.headers:
+        asked = replace(asked, ignored=(*asked.ignored, HEADER.decode()))
     record.understood(asked)
     for prompt in asked.prompts:
         expect_fitting(prompt, gateway.settings.prompt_limit_chars)
@@ -243,8 +259,10 @@ def expect_json(exchange: Exchange) -> None:
 
     Also what makes browsers ask before a foreign page may post here.
     """
-    declared = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip()
-    if declared.lower() == FORM and exchange.header(b"origin") is None:
+    is_page = exchange.header(b"origin") is not None
+    said = exchange.header(b"content-type") or ("none" if is_page else "application/json")
+    declared = said.partition(";")[0].strip()
+    if declared.lower() == FORM and not is_page:
         # What curl says when it is told nothing. A page would have had to tell where it is from.
         return
     if declared.lower() != "application/json" and not declared.lower().endswith("+json"):

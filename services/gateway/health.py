@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from proto.effective import captures
 from services.gateway.contract import NAME
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import Exchange
@@ -20,6 +21,8 @@ class Health(Struct, frozen=True):
     models_loaded: list[str]
     open_requests: int
     requests_served: int
+    captures: bool
+    """Prompts and answers are told on telemetry."""
 
 
 class Readiness(Struct, frozen=True):
@@ -43,6 +46,7 @@ async def show_health(gateway: Gateway, exchange: Exchange) -> None:
         models_loaded=[card.id for card in gateway.fleet.models()],
         open_requests=len(gateway.open),
         requests_served=gateway.served,
+        captures=captures(gateway.config.effective),
     )
     await exchange.reply(200, msgspec.json.encode(health))
 

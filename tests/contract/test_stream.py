@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bus.connection import Bus
-from bus.stream import TokenSink, TokenSource, TokenStream, answer_replays
+from bus.sink import TokenSink, answer_replays
+from bus.stream import MOST_SPOILED, TokenSource, TokenStream
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
 from proto.ids import EngineId, GatewayId, RequestId, fresh
-from proto.subjects import STREAM
+from proto.subjects import CANCEL, STREAM
 from tests.conftest import NatsServer
 
 END = (Usage(1, 1, 0), Timings(0.0, 0.0, 0.0))
@@ -16,6 +17,13 @@ END = (Usage(1, 1, 0), Timings(0.0, 0.0, 0.0))
 
 def delta(seq: int, epoch: int = 0) -> Delta:
     return Delta(epoch, seq, f"t{seq}", (seq,))
+
+
+def lose(sink: TokenSink, request: RequestId, frame: AnyFrame) -> None:
+    """On the way: it is in the ring, and was never written."""
+    outgoing = sink._streams[request]
+    outgoing.ring.append((frame.seq, STREAM.encode(frame)))
+    outgoing.next_seq = frame.seq + 1
 
 
 class Pair:
@@ -94,8 +102,8 @@ async def test_a_lost_frame_is_asked_for_and_nothing_comes_twice(nats_url: str) 
         stream = mesh.open(gateway, "r1")
         for seq in range(5):
             frame = (stream.request, delta(seq))
-            if seq in (1, 2):  # Lost on the way: in the ring, never written.
-                mesh.sink._streams[stream.request].ring.append((seq, STREAM.encode(frame[1])))
+            if seq in (1, 2):
+                lose(mesh.sink, *frame)
             else:
                 mesh.sink.send([frame])
 
@@ -108,7 +116,7 @@ async def test_a_lost_tail_is_found_by_silence(nats_url: str) -> None:
         stream = mesh.open(gateway, "r1")
         mesh.sink.send([(stream.request, delta(0))])
         end = End(0, 1, "stop", *END)
-        mesh.sink._streams[stream.request].ring.append((1, STREAM.encode(end)))
+        lose(mesh.sink, stream.request, end)
 
         assert (await read(stream, 2))[-1] == end
 
@@ -144,6 +152,37 @@ async def test_malformed_frames_are_dropped(nats_url: str) -> None:
 
         assert await read(stream, 1) == [delta(0)]
         assert mesh.source.bad_mail == 1
+
+
+async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        address = STREAM.at(gateway, mesh.engine, "r1")
+        for _ in range(MOST_SPOILED):
+            await mesh.sink._client.publish(address, b"\xc1from a newer version")
+
+        (last,) = await read(stream, 1)
+        assert isinstance(last, Failed)
+        assert "same version" in last.message
+        assert mesh.source.bad_mail == MOST_SPOILED
+
+
+async def test_an_engine_is_told_that_nobody_waits_for_its_frames(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway), Bus.connect(nats_url, "engine:other") as bus:
+        cancels: asyncio.Queue[tuple[EngineId, RequestId]] = asyncio.Queue()
+        for engine in (mesh.engine, EngineId("other")):
+            await bus.listen(CANCEL, lambda c, e=engine: cancels.put_nowait((e, c.request)), engine)
+        await bus.settled()
+        stream = mesh.open(gateway, "r1")
+        stream.attach(EngineId("other"), 1)  # It was taken over, while the first one was away.
+        mesh.sink.send([(stream.request, delta(0))])
+        late = (mesh.engine, RequestId("r1"))
+        assert await asyncio.wait_for(cancels.get(), 5) == late
+
+        mesh.sink.open(RequestId("r0"), gateway)  # Of a request that is over.
+        mesh.sink.send([(RequestId("r0"), delta(seq)) for seq in range(50)])
+        assert await asyncio.wait_for(cancels.get(), 5) == (mesh.engine, RequestId("r0"))
+        assert cancels.empty()
 
 
 async def test_a_killed_server_costs_no_token_and_doubles_none(nats_server: NatsServer) -> None:

@@ -33,7 +33,7 @@ async def _relay(
     is_over = False
     while not is_over:
         frames = await generation.take()
-        record.seen(frames)
+        record.seen(index, frames)
         out = [_event(index, frame, events) for frame in frames] or [events.waiting()]
         body = b"".join(out)
         if not generation.is_bound and any(isinstance(f, Delta | CallDelta) for f in frames):
@@ -70,7 +70,7 @@ async def _gather(index: int, generation: Generation, record: Record) -> Answere
     draft = _Draft(0)
     while True:
         frames = await generation.take()
-        record.seen(frames)
+        record.seen(index, frames)
         for frame in frames:
             if frame.epoch != draft.epoch:
                 # Another engine took over and begins anew.

@@ -71,7 +71,7 @@ class Generation:
         schedule = Schedule(
             model=self.question.model,
             prompt_bytes=size(self.question.prompt),
-            prefix=prefixes_of(self.question.prompt),
+            prefix=prefixes_of(self.question.prompt, self.question.privacy),
             priority=self.question.priority,
             session=self.question.session,
         )

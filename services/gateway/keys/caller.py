@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from proto.config import Config
 from proto.dialects.asked import invalid
-from proto.effective import key_config, value
+from proto.effective import key_config, privacy_of, value
 from proto.ids import KeyId
-from proto.inference import Priority
+from proto.inference import Priority, Privacy
 
 ANONYMOUS = KeyId("anonymous")
 """Everybody who shows no key."""
@@ -24,6 +24,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     key: KeyId
     weight: float = 1.0
     priority: Priority = "interactive"
+    privacy: Privacy = Privacy()
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -32,6 +33,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     key: KeyId
     """The operator's name for it, or a mark of its hash; never the key itself."""
     weight: float = 1.0
+    privacy: Privacy = Privacy()
     best: Priority = "interactive"
     """The best priority that its requests may have."""
     requests_per_minute: int | None = None
@@ -45,8 +47,10 @@ def caller_of(headers: Mapping[bytes, bytes], config: Config) -> Caller:
     sha256 = hashlib.sha256(shown).hexdigest() if shown else None
     name, decided = key_config(config, sha256)
     unknown = f"key-{sha256[:MARK]}" if sha256 else ANONYMOUS
+    known_as = name or unknown
     return Caller(
-        key=KeyId(name or unknown),
+        key=KeyId(known_as),
+        privacy=privacy_of(config, value(decided.owner, known_as)),
         weight=value(decided.weight, 1.0),
         best=value(decided.priority, "interactive"),
         requests_per_minute=value(decided.requests_per_minute, None),
@@ -72,4 +76,4 @@ def claim_of(caller: Caller, headers: Mapping[bytes, bytes], asked: Priority) ->
             f"X-Odyssai-Priority is {said!r}; say interactive or batch.", "X-Odyssai-Priority"
         )
     priority: Priority = "batch" if "batch" in (said, caller.best) else "interactive"
-    return Claim(key=caller.key, weight=caller.weight, priority=priority)
+    return Claim(key=caller.key, weight=caller.weight, priority=priority, privacy=caller.privacy)

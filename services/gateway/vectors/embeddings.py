@@ -131,6 +131,7 @@ async def _ask(
         key=wanted.claim.key,
         weight=wanted.claim.weight,
         priority=wanted.claim.priority,
+        gateway=gateway.id,
     )
     reply = await gateway.watch.enquire(
         EMBED, question, request=request, model=wanted.model, chars=chars

@@ -101,6 +101,7 @@ async def _ask(
         key=claim.key,
         weight=claim.weight,
         priority=claim.priority,
+        gateway=gateway.id,
     )
     chars = sum(len(asked.query) + len(text) for text in question.documents)
     reply = await gateway.watch.enquire(

@@ -37,6 +37,7 @@ from services.runner.engine.constraints.guide import Rules
 from services.runner.engine.constraints.outline import Outline
 from services.runner.engine.constraints.thinking import Resolved, Thinking
 from services.runner.engine.loading import LoadedModel
+from services.runner.engine.prompts.opening import Openings
 from services.runner.engine.prompts.prompt import room, tokens_and_sight, tokens_of
 from services.runner.engine.vision.album import Album
 from services.runner.engine.vision.sight import Sight
@@ -123,6 +124,7 @@ class Reception:
             model.tokenizer, reasons=self._markup.reasons, efforts=self._markup.efforts
         )
         self._grammars = Grammars(model, self._family)
+        self._openings = Openings(model)
         self._keeps_formats = model.card.keeps_formats
 
     def _marker(self, text: str) -> tuple[int, ...]:
@@ -158,7 +160,8 @@ class Reception:
             rules = await asyncio.to_thread(self._constrained, rules, wanted)
             outline = replace(outline, tokenizer=self._grammars.tokenizer)
         outline = replace(outline, rules=rules if rules.do_matter else None)
-        return Sequence.of(asked, tokens, granted, outline, sight)
+        common = await self._common(asked, tokens, thinking)
+        return Sequence.of(asked, tokens, granted, outline, sight, common)
 
     async def tokenize(self, asked: Tokenize) -> Tokenized:
         """Raises MeshError."""
@@ -201,6 +204,12 @@ class Reception:
         if _size(prompt) <= INLINE_CHARS:
             return tokens_of(prompt, self._model, arguments)
         return await asyncio.to_thread(tokens_of, prompt, self._model, arguments)
+
+    async def _common(self, asked: Generate, tokens: list[int], thinking: Resolved) -> int:
+        """How many of a prompt's tokens are everybody's."""
+        if not asked.privacy.owner or not asked.privacy.shares_system:
+            return 0
+        return await self._openings.common(asked.prompt, tokens, thinking.template_arguments)
 
     def _chosen(self, asked: Sampling) -> Sampling:
         """Words that are biased become tokens that are."""

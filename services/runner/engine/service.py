@@ -15,31 +15,28 @@ from msgspec.structs import replace
 
 from bus import tracing
 from bus.deadline import moment
-from bus.stream import TokenSink, answer_replays
+from bus.gateways import Gateways
+from bus.sink import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
 from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Priority
-from proto.presence import SILENCE_S, EngineBeat, GatewayBeat, Gone
+from proto.presence import EngineBeat
 from proto.subjects import (
     CANCEL,
     COUNT_TOKENS,
     DETOKENIZE,
-    GATEWAY_BEAT,
     GENERATE,
-    GONE,
     TOKENIZE,
 )
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.loop import ModelThread
-from services.runner.engine.presence.presence import LEARNING, WATCH_S, Presence
+from services.runner.engine.presence.presence import LEARNING, Presence
 from services.runner.engine.reception import Reception
 from services.runner.engine.vision.album import Album
 
 log = logging.getLogger(__name__)
 
-GATEWAY_SILENCE_S = SILENCE_S + 1.0
-"""Cancelling costs a client its answer, so a gateway is given one heartbeat more."""
 TELLING = 8
 """Tokens of an answer whose speed is worth remembering."""
 
@@ -65,7 +62,7 @@ class Engine:
             asyncio.TaskGroup() as tasks,
         ):
             engine = cls(presence, sink)
-            watching = tasks.create_task(engine.watch())
+            watching = tasks.create_task(engine.gateways.watch())
             try:
                 yield engine
             finally:
@@ -89,7 +86,9 @@ class Engine:
             trusts_code=settings.trusts_code,
         )
         self._open: dict[RequestId, _Open] = {}
-        self._heard: dict[GatewayId, float] = {}
+        self.gateways = Gateways(
+            host.bus, lambda: (known.gateway for known in self._open.values()), self._release
+        )
         self._answer_tokens_per_s = 0.0
 
     async def load(self) -> bool:
@@ -121,7 +120,7 @@ class Engine:
 
     def abandon(self) -> None:
         for request in self._open:
-            self.thread.cancel(request)
+            self.thread.release(request, "the engine is stopping")
 
     async def settled(self) -> None:
         """Frames have a connection of their own: they go before the farewell only if waited for."""
@@ -141,7 +140,7 @@ class Engine:
             return self._again(asked, known.accepted)
         self._refuse_unless_reachable(asked, expires_at)
         waits = len(self._open) >= self._settings.slots or self.thread.lacks_memory_for(sequence)
-        self._heard.setdefault(asked.gateway, time.monotonic())
+        self.gateways.hear(asked.gateway)
         self._sink.open(asked.request, asked.gateway)
         self.thread.submit(sequence)
         place = self.thread.queue.place_of(asked.request) if waits else None
@@ -171,6 +170,13 @@ class Engine:
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
             self.thread.cancel(cancel.request)
+
+    def _release(self, gateway: GatewayId) -> None:
+        """Stop generating for one that is gone; if it was only cut off, it may go on elsewhere."""
+        for request, known in self._open.items():
+            if known.gateway == gateway:
+                log.info("ending %s: its gateway is gone", request)
+                self.thread.release(request, "the engine no longer heard the gateway")
 
     # Frames
 
@@ -237,30 +243,3 @@ class Engine:
             kv_used_tokens=now.kv_used_tokens,
             prefixes=now.prefixes,
         )
-
-    # Who we work for
-
-    async def watch(self) -> None:
-        """Stop generating for gateways that are gone."""
-        bus = self._host.bus
-        await bus.listen(GATEWAY_BEAT, self._hear_gateway)
-        await bus.listen(GONE, self._hear_gone)
-        while True:
-            await asyncio.sleep(WATCH_S)
-            oldest = bus.ear.oldest(GATEWAY_SILENCE_S)
-            self._drop({gateway for gateway, at in self._heard.items() if at < oldest})
-
-    def _hear_gateway(self, beat: GatewayBeat) -> None:
-        self._heard[beat.gateway] = time.monotonic()
-
-    def _hear_gone(self, gone: Gone) -> None:
-        if gone.kind == "gateway":
-            self._drop({GatewayId(gone.id)})
-
-    def _drop(self, gateways: set[GatewayId]) -> None:
-        for gateway in gateways:
-            self._heard.pop(gateway, None)
-        for request, known in self._open.items():
-            if known.gateway in gateways:
-                log.info("cancelling %s: its gateway is gone", request)
-                self.thread.cancel(request)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bus.connection import Bus
 from bus.presence import farewell
-from bus.stream import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Delta, End, Progress, Timings, Usage

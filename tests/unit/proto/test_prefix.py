@@ -1,6 +1,6 @@
 import pytest
 
-from proto.inference import Chat, ImagePart, TextPart, Tokens, Tool, ToolCall, Turn
+from proto.inference import Chat, ImagePart, Privacy, TextPart, Tokens, Tool, ToolCall, Turn
 from proto.inference import Text as Plain
 from proto.prefix import (
     LONGEST,
@@ -114,3 +114,31 @@ def test_of_a_chain_that_is_too_long_its_ends_are_told():
     assert chain[-1].chars == Chat(turns=turns).chars
     longer = prefixes_of(Chat(turns=(*turns, QUESTION, ANSWER)))
     assert chain[-1] in longer
+
+
+ANN, BOB = Privacy(owner="ann"), Privacy(owner="bob")
+
+
+def test_only_the_system_is_called_the_same_for_two_owners():
+    chat = Chat(turns=(SYSTEM, QUESTION, ANSWER))
+    anns, bobs = prefixes_of(chat, ANN), prefixes_of(chat, BOB)
+
+    assert [a == b for a, b in zip(anns, bobs, strict=True)] == [True, False, False]
+    assert anns[0] == prefixes_of(chat)[0]
+    assert [p.chars for p in anns] == [p.chars for p in prefixes_of(chat)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "privacy"),
+    [
+        (Plain(text="x" * 3 * TEXT_BLOCK), ANN),
+        (Tokens(ids=tuple(range(3 * TOKEN_BLOCK))), ANN),
+        (Chat(turns=(QUESTION, ANSWER), tools=(Tool(name="f"),)), ANN),
+        (Chat(turns=(SYSTEM, QUESTION)), Privacy(owner="ann", shares_system=False)),
+    ],
+)
+def test_what_is_an_owners_alone_has_names_of_its_own_from_the_first_on(prompt, privacy):
+    mine, everybodys = prefixes_of(prompt, privacy), prefixes_of(prompt)
+
+    assert not {p.digest for p in mine} & {p.digest for p in everybodys}
+    assert mine == prefixes_of(prompt, privacy)

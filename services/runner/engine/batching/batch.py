@@ -128,12 +128,15 @@ class Batch:
     def add(self, sequence: Sequence) -> None:
         self.queue.add(sequence)
 
-    def cancel(self, request: RequestId) -> None:
+    def cancel(
+        self,
+        request: RequestId,
+        code: Code = Code.CANCELLED,
+        message: str = "the request was cancelled",
+    ) -> None:
         """Its slot is free at once; its reader hears of it with the next step's frames."""
         with mx.stream(self._running.decoder.stream):
-            self._abandon(
-                lambda s: s.request == request, Code.CANCELLED, "the request was cancelled"
-            )
+            self._abandon(lambda s: s.request == request, code, message)
 
     def abandon_all(self, code: Code, message: str) -> None:
         with mx.stream(self._running.decoder.stream):

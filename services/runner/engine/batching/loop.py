@@ -42,12 +42,20 @@ class _Arrival:
 
 
 @dataclass(frozen=True)
+class _Release:
+    """The order to let go of a request, which may go on elsewhere."""
+
+    request: RequestId
+    why: str
+
+
+@dataclass(frozen=True)
 class _Stop:
     """The order to end."""
 
 
-_Order = _Arrival | RequestId | _Stop
-"""That a request came, the id of one to cancel, or the end."""
+_Order = _Arrival | RequestId | _Release | _Stop
+"""That a request came, the id of one to cancel, one to release, or the end."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,10 @@ class ModelThread:
         """Effective at the next step; harmless for a request that is over."""
         self._inbox.put(request)
 
+    def release(self, request: RequestId, why: str) -> None:
+        """As ``cancel``, but it ends with ``engine_lost``: whoever still wants it may go on."""
+        self._inbox.put(_Release(request, why))
+
     def stop(self, timeout_s: float = STOP_S) -> None:
         """What still runs fails with ``engine_lost``, so that it may go on elsewhere.
 
@@ -201,6 +213,8 @@ class ModelThread:
                 pass  # It is in the queue already.
             case _Stop():
                 return False
+            case _Release(request, why):
+                work.cancel(request, Code.ENGINE_LOST, why)
             case request:
                 work.cancel(request)
         return True

@@ -12,6 +12,7 @@ from proto.inference import FinishReason, Generate, Priority, Sampling
 from services.runner.engine.answer.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.batching.sampling import Processor, Sampler, greedy
 from services.runner.engine.caching.cache import Cache
+from services.runner.engine.caching.cache_key import CacheKey, cache_key
 from services.runner.engine.caching.marks import Mark, marks_of
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.outline import PLAIN, Outline
@@ -44,6 +45,8 @@ class Sequence:
     outline: Outline = PLAIN
     sight: Sight | None = None
     """The pictures of its prompt."""
+    cache_key: CacheKey | None = None
+    """How the prefix cache knows its tokens; None: by themselves."""
     marks: tuple[Mark, ...] = ()
     """How the mesh knows beginnings of its prompt."""
     arrived_at: float = field(default_factory=time.monotonic)
@@ -84,6 +87,8 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.prompt)
+        if self.sight is not None and self.cache_key is None:
+            self.cache_key = CacheKey(self.sight.keys)
 
     @classmethod
     def of(
@@ -93,7 +98,10 @@ class Sequence:
         max_tokens: int,
         outline: Outline = PLAIN,
         sight: Sight | None = None,
+        common: int = 0,
     ) -> "Sequence":
+        """The first ``common`` tokens of the prompt are not its owner's alone."""
+        known, owner = prompt if sight is None else sight.keys, asked.privacy.owner
         return cls(
             request=asked.request,
             prompt=prompt,
@@ -108,7 +116,8 @@ class Sequence:
             priority=asked.priority,
             outline=outline,
             sight=sight,
-            marks=marks_of(asked.prompt, len(prompt)),
+            cache_key=cache_key(known, owner, common) if owner else None,
+            marks=marks_of(asked.prompt, len(prompt), asked.privacy),
         )
 
     @property
@@ -144,7 +153,7 @@ class Sequence:
 
     def prefix_key(self, tokens: list[int]) -> list[int]:
         """How the prefix cache knows the first of its tokens, prompt and answer."""
-        return tokens if self.sight is None else self.sight.key(tokens)
+        return tokens if self.cache_key is None else self.cache_key.of(tokens)
 
     @property
     def held(self) -> Cache:

@@ -7,8 +7,8 @@ heartbeats is there: a mark goes with the tokens that it stands for.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from proto.inference import Prompt
-from proto.prefix import prefixes_of
+from proto.inference import Privacy, Prompt
+from proto.prefix import EVERYBODYS, prefixes_of
 from proto.presence import MOST_PREFIXES
 
 Marks = Mapping[bytes, int]
@@ -23,7 +23,7 @@ class Mark(NamedTuple):
     """From the prompt's first on."""
 
 
-def marks_of(prompt: Prompt, length: int) -> tuple[Mark, ...]:
+def marks_of(prompt: Prompt, length: int, privacy: Privacy = EVERYBODYS) -> tuple[Mark, ...]:
     """Of a prompt of ``length`` tokens, in order.
 
     A mark stands where it would if every token had as many characters: to count
@@ -31,7 +31,7 @@ def marks_of(prompt: Prompt, length: int) -> tuple[Mark, ...]:
     the mesh makes of it is an estimate of time, and what is cached is matched by
     tokens alone.
     """
-    prefixes = prefixes_of(prompt)
+    prefixes = prefixes_of(prompt, privacy)
     chars = prefixes[-1].chars if prefixes else 0
     ends = [Mark(prefix.digest, length * prefix.chars // max(chars, 1)) for prefix in prefixes]
     return tuple(mark for mark in ends if mark.tokens > 0)

@@ -11,6 +11,7 @@ from proto.ids import SessionId
 from proto.prefix import LONGEST
 from proto.presence import CacheLoad
 from services.runner.engine.caching.cache import Cache
+from services.runner.engine.caching.cache_key import agreement
 from services.runner.engine.caching.marks import Mark, Marks, told
 
 SESSIONS = 256
@@ -126,7 +127,7 @@ class RadixCache:
         path: list[tuple[_Node, int]] = []
         node, at = self._root, 0
         while at < len(tokens) and (child := node.children.get(tokens[at])):
-            count = _agreement(child.tokens, tokens[at : at + len(child.tokens)])
+            count = agreement(child.tokens, tokens[at : at + len(child.tokens)])
             path.append((child, count))
             if count < len(child.tokens):
                 break
@@ -220,13 +221,6 @@ def _mark(path: list[tuple[_Node, int]], marks: Run[Mark]) -> None:
 
 def _in_order(marks: Marks) -> Marks:
     return dict(sorted(marks.items(), key=lambda mark: mark[1]))
-
-
-def _agreement(ours: Run[int], theirs: Run[int]) -> int:
-    if ours == theirs:
-        return len(ours)
-    pairs = enumerate(zip(ours, theirs, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
 
 
 def _joined(parts: list[tuple[mx.array, int]]) -> mx.array:

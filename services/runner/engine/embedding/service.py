@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from msgspec.structs import replace
 
 from bus.deadline import moment
+from bus.gateways import Gateways
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
-from proto.ids import RequestId
+from proto.ids import GatewayId
 from proto.inference import (
     Accepted,
     Cancel,
@@ -55,19 +56,27 @@ class ReadingEngine:
         cls, presence: Presence, source: Source, kind: Kind
     ) -> "AsyncIterator[ReadingEngine]":
         engine = cls(presence, source, kind)
-        try:
-            yield engine
-        finally:
-            engine.thread.stop()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(engine.gateways.watch())
+            try:
+                yield engine
+            finally:
+                watching.cancel()
+                engine.thread.stop()
 
     def __init__(self, presence: Presence, source: Source, kind: Kind) -> None:
         self._presence = presence
         presence.describe = self._describe
         self._loop = asyncio.get_running_loop()
         self.thread = ReaderThread(source, kind, self._hand_over, slots=presence.settings.slots)
-        self._tasks: dict[asyncio.Task[object], RequestId] = {}
-        """Who is being answered."""
+        self._tasks: dict[asyncio.Task[object], Embed | Rerank] = {}
+        """What is being answered."""
         self._jobs: dict[Job, asyncio.Future[None]] = {}
+        self.gateways = Gateways(
+            presence.host.bus,
+            lambda: (asked.gateway for asked in self._tasks.values() if asked.gateway),
+            self._release,
+        )
 
     async def load(self) -> bool:
         """False when the engine was asked to stop meanwhile. Raises NotLoadable."""
@@ -119,7 +128,8 @@ class ReadingEngine:
         self._presence.refuse_if_full(len(self._tasks), self.thread.waiting_of(asked.key))
         task = asyncio.current_task()
         assert task is not None, "the bus answers each question in a task"
-        self._tasks[task] = asked.request
+        self.gateways.hear(asked.gateway)
+        self._tasks[task] = asked
         self._presence.activity.note(len(self._tasks))
         began, expires_at = time.monotonic(), moment(asked.left_s)
         try:
@@ -158,8 +168,14 @@ class ReadingEngine:
             )
 
     def _cancel(self, cancel: Cancel) -> None:
-        for task, request in list(self._tasks.items()):
-            if request == cancel.request:
+        for task, asked in list(self._tasks.items()):
+            if asked.request == cancel.request:
+                task.cancel()
+
+    def _release(self, gateway: GatewayId) -> None:
+        """Nobody waits there any more."""
+        for task, asked in list(self._tasks.items()):
+            if asked.gateway == gateway:
                 task.cancel()
 
     async def _count(self, asked: CountTokens) -> Counted:

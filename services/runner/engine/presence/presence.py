@@ -65,6 +65,8 @@ class Presence:
             (ENGINE_BEAT, ENGINE_TELEMETRY),
             self._beat,
             lambda state: (state.state, state.stalled_s >= STALL_S),
+            # By its fingerprint a prompt that somebody guesses could be told to have been asked.
+            lambda state: replace(state, prefixes={}),
         )
 
     def _beat(self) -> EngineBeat:

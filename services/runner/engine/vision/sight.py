@@ -36,10 +36,6 @@ class Sight:
         numbers = np.unique(self.shown[start:end])
         return [self.pictures[number] for number in numbers if number >= 0]
 
-    def key(self, tokens: list[int]) -> list[int]:
-        """Of tokens that begin with the prompt, or are a beginning of it."""
-        return self.keys[: len(tokens)] + tokens[len(self.keys) :]
-
 
 Shown = Sequence[tuple[NDArray[np.int32], Picture]]
 """Each picture with the places of its patches in the prompt, in order."""

@@ -3,12 +3,15 @@
 import hashlib
 
 import pytest
+from msgspec.structs import replace
 
-from proto.config import Config, KeyConfig
+from proto.config import Config, KeyConfig, PrivacyConfig
 from proto.errors import MeshError
+from proto.inference import Privacy
 from services.gateway.keys.caller import caller_of, claim_of
 
 SECRET = b"sk-secret"
+MARKED = hashlib.sha256(SECRET).hexdigest()[:12]
 CI = KeyConfig(
     sha256=hashlib.sha256(SECRET).hexdigest(), weight=3.0, priority="batch", tokens_per_minute=900
 )
@@ -65,3 +68,21 @@ def test_a_priority_that_there_is_not_is_refused():
     headers = {b"x-odyssai-priority": b"urgent"}
     with pytest.raises(MeshError, match="interactive or batch"):
         claim_of(caller_of(headers, CONFIG), headers, "interactive")
+
+
+@pytest.mark.parametrize(
+    ("config", "owner", "shares_system"),
+    [
+        (Config(), "", True),
+        (CONFIG, "ci", True),
+        (Config(keys={"ci": replace(CI, owner="ann")}), "ann", True),
+        (replace(CONFIG, privacy=PrivacyConfig(prefixes="all")), "", True),
+        (replace(CONFIG, privacy=PrivacyConfig(prefixes="owner")), "ci", False),
+        (Config(privacy=PrivacyConfig(prefixes="system")), "key-" + MARKED, True),
+    ],
+)
+def test_whose_cached_prompts_a_key_finds(config, owner, shares_system):
+    caller = caller_of({b"x-api-key": SECRET}, config)
+
+    assert caller.privacy == Privacy(owner=owner, shares_system=shares_system)
+    assert claim_of(caller, {}, "interactive").privacy == caller.privacy

@@ -1,0 +1,129 @@
+"""The engine's end of token streams: frames are sent once, and kept for a while."""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import msgspec
+from nats.aio.client import Client
+
+from bus.connection import Bus
+from bus.dialing import dial, settled
+from proto.errors import Code, MeshError
+from proto.frames import AnyFrame, End, Failed
+from proto.ids import EngineId, GatewayId, RequestId
+from proto.inference import Replay, Replayed
+from proto.subjects import REPLAY, STREAM
+
+KEEP_S = 30.0
+"""How long an engine keeps the frames of a finished request."""
+RING_FRAMES = 8192
+"""Most frames kept of one request; a reader further behind than this has lost the rest."""
+
+
+class _Outgoing:
+    """One request's frames on the engine's side."""
+
+    __slots__ = ("ended_at", "head", "next_seq", "ring")
+
+    def __init__(self, address: str) -> None:
+        self.head = f"PUB {address} ".encode()
+        self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING_FRAMES)
+        self.next_seq = 0
+        self.ended_at: float | None = None
+
+    @property
+    def first_seq(self) -> int:
+        """Of the frames that can still be sent again."""
+        return self.ring[0][0] if self.ring else self.next_seq
+
+
+class TokenSink:
+    """The engine's end: sends frames and keeps them for a while."""
+
+    def __init__(self, client: Client, engine: EngineId) -> None:
+        self._client = client
+        self._engine = engine
+        self._streams: dict[RequestId, _Outgoing] = {}
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._ended: deque[RequestId] = deque()
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, url: str, engine: EngineId) -> "AsyncIterator[TokenSink]":
+        client = await dial(url, f"tokens:{engine}", lambda: None, pending_size=-1)
+        try:
+            yield cls(client, engine)
+        finally:
+            await client.close()
+
+    def open(self, request: RequestId, gateway: GatewayId) -> None:
+        """Begin a stream; frames of a request that is not open are dropped."""
+        self._streams[request] = _Outgoing(STREAM.at(gateway, self._engine, request))
+        self._forget_ended()
+
+    def knows(self, request: RequestId) -> bool:
+        return request in self._streams
+
+    def send(self, frames: Iterable[tuple[RequestId, AnyFrame]]) -> None:
+        """Send what one step yielded in a single write."""
+        out: list[bytes] = []
+        for request, frame in frames:
+            stream = self._streams.get(request)
+            if stream is None:
+                continue
+            body = self._encode(frame)
+            stream.ring.append((frame.seq, body))
+            stream.next_seq = frame.seq + 1
+            out.append(b"%b%d\r\n%b\r\n" % (stream.head, len(body), body))
+            if isinstance(frame, End | Failed):
+                stream.ended_at = time.monotonic()
+                self._ended.append(request)
+        self._write(out)
+
+    def replay(self, request: RequestId, seq: int) -> int:
+        """Send a request's frames again from ``seq`` on; the number of the next new one.
+
+        Raises MeshError when the request is unknown or the ring no longer holds ``seq``.
+        """
+        stream = self._streams.get(request)
+        if stream is None or stream.first_seq > seq:
+            raise MeshError(Code.ENGINE_LOST, "the engine no longer holds this stream")
+        self._write(
+            [b"%b%d\r\n%b\r\n" % (stream.head, len(b), b) for at, b in stream.ring if at >= seq]
+        )
+        return stream.next_seq
+
+    def forget(self, request: RequestId, seq: int) -> None:
+        """Its gateway has all frames before ``seq``, and will not ask for them again."""
+        stream = self._streams.get(request)
+        while stream is not None and stream.ring and stream.ring[0][0] < seq:
+            stream.ring.popleft()
+
+    async def settled(self) -> None:
+        """Return when the server has every frame: what is said elsewhere then comes behind them."""
+        await settled(self._client)
+
+    def _write(self, out: list[bytes]) -> None:
+        """Straight to the socket: nats-py's own path costs a task switch and 5 µs a message."""
+        transport = self._client._transport
+        if out and transport is not None and self._client.is_connected:
+            transport.write(b"".join(out))
+
+    def _forget_ended(self) -> None:
+        oldest = time.monotonic() - KEEP_S
+        while self._ended:
+            stream = self._streams.get(self._ended[0])
+            if stream is not None and (stream.ended_at or 0.0) > oldest:
+                return
+            self._streams.pop(self._ended.popleft(), None)
+
+
+async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> None:
+    """Let gateways ask an engine for frames they missed."""
+
+    async def replay(question: Replay) -> Replayed:
+        return Replayed(next_seq=sink.replay(question.request, question.seq))
+
+    await bus.answer(REPLAY, replay, engine)
