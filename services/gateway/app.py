@@ -18,6 +18,7 @@ from services.gateway.count import count_tokens
 from services.gateway.gateway import Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
+from services.gateway.http.door import HANG_UP
 from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.models.models import show_models
 from services.gateway.ollama.embed import embed, embed_one
@@ -32,6 +33,7 @@ from services.gateway.ollama.running import chat, complete
 from services.gateway.ollama.store import delete, pull
 from services.gateway.openai import ChatCompletions, Completions
 from services.gateway.openapi import show_openapi
+from services.gateway.repeatable import repeatable
 from services.gateway.responses import routes as responses
 from services.gateway.tokenize import detokenize, tokenize
 from services.gateway.vectors.embeddings import embed_texts
@@ -43,18 +45,18 @@ Handler = Callable[[Any, Any, Any], Awaitable[None]]
 Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 
 POSTS: dict[str, Endpoint] = {
-    "/v1/chat/completions": partial(generate, ChatCompletions()),
-    "/v1/completions": partial(generate, Completions()),
-    "/v1/embeddings": embed_texts,
-    "/v1/rerank": rerank,
-    "/v1/messages": partial(generate, Messages()),
+    "/v1/chat/completions": repeatable(partial(generate, ChatCompletions())),
+    "/v1/completions": repeatable(partial(generate, Completions())),
+    "/v1/embeddings": repeatable(embed_texts),
+    "/v1/rerank": repeatable(rerank),
+    "/v1/messages": repeatable(partial(generate, Messages())),
     "/v1/messages/count_tokens": count_tokens,
     "/v1/tokenize": tokenize,
     "/v1/detokenize": detokenize,
-    "/api/chat": chat,
-    "/api/generate": complete,
-    "/api/embed": embed,
-    "/api/embeddings": embed_one,
+    "/api/chat": repeatable(chat),
+    "/api/generate": repeatable(complete),
+    "/api/embed": repeatable(embed),
+    "/api/embeddings": repeatable(embed_one),
     "/api/show": show,
     "/api/pull": pull,
     "/api/push": refuse_to_make,
@@ -147,7 +149,7 @@ def _below(
         exchange.path = left_out + exchange.path
         endpoints = find(exchange.path)
         if not endpoints:
-            return await _refuse(exchange, _nothing_there(exchange))
+            return await refuse(exchange, _nothing_there(exchange))
         return await _serve(gateway, exchange, endpoints)
 
     return handle
@@ -155,6 +157,7 @@ def _below(
 
 def _exchange(gateway: Gateway, scope: Any, receive: Any, send: Any) -> Exchange:
     exchange = Exchange(scope, receive, send)
+    exchange.patience_s = gateway.settings.bounds.patience_s
     if not admin.is_below(exchange.path):
         exchange.standing = gateway.settings.cors.headers(exchange.header(b"origin"))
     return exchange
@@ -167,7 +170,7 @@ async def _serve(gateway: Gateway, exchange: Exchange, endpoints: Mapping[str, E
     allow = ", ".join((*endpoints, "OPTIONS")).encode()
     if exchange.method == "OPTIONS":
         return await exchange.reply(204, b"", [(b"allow", allow), *_told(gateway, exchange, allow)])
-    return await _refuse(exchange, _wrong_method(exchange, endpoints), [(b"allow", allow)])
+    return await refuse(exchange, _wrong_method(exchange, endpoints), [(b"allow", allow)])
 
 
 def _told(gateway: Gateway, exchange: Exchange, methods: bytes) -> Headers:
@@ -202,23 +205,25 @@ async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> No
     except ClientLeft:
         log.debug("%s: the client left", exchange.id)
     except MeshError as error:
-        await _refuse(exchange, error)
+        await refuse(exchange, error)
     except Exception:
         log.exception("%s: %s failed", exchange.id, exchange.path)
         why = f"The gateway failed; its log has more under {exchange.id}."
-        await _refuse(exchange, MeshError(Code.INTERNAL, why))
+        await refuse(exchange, MeshError(Code.INTERNAL, why))
     finally:
         gateway.open.discard(exchange)
         gateway.served += 1
 
 
-async def _refuse(exchange: Exchange, error: MeshError, headers: Headers | None = None) -> None:
+async def refuse(exchange: Exchange, error: MeshError, headers: Headers | None = None) -> None:
     """Say why not, with a status or, where a response has begun, as its end."""
     if exchange.is_started:
         if exchange.last_words is not None and not exchange.is_complete:
             await exchange.write(exchange.last_words(error), more=False)
         return
     said = [JSON, *(headers or [])]
+    if error.code is Code.SLOW_CLIENT:
+        said.append(HANG_UP)
     if error.retry_after_s is not None:
         said.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     await exchange.reply(error.code.status, envelope(exchange, error), said)

@@ -16,6 +16,8 @@ from services.gateway.asking.mesh import Mesh
 from services.gateway.asking.shelf import Shelf
 from services.gateway.asking.watch import Watch
 from services.gateway.http.exchange import Exchange
+from services.gateway.idempotency.ledger import Ledger
+from services.gateway.idempotency.once import Once
 from services.gateway.images.images import Images
 from services.gateway.keys.admission import admitted
 from services.gateway.keys.caller import Claim
@@ -29,7 +31,9 @@ log = logging.getLogger(__name__)
 
 
 class Gateway:
-    def __init__(self, id: GatewayId, settings: Settings, mesh: Mesh, watch: Watch) -> None:
+    def __init__(
+        self, id: GatewayId, boot: str, settings: Settings, mesh: Mesh, watch: Watch
+    ) -> None:
         self.id = id
         self.settings = settings
         self.mesh = mesh
@@ -40,6 +44,7 @@ class Gateway:
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)
+        self.once = Once(mesh.bus, id, boot, Ledger(mesh.bus, settings.kept_answers))
         self.images = Images(settings.images)
         self.open: set[Exchange] = set()
         """Requests that are being served."""

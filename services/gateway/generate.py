@@ -27,6 +27,7 @@ from services.gateway.asking.wait import Tell
 from services.gateway.defaults import with_defaults
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.idempotency.name import HEADER
 from services.gateway.keys.caller import ANONYMOUS
 from services.gateway.models.models import fingerprint
 from services.gateway.session import in_session
@@ -48,7 +49,7 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
             with deadline(exchange) as expires_s:
                 tell = _company(gateway, wire, exchange, asked)
                 async with generating(
-                    gateway, exchange.id, asked, expires_s, tell=tell
+                    gateway, exchange.known_as, asked, expires_s, tell=tell
                 ) as generations:
                     record.engine = generations[0].engine
                     tell_place(exchange, generations)
@@ -123,6 +124,8 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     )
     if not gateway.settings.keeps_volatile_lines:
         asked = steadied(asked)
+    if asked.stream and HEADER in exchange.headers:
+        asked = replace(asked, ignored=(*asked.ignored, HEADER.decode()))
     record.understood(asked)
     for prompt in asked.prompts:
         expect_fitting(prompt, gateway.settings.prompt_limit_chars)
@@ -252,8 +255,10 @@ def expect_json(exchange: Exchange) -> None:
 
     Also what makes browsers ask before a foreign page may post here.
     """
-    declared = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip()
-    if declared.lower() == FORM and exchange.header(b"origin") is None:
+    is_page = exchange.header(b"origin") is not None
+    said = exchange.header(b"content-type") or ("none" if is_page else "application/json")
+    declared = said.partition(";")[0].strip()
+    if declared.lower() == FORM and not is_page:
         # What curl says when it is told nothing. A page would have had to tell where it is from.
         return
     if declared.lower() != "application/json" and not declared.lower().endswith("+json"):

@@ -24,7 +24,7 @@ class Socket:
         socket = cls(reader, writer)
         try:
             writer.write(
-                f"POST {path} HTTP/1.1\r\nHost: mesh\r\nContent-Type: application/json\r\n"
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(content)}\r\n\r\n".encode()
                 + content
             )

@@ -2,7 +2,6 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -10,6 +9,7 @@ from msgspec import Struct
 from proto.errors import Code, MeshError
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import Exchange
+from services.gateway.http.loopback import is_loopback, is_loopback_name
 
 Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 
@@ -96,33 +96,23 @@ def _expect_token(authorization: str, token: str) -> None:
 
 
 def _expect_local(caller: Caller) -> None:
-    if not _is_loopback(caller.peer) or caller.is_relayed:
+    if not is_loopback(caller.peer) or caller.is_relayed:
         raise _forbidden(
             "Without ODYSSAI_ADMIN_TOKEN the mesh is administered from the gateway's own machine "
             "only. Set it there, and send it as `Authorization: Bearer TOKEN`."
         )
-    if not _is_loopback_name(caller.host):
+    if not _calls_us_local(caller.host):
         raise _forbidden(
             f"The mesh is not administered under the name {caller.host!r}; use localhost or "
             "127.0.0.1, or set ODYSSAI_ADMIN_TOKEN and send it as `Authorization: Bearer TOKEN`."
         )
 
 
-def _is_loopback_name(host: str) -> bool:
+def _calls_us_local(host: str) -> bool:
     try:
-        name = urlsplit(f"//{host}").hostname or ""
+        return is_loopback_name(urlsplit(f"//{host}").hostname or "")
     except ValueError:
         return False
-    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        known = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(known, "ipv4_mapped", None)
-    return known.is_loopback or bool(mapped and mapped.is_loopback)
 
 
 def _forbidden(why: str) -> MeshError:

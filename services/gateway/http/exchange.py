@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from proto.errors import MeshError
+from proto.errors import Code, MeshError
 from proto.ids import RequestId, fresh
 from services.gateway.http.coding import WORTHWHILE, closed, opened, takes_gzip, too_large
 from services.gateway.http.query import Query
@@ -18,6 +18,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 LONGEST_ID = 512
+SLOWEST_BYTES_S = 500
+"""Of a body, once the client's time to begin with it is over."""
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -39,13 +41,18 @@ class Exchange:
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
         self.id = RequestId(fresh())
+        self.known_as = self.id
+        """Its id among engines: another one where it goes on with what a dead gateway had asked."""
         self.method: str = scope["method"]
         # Litestar cuts a mount's own part off ``path``.
         self.path = unquote(scope["raw_path"].decode())
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.peer: str = (scope.get("client") or ("",))[0]
         """The address at the other end of the socket; empty where it has none."""
+        self.patience_s = 30.0
+        """How long a body may take beyond what its bytes take at the slowest rate."""
         self.standing: Headers = []
         """Said with every response, whatever comes of the request."""
         self.is_started = False
@@ -100,7 +107,7 @@ class Exchange:
         parts: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
+            message = await self._next(size)
             if message["type"] == "http.disconnect":
                 raise ClientLeft
             parts.append(message.get("body", b""))
@@ -109,6 +116,20 @@ class Exchange:
                 raise too_large(limit_bytes)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+    async def _next(self, received: int) -> MutableMapping[str, Any]:
+        """The next piece of a body of which so many bytes are here."""
+        patience_s = self.patience_s + received / SLOWEST_BYTES_S
+        left_s = self._began + patience_s - time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                return await self._receive()
+        except TimeoutError:
+            raise MeshError(
+                Code.SLOW_CLIENT,
+                f"Only {received} bytes of the body came within {patience_s:.0f} s; send it "
+                "faster, or less.",
+            ) from None
 
     async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         """The whole response at once, in gzip where that is worth it and the client reads it."""

@@ -40,7 +40,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Tu
             tell = _company(exchange, turn)
             try:
                 async with generating(
-                    gateway, exchange.id, turn.asked, expires_s, "input", tell
+                    gateway, exchange.known_as, turn.asked, expires_s, "input", tell
                 ) as generations:
                     record.engine = generations[0].engine
                     tell_place(exchange, generations)

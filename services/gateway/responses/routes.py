@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import Exchange
+from services.gateway.repeatable import repeatable
 from services.gateway.responses.compact import compact
 from services.gateway.responses.count import count_input
 from services.gateway.responses.create import create
@@ -19,11 +20,11 @@ def endpoints(path: str) -> Mapping[str, Endpoint]:
     """By method; none where there is nothing."""
     match path.removeprefix(ROOT).strip("/").split("/"):
         case [""]:
-            return {"POST": create}
+            return {"POST": repeatable(create)}
         case ["input_tokens"]:
             return {"POST": count_input}
         case ["compact"]:
-            return {"POST": compact}
+            return {"POST": repeatable(compact)}
         case [_]:
             return READ
         case [_, "cancel"]:
