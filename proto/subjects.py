@@ -115,7 +115,10 @@ class Subject(Generic[M]):
 
     def decode(self, body: bytes) -> M:
         """Raises msgspec.DecodeError on anything that is not a message of this subject."""
-        message: M = self._decode(body)  # type: ignore[attr-defined]
+        try:
+            message: M = self._decode(body)  # type: ignore[attr-defined]
+        except (RecursionError, UnicodeDecodeError) as error:
+            raise msgspec.DecodeError(f"{type(error).__name__} in what was sent") from error
         return message
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from msgspec.structs import replace
 
 from bus import tracing
+from bus.deadline import left_s
 from proto.dialects.asked import Asked, invalid
 from proto.effective import captures, value
 from proto.errors import Code, MeshError
@@ -46,10 +47,10 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
         body = await posted(gateway, exchange, record)
         asked = understood(gateway, exchange, record, wire.asked(body))
         async with exchange:
-            with deadline(exchange) as expires_s:
+            with deadline(exchange) as expires_at:
                 tell = _company(gateway, wire, exchange, asked)
                 async with generating(
-                    gateway, exchange.known_as, asked, expires_s, tell=tell
+                    gateway, exchange.known_as, asked, expires_at, tell=tell
                 ) as generations:
                     record.engine = generations[0].engine
                     tell_place(exchange, generations)
@@ -157,7 +158,7 @@ async def generating(
     gateway: Gateway,
     request: RequestId,
     asked: Asked,
-    expires_s: float | None,
+    expires_at: float | None,
     pictures_in: str = "messages",
     tell: Tell | None = None,
 ) -> AsyncIterator[list[Generation]]:
@@ -171,7 +172,10 @@ async def generating(
         asked = replace(asked, prompts=prompts)
         generations = [
             gateway.watch.generation(
-                asked.generate(choice, _name(request, choice, asked), gateway.id, expires_s), tell
+                asked.generate(
+                    choice, _name(request, choice, asked), gateway.id, left_s(expires_at)
+                ),
+                tell,
             )
             for choice in range(asked.choices)
         ]
@@ -280,7 +284,7 @@ def expect_fitting(prompt: Prompt, limit_chars: int) -> None:
 
 @contextmanager
 def deadline(exchange: Exchange) -> Iterator[float | None]:
-    """Unix time after which the client no longer waits, if it says so in a header."""
+    """Monotonic time after which the client no longer waits, if it says so in a header."""
     header = exchange.header(b"x-request-timeout")
     if header is None:
         yield None
@@ -289,7 +293,7 @@ def deadline(exchange: Exchange) -> Iterator[float | None]:
     late = MeshError(Code.DEADLINE, f"No answer within {seconds:g} s; allow more, or ask for less.")
     timer = asyncio.get_running_loop().call_later(seconds + OVERTIME_S, exchange.interrupt, late)
     try:
-        yield time.time() + seconds
+        yield time.monotonic() + seconds
     finally:
         timer.cancel()
 

@@ -84,5 +84,5 @@ async def _found(
     )
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:
-        with deadline(exchange) as expires_s:
-            return await vectors(gateway, exchange.id, wanted, expires_s)
+        with deadline(exchange) as expires_at:
+            return await vectors(gateway, exchange.id, wanted, expires_at)

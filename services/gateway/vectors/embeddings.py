@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 from msgspec import Struct
 
+from bus.deadline import left_s
 from bus.fleet import card_of
 from proto.dialects.embeddings import EmbeddingsUsage, Input, Vector, asked_embeddings
 from proto.embedding import Embed, Embedded, Side
@@ -79,8 +80,8 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
         )
         record.model = asked.model
         async with exchange:
-            with deadline(exchange) as expires_s:
-                found = await vectors(gateway, exchange.id, wanted, expires_s)
+            with deadline(exchange) as expires_at:
+                found = await vectors(gateway, exchange.id, wanted, expires_at)
             record.engine = found.engine
             record.counted(found.tokens)
             is_text = asked.encoding_format == "base64"
@@ -90,7 +91,7 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
 
 
 async def vectors(
-    gateway: Gateway, request: RequestId, wanted: Wanted, expires_s: float | None
+    gateway: Gateway, request: RequestId, wanted: Wanted, expires_at: float | None
 ) -> Found:
     """Every input's vector, in order. Raises MeshError."""
     for given in wanted.inputs:
@@ -101,7 +102,7 @@ async def vectors(
     numbers = max((card.embedding_size for card in cards if card), default=0) or USUAL_SIZE
     parts = shares(sizes, len(holders), MOST_BYTES // (4 * numbers))
     replies = await relay.side_by_side(
-        _ask(gateway, RequestId(f"{request}-{number}"), wanted, part, sum(sizes[part]), expires_s)
+        _ask(gateway, RequestId(f"{request}-{number}"), wanted, part, sum(sizes[part]), expires_at)
         for number, part in enumerate(parts)
     )
     tokens = sum(reply.answer.tokens for reply in replies)
@@ -119,7 +120,7 @@ async def _ask(
     wanted: Wanted,
     part: slice,
     chars: int,
-    expires_s: float | None,
+    expires_at: float | None,
 ) -> Reply[Embedded]:
     question = Embed(
         request=request,
@@ -129,7 +130,7 @@ async def _ask(
         dimensions=wanted.dimensions,
         side=wanted.side,
         truncate=wanted.truncate,
-        expires_s=expires_s,
+        left_s=left_s(expires_at),
         key=wanted.claim.key,
         weight=wanted.claim.weight,
         priority=wanted.claim.priority,

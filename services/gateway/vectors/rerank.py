@@ -4,6 +4,7 @@ from functools import partial
 
 import msgspec
 
+from bus.deadline import left_s
 from proto.dialects.rerank import (
     About,
     Ranked,
@@ -48,8 +49,8 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
         claim = gateway.admit(exchange)
         record.key = claim.key
         async with exchange:
-            with deadline(exchange) as expires_s:
-                replies = await _replies(gateway, exchange.id, asked, claim, expires_s)
+            with deadline(exchange) as expires_at:
+                replies = await _replies(gateway, exchange.id, asked, claim, expires_at)
             record.engine = replies[0].engine
             tokens = sum(reply.answer.tokens for reply in replies)
             record.counted(tokens)
@@ -72,7 +73,7 @@ async def _replies(
     request: RequestId,
     asked: RerankRequest,
     claim: Claim,
-    expires_s: float | None,
+    expires_at: float | None,
 ) -> list[Reply[Reranked]]:
     model = gateway.target(asked.model)
     for text in (asked.query, *asked.texts):
@@ -80,7 +81,7 @@ async def _replies(
     sizes = [len(text) for text in asked.texts]
     holders = len(gateway.fleet.holders(model))
     return await relay.side_by_side(
-        _ask(gateway, RequestId(f"{request}-{number}"), asked, claim, part, expires_s)
+        _ask(gateway, RequestId(f"{request}-{number}"), asked, claim, part, expires_at)
         for number, part in enumerate(shares(sizes, holders, len(sizes)))
     )
 
@@ -91,7 +92,7 @@ async def _ask(
     asked: RerankRequest,
     claim: Claim,
     part: slice,
-    expires_s: float | None,
+    expires_at: float | None,
 ) -> Reply[Reranked]:
     question = Rerank(
         request=request,
@@ -100,7 +101,7 @@ async def _ask(
         documents=tuple(asked.texts[part]),
         first=part.start,
         document_tokens=asked.max_tokens_per_doc,
-        expires_s=expires_s,
+        left_s=left_s(expires_at),
         key=claim.key,
         weight=claim.weight,
         priority=claim.priority,
