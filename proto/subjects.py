@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from proto import (
+    audit,
     embedding,
     frames,
     inference,
@@ -114,7 +115,10 @@ class Subject(Generic[M]):
 
     def decode(self, body: bytes) -> M:
         """Raises msgspec.DecodeError on anything that is not a message of this subject."""
-        message: M = self._decode(body)  # type: ignore[attr-defined]
+        try:
+            message: M = self._decode(body)  # type: ignore[attr-defined]
+        except (RecursionError, UnicodeDecodeError) as error:
+            raise msgspec.DecodeError(f"{type(error).__name__} in what was sent") from error
         return message
 
 
@@ -281,4 +285,10 @@ CAPTURE_TELEMETRY: Subject[telemetry.CaptureEvent] = Subject(
 )
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.<job>", telemetry.JobEvent, is_json=True
+)
+AUDIT_TELEMETRY: Subject[audit.AuditEvent] = Subject(
+    "telemetry.v1.audit.<service>",
+    audit.AuditEvent,
+    is_json=True,
+    speaker=lambda event: (event.said_by,),
 )

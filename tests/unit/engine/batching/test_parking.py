@@ -103,7 +103,7 @@ def test_a_parked_request_can_be_cancelled(drive):
 def test_a_parked_request_expires(drive):
     now = [100.0]
     driver = drive(clock=lambda: now[0])
-    start(driver, ask("r", prompt(20), 900, expires_s=200.0))
+    start(driver, ask("r", prompt(20), 900, expires_at=200.0))
     driver.batch.hold("r")
     driver.step()
     now[0] = 201.0
