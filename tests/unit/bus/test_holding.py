@@ -23,8 +23,8 @@ class Deaf:
 
 @pytest.fixture
 def sink() -> TokenSink:
-    sink = TokenSink(Deaf(), EngineId("e"))  # type: ignore[arg-type]
-    sink.open(R, GatewayId("g"))
+    sink = TokenSink(Deaf(), EngineId("n.e"))  # type: ignore[arg-type]
+    sink.open(R, GatewayId("n.g"))
     return sink
 
 
