@@ -73,10 +73,11 @@ class LargeBucket(Generic[M]):
             await self._drop(key, before[0])
         return written
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """With a ``revision``, only if the record is still at that. Raises Conflict."""
         found = await self._blocks.get(key)
         if found is not None:
-            await self._blocks.delete(key)
+            await self._blocks.delete(key, revision)
             await self._drop(key, found[0])
 
     async def _split(self, key: str, packed: bytes) -> Block:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 from nats.aio.client import Client
@@ -114,7 +114,9 @@ class TokenSink:
         """Straight to the socket: nats-py's own path costs a task switch and 5 µs a message."""
         transport = self._client._transport
         if out and transport is not None and self._client.is_connected:
-            transport.write(b"".join(out))
+            # uvloop's word for a socket that died before nats-py knows. The ring has it all.
+            with suppress(RuntimeError):
+                transport.write(b"".join(out))
 
     def _forget_ended(self) -> None:
         oldest = time.monotonic() - KEEP_S

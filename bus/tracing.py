@@ -78,17 +78,25 @@ def export(service: str) -> "TracerProvider | None":
 
 @contextmanager
 def span(name: str) -> Iterator[dict[str, Any]]:
-    """One span around a request. Yields a dict: what is put there becomes attributes at its end."""
+    """One span around a request. Yields a dict: what is put there becomes attributes at its end.
+
+    Of an error it holds the type alone: what it says may quote the request.
+    """
     late: dict[str, Any] = {}
     if _tracer is None:
         yield late
         return
     parent = _context_of(current.get())
-    with _tracer.start_as_current_span(name, context=parent) as live:
+    with _tracer.start_as_current_span(
+        name, context=parent, record_exception=False, set_status_on_exception=False
+    ) as live:
         mine = live.get_span_context()
         token = current.set(TraceContext(f"{mine.trace_id:032x}", f"{mine.span_id:016x}"))
         try:
             yield late
+        except BaseException as error:
+            late["error.type"] = type(error).__name__
+            raise
         finally:
             current.reset(token)
             live.set_attributes(late)

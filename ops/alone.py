@@ -47,6 +47,8 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
         "ODYSSAI_LOG": args.log_level,
         "ODYSSAI_HOST": getattr(args, "host", None),
         "ODYSSAI_PORT": getattr(args, "port", None),
+        "ODYSSAI_TLS_CERT": getattr(args, "tls_cert", None),
+        "ODYSSAI_TLS_KEY": getattr(args, "tls_key", None),
         "ODYSSAI_NODE": getattr(args, "node", None),
         "ODYSSAI_MODELS": ",".join(getattr(args, "model", None) or ()),
         "ODYSSAI_MEMORY": getattr(args, "memory", None),

@@ -70,6 +70,12 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
+    @property
+    def pid(self) -> int | None:
+        """Of its present process; None between two of them."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
     async def keep(self) -> None:
         """Start it, and again whenever it ends, until ``stop`` or ``kill``."""
         while not self._stopping.is_set():

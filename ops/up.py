@@ -23,7 +23,7 @@ from ops import probe
 from ops.child import Program
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
-from proto.ids import NodeId
+from proto.ids import CLOUD, NodeId
 from services.runner.models.names import NO_MODEL
 
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
@@ -49,6 +49,9 @@ class Plan:
     home: Path
     host: str
     port: int
+    tls_cert: str | None = None
+    """With ``tls_key``: the gateway speaks HTTPS."""
+    tls_key: str | None = None
     models: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     """NAME=MODEL each."""
@@ -76,7 +79,7 @@ class Plan:
     @property
     def address(self) -> str:
         host = f"[{self.near}]" if ":" in self.near else self.near
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
 
 def main(args: argparse.Namespace) -> int:
@@ -99,10 +102,14 @@ def planned(args: argparse.Namespace) -> Plan:
         )
     home = args.home.expanduser().absolute()
     member = None if args.nats else known_membership(home)
+    if args.node == CLOUD:
+        raise CannotStart(f"no node may be called {CLOUD}: engines that are upstreams are")
     plan = Plan(
         home=home,
         host=args.host,
         port=args.port,
+        tls_cert=args.tls_cert,
+        tls_key=args.tls_key,
         models=_models(args.model, NO_MODEL if member else DEFAULT_MODEL),
         aliases=tuple(args.alias or ()),
         services=services,
@@ -136,7 +143,8 @@ def is_mdns_wanted() -> bool:
 def node_name() -> str:
     """This machine's name as it may stand in a subject."""
     short = socket.gethostname().split(".")[0].lower()
-    return re.sub(r"[^a-z0-9]+", "-", short).strip("-") or "node"
+    name = re.sub(r"[^a-z0-9]+", "-", short).strip("-") or "node"
+    return f"{name}-1" if name == CLOUD else name
 
 
 async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = None) -> None:
@@ -226,7 +234,12 @@ def _settings(plan: Plan, service: str) -> dict[str, str]:
         "ODYSSAI_LOG": plan.log_level,
     }
     if service == "gateway":
-        settings |= {"ODYSSAI_HOST": plan.host, "ODYSSAI_PORT": str(plan.port)}
+        settings |= {
+            "ODYSSAI_HOST": plan.host,
+            "ODYSSAI_PORT": str(plan.port),
+            "ODYSSAI_TLS_CERT": plan.tls_cert or "",
+            "ODYSSAI_TLS_KEY": plan.tls_key or "",
+        }
     if service == "runner":
         settings |= {"ODYSSAI_MODELS": ",".join(plan.models)}
         if plan.aliases:
@@ -247,10 +260,11 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
         return
     # Without a model of its own it serves what others hold, and loads what is asked for.
     sign = "/health" if plan.models == (NO_MODEL,) else "/ready"
-    while (await probe.fetch(plan.near, plan.port, sign))[0] != 200:
+    tls = probe.UNVERIFIED if plan.tls_cert else None
+    while (await probe.fetch(plan.near, plan.port, sign, tls))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)
-    _, body = await probe.fetch(plan.near, plan.port, "/v1/models")
+    _, body = await probe.fetch(plan.near, plan.port, "/v1/models", tls)
     screen.say(_welcome(plan, _models_of(body), time.monotonic() - started_s))
 
 

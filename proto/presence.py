@@ -108,8 +108,12 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     """
     loads: ModelId | None = None
     """The model that is being loaded, by the id it will have."""
+    parked: int = 0
+    """Requests whose clients do not read: neither running nor queued, until they do."""
     upstream: str | None = None
     """The base URL behind it, when it is an engine that is not ours."""
+    asyncio_tasks: int = 0
+    """In its process. A number that only grows is a leak."""
 
 
 EnginePhase = Literal[
@@ -176,6 +180,8 @@ class NodeBeat(Message, frozen=True, kw_only=True):
     """Its engines take nothing new."""
     version: str = ""
     """Of the software it runs."""
+    asyncio_tasks: int = 0
+    """In the agent's process."""
 
 
 class Used(Struct, frozen=True, array_like=True):
@@ -204,6 +210,8 @@ class GatewayBeat(Message, frozen=True, kw_only=True):
     open_requests: int = 0
     used: tuple[KeyUse, ...] = ()
     """By keys that have a limit, which holds for all gateways together."""
+    asyncio_tasks: int = 0
+    """In its process."""
 
 
 class Probe(Message, frozen=True, kw_only=True):
@@ -225,6 +233,8 @@ class ServiceBeat(Message, frozen=True, kw_only=True):
     pid: int
     epoch: int = 0
     """Of the lease, for the scheduler that holds it."""
+    asyncio_tasks: int = 0
+    """In its process."""
 
 
 class Gone(Message, frozen=True, kw_only=True):

@@ -8,11 +8,15 @@ from typing import Any
 
 import msgspec
 
-from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig
+from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig, PrivacyConfig
 
 _ENTRIES: dict[str, Any] = {"models": ModelConfig, "keys": KeyConfig}
 """Sections of named entries that have settings of their own."""
-_STRUCTS: dict[str, Any] = {"loading": LoadingConfig, "others": KeyConfig}
+_STRUCTS: dict[str, Any] = {
+    "loading": LoadingConfig,
+    "others": KeyConfig,
+    "privacy": PrivacyConfig,
+}
 
 Path = tuple[str, ...]
 

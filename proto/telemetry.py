@@ -25,7 +25,8 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     endpoint: str
     stream: bool
     status: str
-    """``ok``, ``cancelled`` or the word of an error code."""
+    """``ok``, ``cancelled`` (the client left), ``stalled`` (it read nothing for long and was cut)
+    or the word of an error code."""
     finish_reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -45,6 +46,32 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     trace: str | None = None
     """W3C trace id."""
 
+
+class Said(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """What one choice of an answer came to."""
+
+    content: str = ""
+    reasoning: str = ""
+    calls: tuple[str, ...] = ()
+    """Name and arguments of each, as they were generated."""
+
+
+class CaptureEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """A request and its answer in full. Said only while an operator has capture switched on."""
+
+    v: int = VERSION
+    request: str
+    endpoint: str
+    model: str
+    key: str | None = None
+    body: str
+    """As the client sent it, cut at CAPTURED characters."""
+    said: tuple[Said, ...]
+    """Of each choice; none of what has no tokens."""
+    at_s: float
+
+
+CAPTURED = 1 << 20
 
 AlertKind = Literal[
     "engine_gone",

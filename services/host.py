@@ -19,10 +19,12 @@ import uvloop
 from bus import tracing
 from bus.connection import Bus
 from bus.errors import NotConnected, TurnedAway
-from bus.presence import beat, farewell
-from proto.ids import fresh
+from bus.presence import asyncio_tasks, beat, farewell
+from proto.ids import fresh, service_id
 from proto.presence import Gone, ServiceBeat
 from proto.subjects import SERVICE_BEAT
+from services.log import start as log_start
+from services.log import uncaught
 
 log = logging.getLogger(__name__)
 
@@ -103,14 +105,9 @@ Serve = Callable[[Host], Awaitable[None]]
 
 def run(service: str, serve: Serve, id: str | None = None) -> None:
     """Run a service until it returns or is asked to stop. The process's only entry."""
-    logging.basicConfig(
-        level=os.environ.get("ODYSSAI_LOG", "INFO").upper(),
-        format=f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for chatty in ("httpx", "httpcore", "nats"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
+        level = setting("ODYSSAI_LOG", "INFO").upper()
+        log_start(service, level, shows_content=switch("ODYSSAI_LOG_CONTENT"))
         uvloop.run(_live(service, serve, id or fresh()))
     except (SettingError, NotConnected) as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is the whole story
@@ -123,6 +120,7 @@ async def _live(service: str, serve: Serve, id: str) -> None:
     async with Bus.connect(setting("ODYSSAI_NATS"), f"{service}:{id}") as bus:
         host = Host(service=service, id=id, bus=bus, home=_home())
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(uncaught)
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, host.stopping.set)
         refused = asyncio.Event()
@@ -163,11 +161,17 @@ async def present(host: Host, epoch: Callable[[], int] = lambda: 0) -> None:
 
     def describe() -> ServiceBeat:
         return ServiceBeat(
-            service=host.service, id=host.id, boot=host.boot, pid=os.getpid(), epoch=epoch()
+            service=host.service,
+            id=host.id,
+            boot=host.boot,
+            pid=os.getpid(),
+            epoch=epoch(),
+            asyncio_tasks=asyncio_tasks(),
         )
 
+    id = service_id(host.service, host.id)
     try:
-        await beat(host.bus, host.id, (SERVICE_BEAT,), describe, lambda said: said.epoch)
+        await beat(host.bus, id, (SERVICE_BEAT,), describe, lambda said: said.epoch)
     finally:
-        gone = Gone(kind="service", id=host.id, boot=host.boot, why="stopped")
+        gone = Gone(kind="service", id=id, boot=host.boot, why="stopped")
         await farewell(host.bus, gone)

@@ -70,6 +70,19 @@ def _add_gateway(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("ODYSSAI_PORT", str(DEFAULT_PORT)),
         help="(default: %(default)s)",
     )
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        default=os.environ.get("ODYSSAI_TLS_CERT") or None,
+        help="speak HTTPS, with this certificate chain (PEM); renewed files are taken up while it "
+        "runs (also: ODYSSAI_TLS_CERT)",
+    )
+    parser.add_argument(
+        "--tls-key",
+        metavar="FILE",
+        default=os.environ.get("ODYSSAI_TLS_KEY") or None,
+        help="the private key that goes with it (also: ODYSSAI_TLS_KEY)",
+    )
 
 
 def add_runner(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -11,12 +10,13 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import httpx
 
 from bus.gateways import Gateways
+from bus.holding import Holding
 from bus.presence import beat, farewell
 from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
-from proto.ids import EngineId, GatewayId, ModelId, NodeId, RequestId
+from proto.ids import CLOUD, EngineId, GatewayId, ModelId, RequestId
 from proto.inference import Accepted, Cancel, CountTokens, Detokenize, Generate, Tokenize
 from proto.presence import EngineBeat, Gone, ModelCard
 from proto.subjects import (
@@ -59,7 +59,7 @@ async def serve(host: Host) -> None:
 
 
 async def _stand_in(host: Host, upstream: Upstream) -> None:
-    engine = EngineId(f"cloud-{upstream.name}-{host.id}")
+    engine = EngineId(f"{CLOUD}.{upstream.name}-{host.id}")
     async with TokenSink.connect(host.bus.url, engine) as sink:
         relay = Relay(host, upstream, engine, sink)
         try:
@@ -86,8 +86,9 @@ class Relay:
         self._sink = sink
         self._client = OpenAIUpstream(upstream)
         self._cards: tuple[ModelCard, ...] = ()
+        self._may_read: dict[RequestId, asyncio.Event] = {}
+        """Cleared while the request's client does not read."""
         self._running: dict[RequestId, _Running] = {}
-        """The latest attempt of each."""
         self._gateways = Gateways(
             host.bus,
             lambda: (running.gateway for running in self._running.values() if running.gateway),
@@ -105,6 +106,7 @@ class Relay:
         await bus.answer(DETOKENIZE, self._refuse_tokens, self._engine)
         await bus.listen(CANCEL, self._cancel, self._engine)
         await answer_replays(bus, self._sink, self._engine)
+        await Holding(self._sink, self._hold, self._go_on).follow(bus, self._engine)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_catalog())
             tasks.create_task(self._gateways.watch())
@@ -147,13 +149,14 @@ class Relay:
     def _describe(self) -> EngineBeat:
         return EngineBeat(
             engine=self._engine,
-            node=NodeId("cloud"),
+            node=CLOUD,
             boot=self._host.boot,
             pid=os.getpid(),
             state="ready" if self._cards else "loading",
             models=self._cards,
             slots=SLOTS,
             running=len(self._running),
+            parked=sum(not event.is_set() for event in self._may_read.values()),
             steps=self._events,
             upstream=self._upstream.url,
         )
@@ -166,6 +169,7 @@ class Relay:
         )
 
     async def _generate(self, request: Generate) -> Accepted:
+        await self._end_before(request)
         if self._sink.knows(request.request, request.epoch):
             return Accepted(prompt_tokens=0)
         if request.continues is not None:
@@ -173,19 +177,19 @@ class Relay:
                 Code.NO_ENGINE, f"{self._upstream.name} cannot go on with another engine's answer."
             )
         self._refuse_if_full()
-        self._cancel(Cancel(request=request.request))
         self._sink.open(request.request, request.gateway, request.epoch)
         task = asyncio.create_task(self._run(request))
         self._running[request.request] = _Running(request.gateway, task)
         self._gateways.hear(request.gateway)
-        task.add_done_callback(lambda task: self._forget(request.request, task))
+        task.add_done_callback(lambda _: self._running.pop(request.request, None))
         return Accepted(prompt_tokens=0)
 
-    def _forget(self, request: RequestId, task: asyncio.Task[Any]) -> None:
-        """Unless a later attempt has taken its place."""
-        running = self._running.get(request)
-        if running is not None and running.task is task:
-            del self._running[request]
+    async def _end_before(self, request: Generate) -> None:
+        """What runs of an earlier attempt."""
+        running = self._running.get(request.request)
+        if running is not None and not self._sink.knows(request.request, request.epoch):
+            running.task.cancel()
+            await asyncio.wait({running.task})
 
     def _refuse_if_full(self) -> None:
         if len(self._running) >= SLOTS:
@@ -213,7 +217,7 @@ class Relay:
         self._running[asked.request] = _Running(asked.gateway, task)
         self._gateways.hear(asked.gateway)
         try:
-            async with asyncio.timeout(_left_s(asked)):
+            async with asyncio.timeout(asked.left_s):
                 answer = await self._client.ask(path, body)
             self._events += 1
             return read(answer)
@@ -237,15 +241,26 @@ class Relay:
                 log.info("ending %s: its gateway is gone", request)
                 running.task.cancel()
 
+    def _hold(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].clear()
+
+    def _go_on(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].set()
+
     async def _run(self, request: Generate) -> None:
         frames = Frames(request)
+        may_read = self._may_read[request.request] = asyncio.Event()
+        may_read.set()
         try:
-            async with asyncio.timeout(_left_s(request)), aclosing(self._pieces(request)) as pieces:
+            async with asyncio.timeout(request.left_s), aclosing(self._pieces(request)) as pieces:
                 self._send(request, frames.began())
                 async for piece in pieces:
                     self._events += 1
                     for frame in frames.of(piece):
                         self._send(request, frame)
+                    await may_read.wait()
                 self._send(request, frames.ended())
         except MeshError as error:
             self._send(request, frames.failed(error))
@@ -255,6 +270,8 @@ class Relay:
         except asyncio.CancelledError:
             self._send(request, frames.failed(MeshError(Code.CANCELLED, "It was cancelled.")))
             raise
+        finally:
+            del self._may_read[request.request]
 
     async def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
         asked = await inlined(self._host.bus, request)
@@ -269,10 +286,6 @@ class Relay:
 def _upstream_s(model: ModelId) -> str:
     """What the upstream itself calls the model."""
     return model.partition(":")[2]
-
-
-def _left_s(request: Generate | Embed | Rerank) -> float | None:
-    return None if request.expires_s is None else request.expires_s - time.time()
 
 
 def _urgent(state: EngineBeat) -> object:

@@ -24,6 +24,7 @@ from services.gateway.contract import NAME, Contract
 from services.gateway.gateway import Gateway
 from services.gateway.health import Health, Readiness, Welcome
 from services.gateway.http.exchange import Exchange
+from services.gateway.idempotency.name import LONGEST
 from services.gateway.models.models import ModelEntry, ModelList
 from services.gateway.models.pages import ModelInfo, ModelPage
 from services.gateway.ollama.embed import EmbedAnswer, EmbeddingsAnswer
@@ -94,6 +95,20 @@ TYPES: list[type[Struct]] = [
     *admin.TYPES,
 ]
 MADE = ("push", "create", "copy")
+REPEATABLE = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/messages",
+    "/v1/responses",
+    "/v1/responses/compact",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/api/embeddings",
+)
+"""What is answered once for one Idempotency-Key."""
 STREAMED: dict[str, dict[str, Any]] = {
     "text/event-stream": {
         "description": "One event of many.",
@@ -161,6 +176,8 @@ def document() -> dict[str, Any]:
         "/schema": _this_document(),
         "/": _get(schemas, "Where everything is.", Welcome),
     }
+    for path in REPEATABLE:
+        _may_be_repeated(schemas, path, paths[path]["post"])
     return {
         "openapi": "3.1.0",
         "info": {"title": NAME, "version": VERSION},
@@ -207,6 +224,13 @@ def _post(
             "responses": responses,
         }
     }
+
+
+def _may_be_repeated(schemas: _Schemas, path: str, post: dict[str, Any]) -> None:
+    post["parameters"] = [*post.get("parameters", ()), _IDEMPOTENCY_KEY]
+    error = anthropic if path == "/v1/messages" else ollama if path.startswith("/api/") else openai
+    why = "The Idempotency-Key was used for another request."
+    post["responses"]["422"] = _json(why, schemas.of(error.ErrorBody))
 
 
 def _get(schemas: _Schemas, summary: str, *answers: type[Struct]) -> dict[str, Any]:
@@ -369,6 +393,13 @@ _PAGING: list[tuple[str, str, dict[str, Any]]] = [
     ("limit", "Anthropic: most models.", {"type": "integer", "minimum": 1, "maximum": 1000}),
 ]
 
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Asked again under the same key, the same request gets the same answer. "
+    "Streams ignore it.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[ -~]*$"},
+}
 _HEADERS = [
     {
         "name": "X-Session-Id",

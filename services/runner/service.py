@@ -11,7 +11,7 @@ from typing import TypeVar
 import psutil
 
 from bus.errors import NotConnected
-from bus.presence import beat, farewell
+from bus.presence import asyncio_tasks, beat, farewell
 from bus.state import Bucket
 from proto.ids import engine_id
 from proto.plan import NodePlan, Placement, Quarantine
@@ -146,6 +146,7 @@ class Agent:
             tasks=self._store.tasks(),
             is_draining=self._record.plan.is_drained,
             version=VERSION,
+            asyncio_tasks=asyncio_tasks(),
         )
 
     def _statuses(self) -> tuple[EngineStatus, ...]:

@@ -1,7 +1,10 @@
 """One mesh for all that only talk to it; meshes of their own for those that break something."""
 
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import anthropic
 import httpx
@@ -25,12 +28,49 @@ def mesh(
     mesh.end()
 
 
+class Traced(NamedTuple):
+    """A collector of traces on loopback."""
+
+    url: str
+    bodies: list[bytes]
+    """What it was sent."""
+
+
 @pytest.fixture(scope="session")
-def parrots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """Shared, too. Its model, ``Parrot`` or ``parrot``, says what the last turn holds."""
+def traced() -> Iterator[Traced]:
+    bodies: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Collector)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Traced(f"http://127.0.0.1:{server.server_port}", bodies)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def parrots(tmp_path_factory: pytest.TempPathFactory, traced: Traced) -> Iterator[Mesh]:
+    """Shared, too. Its model, ``Parrot`` or ``parrot``, says what the last turn holds.
+
+    It logs all that there is to log, and traces.
+    """
     folder = tmp_path_factory.mktemp("parrots")
-    # The parrot's code is the tests' own.
-    told = {"ODYSSAI_TRUST_REMOTE_CODE": "1"}
+    told = {
+        "ODYSSAI_TRUST_REMOTE_CODE": "1",  # The parrot's code is the tests' own.
+        "ODYSSAI_LOG": "debug",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": traced.url,
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
     mesh = Mesh(folder / "home", [make_parrot(folder / "Parrot")], told)
     yield mesh.wait_until_it_serves(["Parrot"])
     mesh.end()

@@ -24,7 +24,7 @@ class Socket:
         socket = cls(reader, writer)
         try:
             writer.write(
-                f"POST {path} HTTP/1.1\r\nHost: mesh\r\nContent-Type: application/json\r\n"
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(content)}\r\n\r\n".encode()
                 + content
             )
@@ -36,6 +36,16 @@ class Socket:
     async def read_until(self, word: bytes) -> None:
         async with asyncio.timeout(20):
             await self._reader.readuntil(word)
+
+    async def read_all(self, last: bytes) -> bytes:
+        """Up to and with its last word; what is not read yet fills no more than buffers."""
+        body = bytearray()
+        async with asyncio.timeout(40):
+            while not body.endswith(last):
+                piece = await self._reader.read(1 << 16)
+                assert piece, f"hung up after {len(body)} bytes"
+                body += piece
+        return bytes(body)
 
     async def leave(self) -> None:
         self._writer.close()

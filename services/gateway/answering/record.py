@@ -6,6 +6,7 @@ from proto.dialects.asked import Asked
 from proto.frames import AnyFrame, CallDelta, Delta, End, Progress
 from proto.ids import EngineId, GatewayId, KeyId, RequestId
 from proto.telemetry import RequestEvent
+from services.gateway.answering.capture import Capture
 from services.gateway.answering.wire import Endpoint
 
 
@@ -26,6 +27,8 @@ class Record:
         self.engine: EngineId | None = None
         self.client_request: str | None = None
         self.trace: str | None = None
+        self.capture: Capture | None = None
+        """In full, where an operator wants it."""
         self.is_handed_on = False
         """Somebody else goes on with it, and will tell."""
         self._ends: dict[int, End] = {}
@@ -52,7 +55,9 @@ class Record:
         if self._first is None:
             self._first = time.monotonic()
 
-    def seen(self, frames: list[AnyFrame]) -> None:
+    def seen(self, choice: int, frames: list[AnyFrame]) -> None:
+        if self.capture is not None:
+            self.capture.hear(choice, frames)
         for frame in frames:
             if isinstance(frame, Delta | CallDelta):
                 self._made += len(frame.tokens)

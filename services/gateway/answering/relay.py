@@ -33,7 +33,7 @@ async def _relay(
     is_over = False
     while not is_over:
         frames = await generation.take()
-        record.seen(frames)
+        record.seen(index, frames)
         out = [_event(index, frame, events) for frame in frames] or [events.waiting()]
         body = b"".join(out)
         if not generation.is_bound and any(isinstance(f, Delta | CallDelta) for f in frames):
@@ -73,7 +73,7 @@ async def _gather(index: int, generation: Generation, record: Record) -> Answere
         frames = await generation.take()
         if generation.beginnings != beginning:
             draft = _Draft()
-        record.seen(frames)
+        record.seen(index, frames)
         for frame in frames:
             if isinstance(frame, Delta | CallDelta):
                 record.token()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from bus.deadline import left_s, moment
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from bus.stream import SILENCE_S, TokenStream
 from proto.errors import Code, MeshError
@@ -54,6 +55,7 @@ class Generation:
         """The client has seen text, so that nobody can begin anew."""
         self.beginnings = 0
         """How often it began anew: what was handed out before counts no more."""
+        self._expires_at = moment(question.left_s)
         self._mesh = mesh
         self._keeper = keeper
         self._tell = tell
@@ -186,7 +188,12 @@ class Generation:
     async def _ask(self, candidate: Candidate) -> None:
         """Raises MeshError. An engine that answered with a refusal holds nothing of ours."""
         stream = self._expect(candidate)
-        question = replace(self.question, epoch=self._epoch, continues=self._delivered.continuation)
+        question = replace(
+            self.question,
+            epoch=self._epoch,
+            left_s=left_s(self._expires_at),
+            continues=self._delivered.continuation,
+        )
         try:
             async with asyncio.timeout(None) as self._asking:
                 accepted = await self._mesh.bus.ask(

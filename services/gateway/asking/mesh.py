@@ -1,6 +1,7 @@
 """What the gateway asks the mesh: where to go, and whatever one engine of a model can answer."""
 
 import logging
+import time
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -34,7 +35,10 @@ A = TypeVar("A")
 SCHEDULE_S = 0.4
 """How long a scheduler may think before another one is asked."""
 SCHEDULERS = 2
-"""So many are asked before the gateway decides by itself: within a second, whatever happened."""
+"""So many are asked where only they can help, as for a model that is loaded nowhere."""
+DETOUR_S = 5.0
+"""Once one did not answer, the gateway decides by itself for so long, wherever it can: a scheduler
+that stands still is asked as often as the others."""
 ACCEPT_S = 10.0
 """An engine tokenises the prompt before it answers, which takes seconds for a very long one."""
 IMAGE_S = 2.0
@@ -51,6 +55,7 @@ class Mesh:
         self.fleet = fleet
         self._router = Router(fleet)
         self._load_s = load_s
+        self._detour_until = 0.0
 
     def wait(self, request: RequestId, tell: Tell | None = None) -> Wait:
         return Wait(request, self._load_s, tell)
@@ -107,26 +112,25 @@ class Mesh:
         heard yet of an engine that serves, the gateway decides as a scheduler would.
         Raises MeshError when there is none.
         """
-        question = replace(question, request=wait.request, since_s=wait.since_s)
+        model = question.model
         while True:
+            question = replace(question, request=wait.request, waited_s=wait.waited_s)
             sole = sole_holder(question, self.fleet)
             if sole is not None:
                 return (sole,)
             scheduled = await self._scheduled(question, wait)
             if scheduled.candidates:
                 return scheduled.candidates
-            await wait.for_load(
-                question.model,
-                scheduled.waits_for,
-                lambda: bool(self.fleet.holders(question.model)),
-            )
+            await wait.for_load(model, scheduled.waits_for, lambda: bool(self.fleet.holders(model)))
 
     async def _scheduled(self, question: Schedule, wait: Wait) -> Scheduled:
         for _ in range(SCHEDULERS):
+            if time.monotonic() < self._detour_until and self.fleet.holders(question.model):
+                break
             try:
                 return await self.bus.ask(SCHEDULE, question, timeout_s=SCHEDULE_S)
             except NoAnswer:
-                continue
+                self._detour_until = time.monotonic() + DETOUR_S
             except NobodyThere:
                 break
             except BusError as error:

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from proto.errors import MeshError
+from proto.errors import Code, MeshError
 from proto.ids import RequestId, fresh
 from services.gateway.http.coding import WORTHWHILE, closed, opened, takes_gzip, too_large
+from services.gateway.http.outlet import OUTLET, Outlet
 from services.gateway.http.query import Query
 
 Scope = MutableMapping[str, Any]
@@ -18,6 +19,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 LONGEST_ID = 512
+SLOWEST_BYTES_S = 500
+"""Of a body, once the client's time to begin with it is over."""
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -30,6 +33,10 @@ class ClientLeft(Exception):
     """The client closed its connection before it was answered."""
 
 
+class ClientStalled(ClientLeft):
+    """The client took nothing of its answer for so long that its connection was cut."""
+
+
 class Exchange:
     """Entered with ``async with``, it interrupts the task inside as soon as the client leaves.
 
@@ -39,13 +46,18 @@ class Exchange:
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
         self.id = RequestId(fresh())
+        self.known_as = self.id
+        """Its id among engines: another one where it goes on with what a dead gateway had asked."""
         self.method: str = scope["method"]
         # Litestar cuts a mount's own part off ``path``.
         self.path = unquote(scope["raw_path"].decode())
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.peer: str = (scope.get("client") or ("",))[0]
         """The address at the other end of the socket; empty where it has none."""
+        self.patience_s = 30.0
+        """How long a body may take beyond what its bytes take at the slowest rate."""
         self.standing: Headers = []
         """Said with every response, whatever comes of the request."""
         self.is_started = False
@@ -53,6 +65,7 @@ class Exchange:
         self.last_words: Callable[[MeshError], bytes] | None = None
         """How a response that has begun says that it cannot go on."""
         self._began = time.monotonic()
+        self._outlet: Outlet | None = scope.get("state", {}).get(OUTLET)
         self._query: bytes = scope.get("query_string", b"")
         self._body: bytes | None = None
         self._receive = receive
@@ -100,7 +113,7 @@ class Exchange:
         parts: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
+            message = await self._next(size)
             if message["type"] == "http.disconnect":
                 raise ClientLeft
             parts.append(message.get("body", b""))
@@ -109,6 +122,20 @@ class Exchange:
                 raise too_large(limit_bytes)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+    async def _next(self, received: int) -> MutableMapping[str, Any]:
+        """The next piece of a body of which so many bytes are here."""
+        patience_s = self.patience_s + received / SLOWEST_BYTES_S
+        left_s = self._began + patience_s - time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                return await self._receive()
+        except TimeoutError:
+            raise MeshError(
+                Code.SLOW_CLIENT,
+                f"Only {received} bytes of the body came within {patience_s:.0f} s; send it "
+                "faster, or less.",
+            ) from None
 
     async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         """The whole response at once, in gzip where that is worth it and the client reads it."""
@@ -158,7 +185,8 @@ class Exchange:
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.interrupt(ClientLeft())
+        is_given_up = self._outlet is not None and self._outlet.is_given_up
+        self.interrupt(ClientStalled() if is_given_up else ClientLeft())
 
     async def __aexit__(
         self,

@@ -173,7 +173,31 @@ async def test_what_is_no_json_is_a_400(http, path, body):
     assert (await http.post(path, content=body)).status_code == 400
 
 
-async def test_any_page_may_read_answers_unless_told_otherwise(http):
+@pytest.fixture
+def any_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODYSSAI_CORS_ORIGINS", "*")
+
+
+async def test_no_page_may_read_answers_unless_told_otherwise(http):
+    for answer in (
+        await http.options(PATH, headers={"origin": "https://a"}),
+        await http.get("/v1/models", headers={"origin": "https://a"}),
+    ):
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+async def test_no_page_posts_without_asking_first(http, scripted, kind):
+    said = {"origin": "https://a"} | ({"content-type": kind} if kind else {})
+
+    answer = await http.post(PATH, content=BODY, headers=said)
+
+    assert answer.status_code == 400
+    assert "content-type: application/json" in answer.json()["error"]["message"]
+    assert not scripted.asked
+
+
+async def test_any_page_may_read_answers_when_told_so(any_origin, http):
     preflight = await http.options(
         PATH,
         headers={"origin": "https://a", "access-control-request-headers": "x-stainless-os, x-a"},
@@ -256,7 +280,8 @@ async def exchanged(url: str, head: bytes, body: bytes = b"") -> list[bytes]:
 
 async def test_a_client_that_asks_first_is_told_to_go_on_or_why_not(url):
     head = (
-        b"POST /api/chat HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n"
+        b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
+        b"content-length: %d\r\n\r\n"
     )
 
     went_on = await exchanged(url, head % 2, b"{}")

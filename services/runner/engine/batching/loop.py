@@ -42,6 +42,20 @@ class _Arrival:
 
 
 @dataclass(frozen=True)
+class _Hold:
+    """The client of a request does not read."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True)
+class _GoOn:
+    """It reads again."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True)
 class _Cancel:
     """The order to end a request, up to one of its attempts; None: all."""
 
@@ -62,7 +76,7 @@ class _Stop:
     """The order to end."""
 
 
-_Order = _Arrival | _Cancel | _Release | _Stop
+_Order = _Arrival | _Hold | _GoOn | _Cancel | _Release | _Stop
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,8 @@ class Snapshot:
     running: int
     queued: int
     """Waiting for a slot."""
+    parked: int
+    """Neither running nor queued, since their clients do not read."""
     queued_tokens: int
     unread: int
     """Requests that these are of."""
@@ -149,6 +165,18 @@ class ModelThread:
         """As ``cancel``, but it ends with ``engine_lost``: whoever still wants it may go on."""
         self._inbox.put(_Release(request, why))
 
+    def hold(self, request: RequestId) -> None:
+        """Its slot and its memory are others' from the next step on, until it may go on."""
+        self._inbox.put(_Hold(request))
+
+    def go_on(self, request: RequestId) -> None:
+        """Harmless for a request that was never held, or is over."""
+        self._inbox.put(_GoOn(request))
+
+    @property
+    def parked(self) -> int:
+        return self._batch.parked if self._batch else 0
+
     def stop(self, timeout_s: float = STOP_S) -> None:
         """What still runs fails with ``engine_lost``, so that it may go on elsewhere.
 
@@ -167,6 +195,7 @@ class ModelThread:
             has_work=arriving > 0 or (work is not None and work.has_work),
             running=work.running if work else 0,
             queued=work.queued if work else 0,
+            parked=work.parked if work else 0,
             queued_tokens=work.queued_tokens if work else 0,
             unread=arriving + (work.unread if work else 0),
             prefill_tokens_per_s=work.prefill_tokens_per_s if work else 0.0,
@@ -221,6 +250,10 @@ class ModelThread:
         match order:
             case _Arrival():
                 pass  # It is in the queue already.
+            case _Hold(request):
+                work.hold(request)
+            case _GoOn(request):
+                work.go_on(request)
             case _Stop():
                 return False
             case _Release(request, why):

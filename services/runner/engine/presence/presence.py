@@ -10,7 +10,7 @@ from typing import TypeVar
 import psutil
 from msgspec.structs import replace
 
-from bus.presence import beat, farewell
+from bus.presence import asyncio_tasks, beat, farewell
 from proto.errors import Code, MeshError
 from proto.presence import HEARTBEAT_S, STALL_S, EngineBeat, EngineState, Gone, ModelCard, NodeBeat
 from proto.subjects import ENGINE_BEAT, ENGINE_TELEMETRY, NODE_BEAT
@@ -85,6 +85,7 @@ class Presence:
             request_s=round(self._request_s, 3),
             idle_s=self.activity.idle_s() if self.state == "ready" else 0.0,
             memory_bytes=self._process.memory_info().rss,
+            asyncio_tasks=asyncio_tasks(),
         )
         return self.describe(plain)
 

@@ -1,0 +1,75 @@
+"""Who is heard on the bus, by process: what tells whether the mesh is whole again."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bus.connection import Bus
+from proto.ids import EngineId, NodeId
+from proto.presence import (
+    STALL_S,
+    EngineBeat,
+    GatewayBeat,
+    Gone,
+    NodeBeat,
+    ServiceBeat,
+)
+from proto.subjects import ENGINE_BEAT, ENGINE_GONE, GATEWAY_BEAT, NODE_BEAT, SERVICE_BEAT
+
+FRESH_S = 1.75
+"""One heartbeat, and as much again for a busy machine, minus a little."""
+
+
+class Presence:
+    """The latest heartbeat of everybody."""
+
+    def __init__(self) -> None:
+        self._heard: dict[int, tuple[float, int]] = {}
+        """When a process was heard, and how many tasks it had."""
+        self._engines: dict[EngineId, tuple[float, EngineBeat]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def follow(cls, url: str) -> "AsyncIterator[Presence]":
+        presence = cls()
+        async with Bus.connect(url, "ops:chaos") as bus:
+            await bus.listen(ENGINE_BEAT, presence._hear_engine)
+            await bus.listen(GATEWAY_BEAT, presence._hear)
+            await bus.listen(NODE_BEAT, presence._hear)
+            await bus.listen(SERVICE_BEAT, presence._hear)
+            await bus.listen(ENGINE_GONE, presence._hear_gone)
+            yield presence
+
+    def _hear(self, beat: GatewayBeat | NodeBeat | ServiceBeat) -> None:
+        self._heard[beat.pid] = time.monotonic(), beat.asyncio_tasks
+
+    def _hear_engine(self, beat: EngineBeat) -> None:
+        self._engines[beat.engine] = time.monotonic(), beat
+        if beat.upstream is None:
+            self._heard[beat.pid] = time.monotonic(), beat.asyncio_tasks
+
+    def _hear_gone(self, gone: Gone) -> None:
+        self._engines.pop(EngineId(gone.id), None)
+
+    def hears(self, pid: int | None) -> bool:
+        heard = self._heard.get(pid or 0)
+        return heard is not None and time.monotonic() - heard[0] < FRESH_S
+
+    def tasks(self, pid: int) -> int:
+        return self._heard.get(pid, (0.0, 0))[1]
+
+    def engines(self, node: str) -> list[EngineBeat]:
+        """Those of a node that are heard now."""
+        oldest = time.monotonic() - FRESH_S
+        return [
+            beat for at, beat in self._engines.values() if beat.node == NodeId(node) and at > oldest
+        ]
+
+    def serves(self, node: str) -> bool:
+        """An engine of the node takes requests and makes progress."""
+        return any(e.state == "ready" and e.stalled_s < STALL_S for e in self.engines(node))
+
+    def engine_pid(self, node: str) -> int:
+        """Of the engine that was heard last there; 0 for none yet."""
+        beats = [heard for heard in self._engines.values() if heard[1].node == NodeId(node)]
+        return max(beats, key=lambda heard: heard[0])[1].pid if beats else 0

@@ -1,0 +1,269 @@
+"""A whole mesh to be broken: every process supervised as `odyssai up` does, several of each."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bus import embedded
+from bus.home import private_folder
+from ops import probe
+from ops.bench._chaos.answer import Failure
+from ops.bench._chaos.client import Connection, encoded
+from ops.bench._chaos.pipe import HOST, Carrier
+from ops.bench._chaos.presence import Presence
+from ops.bench._chaos.upstream import NAME, upstream
+from ops.bench._children import ROOT, NotStarted, free_port
+from ops.bench._report import say
+from ops.child import Child, Program
+from ops.journal import Journal
+from ops.up import BUS_RESTART_S
+
+GATEWAYS = ("gateway-1", "gateway-2")
+SCHEDULERS = ("scheduler-1", "scheduler-2")
+NODES = ("node-a", "node-b")
+OTHERS = ("cloud", "health")
+BUS = "nats-server"
+START_S = 180.0
+"""A bundled model is unpacked on its first use."""
+LOOK_S = 0.05
+CACHE_BYTES = 32 << 20
+"""Of each engine's prefix cache: it is full soon, so that what grows later is a leak."""
+GRACE_S = 12.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """A program that is kept running."""
+
+    name: str
+    child: Child
+    journal: Journal
+
+    @property
+    def pid(self) -> int | None:
+        """Of the program itself, below the leash if it has one."""
+        pid = self.child.pid
+        if pid is None or not self.child.program.needs_leash:
+            return pid
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(pid).children():
+                if process.name() == BUS:
+                    return int(process.pid)
+        return None
+
+
+class World:
+    """All of it, by name."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.folder = folder
+        self.model = ""
+        """As clients call it."""
+        self.members: dict[str, Member] = {}
+        self.links: dict[str, Carrier] = {}
+        """Of each node and the second gateway, to the bus."""
+        self.balancer: Carrier
+        self.presence: Presence
+        self.gateway_ports = {name: free_port() for name in GATEWAYS}
+        self._source = model
+        self._doomed: set[int] = set()
+        """Processes that were ended, or are to be."""
+        self._lifeline, self._held = os.pipe()
+        self._keeping: list[asyncio.Task[None]] = []
+        self._logs = private_folder(folder / "logs")
+        self._access: embedded.Access
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, folder: Path, model: str) -> "AsyncIterator[World]":
+        """Whole, and ready to be asked. Raises NotStarted."""
+        world = cls(folder, model)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(world._end)
+            upstream_url = await stack.enter_async_context(upstream())
+            await world._start_bus(stack)
+            await world._start_links(stack)
+            for name, module, told in world._services(upstream_url):
+                world._keep(name, (sys.executable, "-m", module), told)
+            url = world._access.url("mesh")
+            world.presence = await stack.enter_async_context(Presence.follow(url))
+            await world.until_whole(START_S)
+            world.model = await world._served_model()
+            yield world
+
+    async def _start_bus(self, stack: AsyncExitStack) -> None:
+        server = embedded.prepare(self.folder / "bus")
+        stack.callback(os.close, server.claim)
+        self._access = server.access
+        self._keep(BUS, server.argv, os.environ, inherits=(server.claim,), is_leashed=True)
+        if not await embedded.answers(server.access):
+            raise NotStarted("the bus server does not answer")
+
+    async def _start_links(self, stack: AsyncExitStack) -> None:
+        self.balancer = Carrier(list(self.gateway_ports.values()))
+        self.links = {name: Carrier([self._access.port]) for name in (*NODES, GATEWAYS[1])}
+        for carrier in (self.balancer, *self.links.values()):
+            await carrier.start()
+            stack.push_async_callback(carrier.close)
+
+    def _services(self, upstream_url: str) -> list[tuple[str, str, dict[str, str]]]:
+        gateways = [
+            (name, "services.gateway", {"ODYSSAI_PORT": str(port), "ODYSSAI_HOST": HOST})
+            for name, port in self.gateway_ports.items()
+        ]
+        schedulers = [(name, "services.scheduler", dict[str, str]()) for name in SCHEDULERS]
+        nodes = [(name, "services.runner", self._node(name)) for name in NODES]
+        cloud = {"ODYSSAI_UPSTREAMS": f"{NAME}={upstream_url}"}
+        others = [("cloud", "services.cloud", cloud), ("health", "services.health", {})]
+        return [*gateways, *schedulers, *nodes, *others]
+
+    def _node(self, name: str) -> dict[str, str]:
+        return {
+            "ODYSSAI_NODE": name,
+            "ODYSSAI_MODELS": self._source,
+            "ODYSSAI_CACHE_BYTES": str(CACHE_BYTES),
+            # Its engines die by our hands, which says nothing against the model.
+            "ODYSSAI_CRASH_LIMIT": "0",
+        }
+
+    def _environment(self, name: str, told: Mapping[str, str]) -> dict[str, str]:
+        ours = ("ODYSSAI_", "OPENAI_", "OPENROUTER_", "OTEL_")
+        plain = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+        home = self.folder / ("home" if name not in NODES else name)
+        url = self._access.url("mesh")
+        if name in self.links:
+            url = url.replace(self._access.address, f"{HOST}:{self.links[name].port}")
+        return {
+            **plain,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_OFFLINE": "1",
+            "ODYSSAI_NATS": url,
+            "ODYSSAI_HOME": str(private_folder(home)),
+            "ODYSSAI_LOG": "info",
+            **told,
+        }
+
+    def _keep(
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        told: Mapping[str, str],
+        *,
+        inherits: tuple[int, ...] = (),
+        is_leashed: bool = False,
+    ) -> None:
+        program = Program(
+            name,
+            argv,
+            told if is_leashed else self._environment(name, told),
+            inherits,
+            needs_leash=is_leashed,
+            **({"first_restart_s": BUS_RESTART_S} if is_leashed else {}),
+        )
+        journal = Journal(self._logs / f"{name}.log")
+        child = Child(program, journal, self._lifeline, lambda line: None)
+        self.members[name] = Member(name, child, journal)
+        self._keeping.append(asyncio.create_task(child.keep()))
+
+    # What faults do
+
+    def pid(self, name: str) -> int | None:
+        """Of a member, or of ``engine NODE``."""
+        kind, _, node = name.partition(" ")
+        return self.presence.engine_pid(node) or None if node else self.members[kind].pid
+
+    def send(self, name: str, number: signal.Signals) -> int | None:
+        """To a member or an engine; the process that got it, None where there is none."""
+        pid = self.pid(name)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return pid
+        return None
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        """The mesh is whole again when another process has taken its place."""
+        pid = self.send(name, number)
+        if pid is not None:
+            self._doomed.add(pid)
+
+    async def order(self, what: str, node: str) -> None:
+        """``load`` or ``unload`` the model on a node, and wait until that is done."""
+        body = {"model": self.model, "nodes": [node], "wait": True}
+        async with Connection.open(self.balancer.port, is_slow=False) as connection:
+            await connection.send(f"/admin/models/{what}", encoded(body), {})
+            said = b"".join([piece async for piece in connection.body()])
+            if connection.status >= 300:
+                raise Failure(connection.status, said.decode(errors="replace"))
+
+    # Whether it is whole
+
+    def missing(self) -> list[str]:
+        """Who is not there, or does not do its work."""
+        presence = self.presence
+        silent = [
+            name
+            for name, member in self.members.items()
+            if name != BUS and (member.pid in self._doomed or not presence.hears(member.pid))
+        ]
+        idle = [
+            f"engine {node}"
+            for node in NODES
+            if not presence.serves(node) or presence.engine_pid(node) in self._doomed
+        ]
+        return silent + idle
+
+    async def until_whole(self, within_s: float) -> float:
+        """Seconds until nobody was missing and all gateways were ready. Raises NotStarted."""
+        began = time.monotonic()
+        while self.missing() or not await self._gateways_are_ready():
+            if time.monotonic() - began > within_s:
+                missing = ", ".join(self.missing()) or "a gateway that is ready"
+                raise NotStarted(f"still missing after {within_s:g} s: {missing}")
+            await asyncio.sleep(LOOK_S)
+        return time.monotonic() - began
+
+    async def _gateways_are_ready(self) -> bool:
+        for port in self.gateway_ports.values():
+            if (await probe.fetch(HOST, port, "/ready"))[0] != 200:
+                return False
+        return True
+
+    async def _served_model(self) -> str:
+        (engine,) = self.presence.engines(NODES[0])
+        return str(engine.models[0].id)
+
+    def processes(self) -> dict[str, int]:
+        """All that live, by name."""
+        names = [*self.members, *(f"engine {node}" for node in NODES)]
+        pids = {name: self.pid(name) for name in names}
+        return {name: pid for name, pid in pids.items() if pid is not None}
+
+    async def _end(self) -> None:
+        for name, member in self.members.items():
+            self.send(name, signal.SIGCONT)
+            if name != BUS:
+                member.child.stop()
+        for node in NODES if hasattr(self, "presence") else ():
+            self.send(f"engine {node}", signal.SIGCONT)
+        say("chaos: ending the mesh")
+        others = [task for task in self._keeping if task is not self._keeping[0]]
+        if others:
+            await asyncio.wait(others, timeout=GRACE_S)
+        for member in self.members.values():
+            member.child.kill()
+        os.close(self._held)
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        os.close(self._lifeline)
+        for member in self.members.values():
+            member.journal.close()

@@ -1,0 +1,1 @@
+"""Requests that may be asked again: one answer for one Idempotency-Key, at every gateway."""
