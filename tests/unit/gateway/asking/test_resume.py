@@ -7,10 +7,10 @@ import openai as openai_sdk
 import pytest
 
 from bus import stream as streams
+from bus.presence import farewell
 from proto.errors import Code, MeshError
 from proto.frames import CallDelta, Delta, End, Failed, Progress, Timings, Usage
 from proto.presence import Gone
-from proto.subjects import GONE
 from services.gateway.asking import dispatch, setbacks, wait, watch
 from tests.unit.gateway.scripted import MODEL, engine
 from tests.unit.gateway.test_faults import both_heard
@@ -134,7 +134,7 @@ async def test_late_frames_of_a_lost_engine_are_nobodys_and_it_is_told_to_stop(
     go = asyncio.Event()
 
     async def wake_late(engine, asked, seq):
-        await engine.bus.publish(GONE, Gone(kind="engine", id=engine.id), "engine", engine.id)
+        await farewell(engine.bus, Gone(kind="engine", id=engine.id))
         await go.wait()
         late = (Delta(asked.epoch, seq + i, "late", (9,)) for i in range(3))
         engine.send(asked, *late)
