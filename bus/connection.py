@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
-from bus.dialing import dial
+from bus.dialing import dial, settled
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from proto.errors import Code, MeshError, Refused
 from proto.subjects import Question, Subject
@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
+QUIET_S = 1.0
 DEADLINE = "deadline"
 """Header: unix time in seconds after which the asker no longer listens."""
 
@@ -81,6 +82,7 @@ class Bus:
         self.on_refusal: list[Callable[[], None]] = []
         """Told when the server no longer lets us in."""
         self._client: Client
+        self._questions: list[Hearing] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -114,6 +116,18 @@ class Bus:
     def _refused(self) -> None:
         for hook in self.on_refusal:
             hook()
+
+    async def quiet(self) -> None:
+        """Hear no more questions, and return when those that were heard are answered.
+
+        One that takes longer than QUIET_S is given up: its asker hears nothing.
+        """
+        for hearing in self._questions:
+            await hearing.stop()
+        await settled(self._client)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=QUIET_S)
+        await settled(self._client)
 
     async def settled(self) -> None:
         """Return when the server has seen everything said so far.
@@ -215,7 +229,9 @@ class Bus:
             task.add_done_callback(self._tasks.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
-        return Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        self._questions.append(hearing)
+        return hearing
 
     async def _reply(
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg

@@ -15,10 +15,11 @@ from services.gateway.admin import routes as admin
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
 from services.gateway.count import count_tokens
+from services.gateway.drain import stopping
 from services.gateway.gateway import Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
-from services.gateway.http.door import HANG_UP
+from services.gateway.http.connection import HANG_UP
 from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
 from services.gateway.models.models import show_models
 from services.gateway.ollama.embed import embed, embed_one
@@ -197,11 +198,16 @@ def _nothing_there(exchange: Exchange) -> MeshError:
     return MeshError(Code.NOT_FOUND, why)
 
 
+async def _refuse_late(gateway: Gateway, exchange: Exchange) -> None:
+    await exchange.body(gateway.settings.body_limit_bytes)
+    raise stopping()
+
+
 async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> None:
     """Serve one request; whatever goes wrong is said in the dialect of its path."""
     gateway.open.add(exchange)
     try:
-        await endpoint(gateway, exchange)
+        await (_refuse_late if gateway.is_closed else endpoint)(gateway, exchange)
     except ClientLeft:
         log.debug("%s: the client left", exchange.id)
     except MeshError as error:
