@@ -15,7 +15,7 @@ from bus.errors import BusError, NobodyThere
 from proto.errors import MeshError
 from proto.ids import GatewayId
 from proto.presence import HEARTBEAT_S, SILENCE_S, Gone, Here, Probe
-from proto.subjects import GATEWAY_BEAT, GONE, PROBE
+from proto.subjects import GATEWAY_BEAT, GATEWAY_GONE, PROBE
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ PROBE_S = 0.7
 ABSENCES = 3
 """Questions in a row that find nobody there: a gateway that changes servers is away for one."""
 LOOK_S = 0.25
-PAUSE_S = 1.0
-"""A clock this late was stopped: the machine slept, or the process."""
+LATELY_S = 2 * LOOK_S
+"""Since the look before, at least."""
 
 
 class Gateways:
@@ -48,12 +48,11 @@ class Gateways:
         self._heard: dict[GatewayId, float] = {}
         self._absences: Counter[GatewayId] = Counter()
         self._probes: dict[GatewayId, asyncio.Task[None]] = {}
-        self._looked = now()
 
     async def watch(self) -> None:
         """Listen, and look around for ever."""
         await self._bus.listen(GATEWAY_BEAT, lambda beat: self.hear(beat.gateway))
-        await self._bus.listen(GONE, self._hear_gone)
+        await self._bus.listen(GATEWAY_GONE, self._hear_gone)
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
@@ -68,13 +67,11 @@ class Gateways:
         self._absences.pop(gateway, None)
 
     def _hear_gone(self, gone: Gone) -> None:
-        if gone.kind == "gateway":
-            self._lose(GatewayId(gone.id), "it said farewell")
+        self._lose(GatewayId(gone.id), "it said farewell")
 
     def _look(self) -> None:
         now = self._now()
-        was_deaf = now - self._looked > PAUSE_S or not self._bus.is_connected
-        self._looked = now
+        was_deaf = self._bus.ear.is_excused(LATELY_S)
         served = set(self._served())
         # Of others nothing needs to be known, and silence proves nothing while we are deaf.
         self._heard = {g: now if was_deaf else self._heard.get(g, now) for g in served}

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,12 +11,13 @@ from typing import Any, NoReturn, TypeVar
 import httpx
 
 from bus.gateways import Gateways
+from bus.holding import Holding
 from bus.presence import LOOK_S, beat, farewell
 from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
-from proto.ids import EngineId, GatewayId, ModelId, NodeId, RequestId
+from proto.ids import CLOUD, EngineId, GatewayId, ModelId, RequestId
 from proto.inference import Accepted, Cancel, CountTokens, Detokenize, Generate, Tokenize
 from proto.presence import EngineBeat, Gone, ModelCard
 from proto.subjects import (
@@ -71,7 +71,7 @@ async def _stand_in(
     host: Host, upstream: Upstream, known: Callable[[], Coroutine[None, None, object]]
 ) -> None:
     """Until the process is asked to end. ``known`` is awaited when others know its models."""
-    engine = EngineId(f"cloud-{upstream.name}-{host.id}")
+    engine = EngineId(f"{CLOUD}.{upstream.name}-{host.id}")
     async with TokenSink.connect(host.bus.url, engine) as sink:
         relay = Relay(host, upstream, engine, sink)
         try:
@@ -106,6 +106,8 @@ class Relay:
         self._sink = sink
         self._client = OpenAIUpstream(upstream)
         self._cards: tuple[ModelCard, ...] = ()
+        self._may_read: dict[RequestId, asyncio.Event] = {}
+        """Cleared while the request's client does not read."""
         self._running: dict[RequestId, _Running] = {}
         self._gateways = Gateways(
             host.bus,
@@ -126,6 +128,7 @@ class Relay:
         await bus.answer(DETOKENIZE, self._refuse_tokens, self._engine)
         await bus.listen(CANCEL, self._cancel, self._engine)
         await answer_replays(bus, self._sink, self._engine)
+        await Holding(self._sink, self._hold, self._go_on).follow(bus, self._engine)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_catalog())
             tasks.create_task(self._gateways.watch())
@@ -189,13 +192,14 @@ class Relay:
     def _describe(self) -> EngineBeat:
         return EngineBeat(
             engine=self._engine,
-            node=NodeId("cloud"),
+            node=CLOUD,
             boot=self._host.boot,
             pid=os.getpid(),
             state="draining" if self._is_leaving else "ready" if self._cards else "loading",
             models=self._cards,
             slots=SLOTS,
             running=len(self._running),
+            parked=sum(not event.is_set() for event in self._may_read.values()),
             steps=self._events,
             upstream=self._upstream.url,
         )
@@ -246,7 +250,7 @@ class Relay:
         self._running[asked.request] = _Running(asked.gateway, task)
         self._gateways.hear(asked.gateway)
         try:
-            async with asyncio.timeout(_left_s(asked)):
+            async with asyncio.timeout(asked.left_s):
                 answer = await self._client.ask(path, body)
             self._events += 1
             return read(answer)
@@ -269,15 +273,26 @@ class Relay:
                 log.info("ending %s: its gateway is gone", request)
                 self._end(request, MeshError(Code.ENGINE_LOST, "Its gateway was heard no more."))
 
+    def _hold(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].clear()
+
+    def _go_on(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].set()
+
     async def _run(self, request: Generate) -> None:
         frames = Frames(request)
+        may_read = self._may_read[request.request] = asyncio.Event()
+        may_read.set()
         try:
-            async with asyncio.timeout(_left_s(request)), aclosing(self._pieces(request)) as pieces:
+            async with asyncio.timeout(request.left_s), aclosing(self._pieces(request)) as pieces:
                 self._send(request, frames.began())
                 async for piece in pieces:
                     self._events += 1
                     for frame in frames.of(piece):
                         self._send(request, frame)
+                    await may_read.wait()
                 self._send(request, frames.ended())
         except MeshError as error:
             self._send(request, frames.failed(error))
@@ -287,6 +302,8 @@ class Relay:
         except asyncio.CancelledError:
             self._send(request, frames.failed(self._running[request.request].why))
             raise
+        finally:
+            del self._may_read[request.request]
 
     async def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
         asked = await inlined(self._host.bus, request)
@@ -301,10 +318,6 @@ class Relay:
 def _upstream_s(model: ModelId) -> str:
     """What the upstream itself calls the model."""
     return model.partition(":")[2]
-
-
-def _left_s(request: Generate | Embed | Rerank) -> float | None:
-    return None if request.expires_s is None else request.expires_s - time.time()
 
 
 def _urgent(state: EngineBeat) -> object:

@@ -36,6 +36,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
+    stall_s: float
+    """How long a client may take nothing of what waits for it, before its connection is cut."""
     keeps_volatile_lines: bool
     """Prompts hold also the lines of known clients that change with every request."""
 
@@ -61,6 +63,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             admin_token=setting("ODYSSAI_ADMIN_TOKEN", ""),
             starts_again=switch("ODYSSAI_AGAIN"),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
+            stall_s=number("ODYSSAI_STALL_S", 300.0, 1),
             responses=Limits(
                 ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
                 max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),

@@ -4,14 +4,18 @@ import asyncio
 import time
 
 from bus.connection import Bus
-from proto.presence import EngineBeat, GatewayBeat, Gone, NodeBeat, ServiceBeat
+from proto.ids import service_id
+from proto.presence import SILENCE_S, EngineBeat, GatewayBeat, Gone, NodeBeat, ServiceBeat
 from proto.subjects import (
     ALERT_TELEMETRY,
     ENGINE_BEAT,
+    ENGINE_GONE,
     GATEWAY_BEAT,
-    GONE,
+    GATEWAY_GONE,
     NODE_BEAT,
+    NODE_GONE,
     SERVICE_BEAT,
+    SERVICE_GONE,
 )
 from proto.telemetry import Alert
 from services.health.verdict import Trouble, Ward
@@ -52,7 +56,7 @@ class Watch:
             self._ward.hear("gateway", beat.gateway, now())
 
         def service(beat: ServiceBeat) -> None:
-            self._ward.hear("service", f"{beat.service}-{beat.id}", now())
+            self._ward.hear("service", service_id(beat.service, beat.id), now())
 
         def gone(gone: Gone) -> None:
             self._ward.hear_gone(gone.kind, gone.id, gone.why, now())
@@ -61,17 +65,20 @@ class Watch:
         await self._bus.listen(NODE_BEAT, node)
         await self._bus.listen(GATEWAY_BEAT, gateway)
         await self._bus.listen(SERVICE_BEAT, service)
-        await self._bus.listen(GONE, gone)
+        for farewell in (ENGINE_GONE, NODE_GONE, GATEWAY_GONE, SERVICE_GONE):
+            await self._bus.listen(farewell, gone)
 
     async def keep(self) -> None:
         while True:
+            await asyncio.sleep(ROUND_S)
+            if self._bus.ear.is_excused(SILENCE_S):
+                continue
             troubles = self._ward.troubles(time.monotonic())
             for trouble in troubles - self._raised:
                 await self._say(trouble, cleared=False)
             for trouble in self._raised - troubles:
                 await self._say(trouble, cleared=True)
             self._raised = troubles
-            await asyncio.sleep(ROUND_S)
 
     async def _say(self, trouble: Trouble, *, cleared: bool) -> None:
         alert = Alert(
@@ -81,7 +88,7 @@ class Watch:
             cleared=cleared,
             at_s=time.time(),
         )
-        await self._bus.publish(ALERT_TELEMETRY, alert, trouble.subject)
+        await self._bus.publish(ALERT_TELEMETRY, alert, trouble.subject.replace(".", "-"))
 
 
 def _given_up(beat: NodeBeat) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,8 @@ from services.gateway.http.protection import ALWAYS, STRICT_TRANSPORT
 from services.gateway.http.tls import Tls
 from services.host import HANDOVER_S
 
-LOOK_S = 0.02
+LOOK_S = 1.0
+PARTING_LOOK_S = 0.02
 KEEP_ALIVE_S = 75
 """Longer than clients' pools keep an idle connection, so that the client is the one to close it."""
 
@@ -81,7 +83,16 @@ class HttpServer(Server):
                 connection.cycle.keep_alive = False
         end = asyncio.get_running_loop().time() + within_s
         while self.server_state.connections and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(PARTING_LOOK_S)
+
+    async def give_up_stalled(self, stall_s: float) -> None:
+        """Cut, for ever, every client that takes nothing for so long of what is sent to it."""
+        while True:
+            await asyncio.sleep(min(LOOK_S, stall_s / 4))
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Connection), "startup makes no others"
+                connection.outlet.look(now, stall_s)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

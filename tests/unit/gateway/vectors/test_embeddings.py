@@ -8,6 +8,7 @@ import pytest
 from openai import BadRequestError, InternalServerError, RateLimitError
 
 from proto.errors import Code, MeshError
+from proto.ids import gateway_id
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.vectors import embeddings
 from tests.unit.gateway.scripted import ALIAS, MODEL, engine, gateway
@@ -48,7 +49,7 @@ async def test_what_is_asked_for_reaches_the_engine(http, embedder):
     assert answer.headers["x-odyssai-engine"] == embedder.id
     assert (asked.dimensions, asked.side, asked.truncate) == (1, "query", True)
     assert [list(given.ids) for given in asked.inputs] == [[1, 2]]
-    assert asked.expires_s is not None
+    assert asked.left_s is not None
 
 
 async def test_a_list_whose_vectors_fit_no_message_keeps_its_order(http, embedder, monkeypatch):
@@ -265,5 +266,5 @@ async def address_of(host):
         if not found.done():
             found.set_result(beat.url)
 
-    await host.bus.listen(GATEWAY_BEAT, hear, host.id)
+    await host.bus.listen(GATEWAY_BEAT, hear, gateway_id(host.service, host.id))
     return await asyncio.wait_for(found, 5)
