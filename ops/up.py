@@ -290,6 +290,8 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
     # Without a model of its own it serves what others hold, and loads what is asked for.
     sign = "/health" if plan.models == (NO_MODEL,) else "/ready"
     tls = probe.UNVERIFIED if plan.tls_cert else None
+    # Who asks before the gateway is there waits for it.
+    screen.progress(_awaited(plan))
     while (await probe.fetch(plan.near, plan.port, sign, tls))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)

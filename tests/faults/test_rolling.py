@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
+import pytest
 
 from tests.mesh.asking import chat
 from tests.mesh.house import SERVICES, Command, Mesh, soon
@@ -82,6 +83,7 @@ def pids(mesh: Mesh) -> dict[str, set[int]]:
     return {name: mesh.pids(name) for name in (*SERVICES, "engine")}
 
 
+@pytest.mark.timeout(180)
 async def test_services_that_are_renewed_one_after_the_other_fail_no_request(mesh: Mesh) -> None:
     before = pids(mesh)
     load = Load(mesh.url)
