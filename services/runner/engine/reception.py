@@ -6,6 +6,7 @@ takes long: tokens, thinking, calls, formats. What cannot be is refused.
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,6 +52,8 @@ INLINE_CHARS = 20_000
 """A longer prompt is tokenised beside the event loop."""
 COMPILERS = 4
 """Grammars that are compiled, or wait for it, beside everything else."""
+SLOW_S = 0.05
+"""A prompt that took longer held up everybody's frames."""
 _SILENT = Resolved(False, None, {})
 
 
@@ -137,6 +140,7 @@ class Reception:
         # Of its own: whatever else is done beside the event loop must not wait for a grammar.
         self._compilers = ThreadPoolExecutor(COMPILERS, "grammar")
         self._openings = Openings(model)
+        self._is_slow = False
         self._keeps_formats = model.card.keeps_formats
 
     def _marker(self, text: str) -> tuple[int, ...]:
@@ -215,8 +219,13 @@ class Reception:
 
     async def _tokens(self, prompt: Prompt, thinking: Resolved) -> list[int]:
         arguments = thinking.template_arguments
-        if _size(prompt) <= INLINE_CHARS:
-            return tokens_of(prompt, self._model, arguments)
+        if _size(prompt) <= INLINE_CHARS and not self._is_slow:
+            began = time.monotonic()
+            try:
+                return tokens_of(prompt, self._model, arguments)
+            finally:
+                # Templates and tokenizers are the model's own: one that took long may do so again.
+                self._is_slow = time.monotonic() - began > SLOW_S
         return await asyncio.to_thread(tokens_of, prompt, self._model, arguments)
 
     async def _common(self, asked: Generate, tokens: list[int], thinking: Resolved) -> int:

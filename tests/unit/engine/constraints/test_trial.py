@@ -88,5 +88,5 @@ def test_formats_that_people_use_are_taken(grammars, wanted):
 
 
 def test_what_is_wrong_with_a_grammar_is_told_as_before(grammars):
-    with pytest.raises(MeshError, match="the regular expression cannot be enforced: .*unclosed"):
+    with pytest.raises(MeshError, match=r"the regular expression cannot be enforced: .*unclosed"):
         grammars.content(Regex(pattern="("))
