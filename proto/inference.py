@@ -247,8 +247,8 @@ class Generate(Message, frozen=True, kw_only=True):
     """What the content must look like. Reasoning before it and tool calls are free of it."""
     epoch: int = 0
     """Which attempt of the request this is; frames of an older attempt are dropped."""
-    expires_s: float | None = None
-    """Unix time in seconds. Later than this nobody waits for the answer."""
+    left_s: float | None = None
+    """Seconds from when this is said, after which nobody waits for the answer."""
     key: KeyId = KeyId("")
     """Whose share of the engine it takes; empty: everybody's who shows no key."""
     weight: Annotated[float, Meta(gt=0)] = 1.0
@@ -287,8 +287,8 @@ class Schedule(Message, frozen=True, kw_only=True):
     session: SessionId | None = None
     request: RequestId = RequestId("")
     """Whose question it is."""
-    since_s: float = 0.0
-    """Unix time at which the request first asked; 0: it does so now."""
+    waited_s: float = 0.0
+    """How long the request has been asking."""
     avoid: tuple[EngineId, ...] = ()
     """Engines that failed this request already; named again only if nothing else lives."""
 
@@ -318,14 +318,28 @@ class Want(Message, frozen=True, kw_only=True):
     """Its id, whatever name the client used."""
     request: str
     """Whose wish it is, so that one that is repeated counts once."""
-    since_s: float
-    """Unix time at which it began to wait."""
+    waited_s: float = 0.0
+    """How long it has waited."""
 
 
 class Cancel(Message, frozen=True, kw_only=True):
     """Nobody waits for this request any more. Not answered; harmless when repeated."""
 
     request: RequestId
+
+
+class Hold(Message, frozen=True, kw_only=True):
+    """The client of this request does not read: generate no more of it for a while.
+
+    A gateway says it again as long as that lasts, and once more to let the engine go on. Not
+    answered; a lost one does no harm, since each is soon said again or runs out.
+    """
+
+    request: RequestId
+    seq: int
+    """The gateway has every frame before this one, and will ask for none of them again."""
+    for_s: float
+    """From when it is heard; 0: go on."""
 
 
 class Replay(Message, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import httpx
 
 from bus.gateways import Gateways
+from bus.holding import Holding
 from bus.presence import beat, farewell
 from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
@@ -86,6 +86,8 @@ class Relay:
         self._sink = sink
         self._client = OpenAIUpstream(upstream)
         self._cards: tuple[ModelCard, ...] = ()
+        self._may_read: dict[RequestId, asyncio.Event] = {}
+        """Cleared while the request's client does not read."""
         self._running: dict[RequestId, _Running] = {}
         self._gateways = Gateways(
             host.bus,
@@ -104,6 +106,7 @@ class Relay:
         await bus.answer(DETOKENIZE, self._refuse_tokens, self._engine)
         await bus.listen(CANCEL, self._cancel, self._engine)
         await answer_replays(bus, self._sink, self._engine)
+        await Holding(self._sink, self._hold, self._go_on).follow(bus, self._engine)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_catalog())
             tasks.create_task(self._gateways.watch())
@@ -153,6 +156,7 @@ class Relay:
             models=self._cards,
             slots=SLOTS,
             running=len(self._running),
+            parked=sum(not event.is_set() for event in self._may_read.values()),
             steps=self._events,
             upstream=self._upstream.url,
         )
@@ -201,7 +205,7 @@ class Relay:
         self._running[asked.request] = _Running(asked.gateway, task)
         self._gateways.hear(asked.gateway)
         try:
-            async with asyncio.timeout(_left_s(asked)):
+            async with asyncio.timeout(asked.left_s):
                 answer = await self._client.ask(path, body)
             self._events += 1
             return read(answer)
@@ -224,15 +228,26 @@ class Relay:
                 log.info("ending %s: its gateway is gone", request)
                 running.task.cancel()
 
+    def _hold(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].clear()
+
+    def _go_on(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].set()
+
     async def _run(self, request: Generate) -> None:
         frames = Frames(request)
+        may_read = self._may_read[request.request] = asyncio.Event()
+        may_read.set()
         try:
-            async with asyncio.timeout(_left_s(request)), aclosing(self._pieces(request)) as pieces:
+            async with asyncio.timeout(request.left_s), aclosing(self._pieces(request)) as pieces:
                 self._send(request, frames.began())
                 async for piece in pieces:
                     self._events += 1
                     for frame in frames.of(piece):
                         self._send(request, frame)
+                    await may_read.wait()
                 self._send(request, frames.ended())
         except MeshError as error:
             self._send(request, frames.failed(error))
@@ -242,6 +257,8 @@ class Relay:
         except asyncio.CancelledError:
             self._send(request, frames.failed(MeshError(Code.CANCELLED, "It was cancelled.")))
             raise
+        finally:
+            del self._may_read[request.request]
 
     async def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
         asked = await inlined(self._host.bus, request)
@@ -256,10 +273,6 @@ class Relay:
 def _upstream_s(model: ModelId) -> str:
     """What the upstream itself calls the model."""
     return model.partition(":")[2]
-
-
-def _left_s(request: Generate | Embed | Rerank) -> float | None:
-    return None if request.expires_s is None else request.expires_s - time.time()
 
 
 def _urgent(state: EngineBeat) -> object:

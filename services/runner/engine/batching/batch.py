@@ -20,6 +20,7 @@ from services.runner.engine.batching.decoding import Decoder
 from services.runner.engine.batching.drawing import Drawn
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.outbox import Frames, Outbox
+from services.runner.engine.batching.parking import Parking
 from services.runner.engine.batching.pausing import Pausing
 from services.runner.engine.batching.prefixes import Prefixes
 from services.runner.engine.batching.reading import Reader
@@ -52,10 +53,10 @@ class Batch:
         slots: int = SLOTS,
         cache_bytes: int = 1 << 30,
         kv: KvRoom = UNBOUNDED,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``cache_bytes`` are the prefix cache's where ``kv`` bounds nothing; ``clock`` gives unix
-        seconds, by which requests expire.
+        """``cache_bytes`` are the prefix cache's where ``kv`` bounds nothing; ``clock`` gives
+        monotonic seconds, by which requests expire.
         """
         self._loaded = loaded
         self._slots = slots
@@ -68,6 +69,7 @@ class Batch:
         """Requests may be put into it on any thread."""
         self._running = Running(self._new_decoder())
         self._pausing = Pausing(self._running, self.queue, kv, slots, self._prefixes.keep)
+        self._parking = Parking(self._running, self.queue, self._pausing)
         self._reader = Reader(loaded, self._running, self._prefixes, self.queue.rank, self._lose)
         self._outbox = Outbox()
         self._decode_s = 0.0
@@ -85,6 +87,10 @@ class Batch:
     @property
     def queued(self) -> int:
         return len(self.queue)
+
+    @property
+    def parked(self) -> int:
+        return len(self._parking)
 
     @property
     def queued_tokens(self) -> int:
@@ -138,6 +144,14 @@ class Batch:
         with mx.stream(self._running.decoder.stream):
             self._abandon(lambda s: s.request == request, code, message)
 
+    def hold(self, request: RequestId) -> None:
+        """Its client does not read: others get its slot and its memory from the next step on."""
+        self._parking.hold(request)
+
+    def go_on(self, request: RequestId) -> None:
+        """Its client reads again; harmless for a request that was never held."""
+        self._parking.go_on(request)
+
     def abandon_all(self, code: Code, message: str) -> None:
         with mx.stream(self._running.decoder.stream):
             self._abandon(lambda _: True, code, message)
@@ -155,6 +169,7 @@ class Batch:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
         with mx.stream(self._running.decoder.stream):
             self._expire()
+            self._parking.park()
             if self._kv.is_bounded:
                 self._keep_within_memory()
             self._admit()
@@ -192,16 +207,16 @@ class Batch:
 
     def _expect_in_time(self, sequence: Sequence) -> None:
         """Raises MeshError for a prompt that could not even be read before the deadline."""
-        if sequence.expires_s is None:
+        if sequence.expires_at is None:
             return
-        left_s = sequence.expires_s - self._clock()
+        left_s = sequence.expires_at - self._clock()
         if HASTE * self._reader.pace.cost_s(sequence.remaining) > left_s:
             raise MeshError(
                 Code.DEADLINE,
                 f"reading {sequence.remaining} tokens takes longer than the {left_s:.1f} s that "
                 "the request's deadline leaves: allow more time",
             )
-        self._next_expiry = min(self._next_expiry, sequence.expires_s)
+        self._next_expiry = min(self._next_expiry, sequence.expires_at)
 
     def _equip(self, sequence: Sequence) -> None:
         asked, vocab_size = sequence.sampling, self._loaded.vocab_size
@@ -328,17 +343,17 @@ class Batch:
         if now < min(self._next_expiry, self.queue.next_expiry):
             return
         self._abandon(
-            lambda s: s.expires_s is not None and s.expires_s <= now,
+            lambda s: s.expires_at is not None and s.expires_at <= now,
             Code.DEADLINE,
             "the request's deadline passed before its answer was complete",
         )
         self._next_expiry = min(
-            (s.expires_s for s in self._running if s.expires_s is not None),
+            (s.expires_at for s in [*self._running, *self._parking] if s.expires_at is not None),
             default=float("inf"),
         )
 
     def _abandon(self, is_over: Callable[[Sequence], bool], code: Code, message: str) -> None:
-        for sequence in self.queue.withdraw(is_over):
+        for sequence in [*self.queue.withdraw(is_over), *self._parking.withdraw(is_over)]:
             self._outbox.fail(sequence, code, message)
         for sequence in [s for s in self._running.reading if is_over(s)]:
             self._running.reading.remove(sequence)

@@ -33,7 +33,7 @@ class Waiting(Protocol):
     key: KeyId
     weight: float
     priority: Priority
-    expires_s: float | None
+    expires_at: float | None
     share: Share
     """Set by the queue."""
     is_due: bool
@@ -76,8 +76,8 @@ class _Line(Generic[W]):
 
 
 class Queue(Generic[W]):
-    def __init__(self, slots: int, clock: Callable[[], float] = time.time) -> None:
-        """``clock`` gives unix seconds, by which requests expire."""
+    def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives monotonic seconds, by which requests expire."""
         self.at_once = max(1, slots // AT_ONCE)
         self._clock = clock
         self._shares = Shares()
@@ -88,7 +88,7 @@ class Queue(Generic[W]):
         self._lock = Lock()
         self._length = 0
         self.next_expiry = math.inf
-        """Unix time at which a request that waits expires, or one that waited would have."""
+        """When a request that waits expires, or one that waited would have."""
 
     def __len__(self) -> int:
         return self._length
@@ -101,7 +101,7 @@ class Queue(Generic[W]):
     def add(self, request: W) -> None:
         with self._lock:
             request.share = self._shares.enter(request.key, request.weight)
-            deadline = request.expires_s
+            deadline = request.expires_at
             due_s = self._clock() + PATIENCE_S if deadline is None else deadline
             self._insert(request, _Place(True, due_s, next(self._numbers)))
             if deadline is not None:
@@ -111,7 +111,22 @@ class Queue(Generic[W]):
         """One that was taken has to wait again, in front of its key's others."""
         with self._lock:
             request.share.running -= 1
-            self._insert(request, _Place(False, 0.0, -next(self._numbers)))
+            self._insert_first(request)
+
+    def set_aside(self, request: W) -> None:
+        """One that waits is not next, however long, until it is brought back or dropped."""
+        with self._lock:
+            self._remove(request)
+
+    def bring_back(self, request: W) -> None:
+        """One that was set aside waits again, in front of its key's others."""
+        with self._lock:
+            self._insert_first(request)
+
+    def drop(self, request: W) -> None:
+        """One that was set aside is over."""
+        with self._lock:
+            self._shares.leave(request.share)
 
     def next(self) -> W | None:
         """Who is to be taken; the same one until something changes."""
@@ -142,7 +157,7 @@ class Queue(Generic[W]):
             for request in gone:
                 self._remove(request)
                 self._shares.leave(request.share)
-            deadlines = [w.expires_s for line in self._lines.values() for w in line.waiting]
+            deadlines = [w.expires_at for line in self._lines.values() for w in line.waiting]
             self.next_expiry = min((at for at in deadlines if at is not None), default=math.inf)
         return gone
 
@@ -189,6 +204,11 @@ class Queue(Generic[W]):
                 has_some = line.share.running + at + 1 >= self.at_once
                 served = rank.served + line.waiting[at].remaining / line.share.weight
                 heapq.heappush(heap, (Rank(line.is_batch, has_some, served), number, at + 1))
+
+    def _insert_first(self, request: W) -> None:
+        self._insert(request, _Place(False, 0.0, -next(self._numbers)))
+        if request.expires_at is not None:
+            self.next_expiry = min(self.next_expiry, request.expires_at)
 
     def _insert(self, request: W, place: _Place) -> None:
         name = request.key, request.priority
