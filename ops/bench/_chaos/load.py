@@ -10,7 +10,7 @@ from ops.bench._chaos.answer import Broken, Failure
 from ops.bench._chaos.checker import Checker, Deviation
 from ops.bench._chaos.client import Connection, Left, Manner, ask
 from ops.bench._chaos.ledger import Kind, Ledger, Outcome
-from ops.bench._chaos.reading import READINGS
+from ops.bench._chaos.reading import READINGS, Reading
 from ops.bench._chaos.rehearsal import Exchange
 from proto.ids import fresh
 
@@ -94,10 +94,13 @@ class Load:
         headers = dict(exchange.headers)
         if exchange.is_repeatable:
             headers["Idempotency-Key"] = fresh()
-        began = time.monotonic()
+        began, answered = time.monotonic(), ""
         while True:
-            outcome, again_s = await self._attempt(exchange, manner, headers, previous)
+            outcome, again_s = await self._attempt(exchange, manner, headers, previous, answered)
             if outcome.kind not in RETRIED:
+                if outcome.kind == "whole" and exchange.is_repeatable and not answered:
+                    answered = outcome.request
+                    continue  # Whoever asks again under its key gets the very answer.
                 return outcome.request if outcome.kind == "whole" else None
             if time.monotonic() - began > PATIENCE_S:
                 self._note(outcome, "failed", f"for {PATIENCE_S:g} s; last: {outcome.what}")
@@ -110,9 +113,17 @@ class Load:
         self._ledger.note(Outcome(**told, **times))  # type: ignore[arg-type]
 
     async def _attempt(
-        self, exchange: Exchange, manner: Manner, headers: dict[str, str], previous: str
+        self,
+        exchange: Exchange,
+        manner: Manner,
+        headers: dict[str, str],
+        previous: str,
+        answered: str,
     ) -> tuple[Outcome, float]:
-        """What became of it, and when to ask again if that makes sense."""
+        """What became of it, and when to ask again if that makes sense.
+
+        ``answered`` is the id of the answer that has to come again; empty: a new one.
+        """
         checker = Checker(exchange.expected)
         pace = _Pace(time.monotonic())
 
@@ -133,6 +144,8 @@ class Load:
                 finally:
                     request = connection.headers.get("x-request-id", "")
             checker.over(reading.answer)
+            if answered:
+                _expect_replay(answered, reading, connection)
         except (Broken, Failure, Left, Deviation) as error:
             kind, what, tokens = _judged(error, exchange, checker)
             if isinstance(error, Failure) and error.retry_after_s:
@@ -152,6 +165,13 @@ class Load:
         )
         self._ledger.note(outcome)
         return outcome, again_s
+
+
+def _expect_replay(answered: str, reading: Reading, connection: Connection) -> None:
+    """Raises Deviation when it is another answer than the one of that id."""
+    if reading.answer.id != answered or connection.headers.get("idempotent-replayed") != "true":
+        tokens = reading.answer.completion_tokens
+        raise Deviation("duplicated", tokens, "generated again under one key")
 
 
 def _judged(
