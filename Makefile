@@ -9,8 +9,8 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/pyt
 # Tests of what a mesh does in time have the cores for themselves; those of clients only ask.
 WHOLE = $(wildcard tests/mesh/. tests/faults/. tests/security/.)
 LOCK = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock" \
-	--group build --group model pyproject.toml
+	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock"
+LOCK_ALL = $(LOCK) --group build --group model pyproject.toml
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,14 +35,22 @@ check: .venv/dev.stamp ## format, lint, who imports whom, types
 	$(BIN)/mypy
 
 lock: ## renew the lock files; releases younger than a week are left out (needs uv)
-	$(LOCK) -o requirements-dev.lock --group dev
-	$(LOCK) -o requirements.lock
+	$(LOCK_ALL) -o requirements-dev.lock --group dev
+	$(LOCK_ALL) -o requirements.lock
+	$(LOCK) --group audit -o requirements-audit.lock
+
+audit: .venv-audit/stamp ## known weaknesses of what is installed, where a database can be reached
+	.venv-audit/bin/pip-audit -r requirements.lock --require-hashes --disable-pip
+
+sbom: .venv-audit/stamp ## what odyssai is made of, as sbom.cdx.json (CycloneDX)
+	.venv-audit/bin/cyclonedx-py requirements requirements.lock --output-reproducible \
+		--pyproject pyproject.toml -o sbom.cdx.json
 
 sizes: ## the ten longest files and functions; never fails
 	@python3 ops/sizes.py
 
 clean: ## remove .venv and everything made
-	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-audit sbom.cdx.json build dist *.egg-info .*_cache .hypothesis
 
 .venv/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "installing into .venv; the first time takes about a minute"
@@ -56,10 +64,16 @@ clean: ## remove .venv and everything made
 	@$(INSTALL) --no-build-isolation -e .
 	@touch .venv/run.stamp $@
 
+.venv-audit/stamp: requirements-audit.lock
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes -r requirements-audit.lock
+	@touch $@
+
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "odyssai needs Python 3.11 or newer, with venv." \
 	"macOS: brew install python@3.13 · Debian, Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
 
-.PHONY: help setup run test check lock sizes clean
+.PHONY: help setup run test check lock audit sbom sizes clean
 .DEFAULT_GOAL = help

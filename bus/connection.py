@@ -68,8 +68,9 @@ class Hearing:
 class Bus:
     """What one process says and hears, tokens apart.
 
-    A malformed message is logged, counted in ``bad_mail`` and dropped here; it
-    never ends a loop.
+    A malformed message, and one that says it is from somebody else than its
+    address proves, is logged, counted in ``bad_mail`` and dropped here; it never
+    ends a loop.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -244,11 +245,16 @@ class Bus:
 
     def _open(self, subject: Subject[M], mail: Msg) -> M | None:
         try:
-            return subject.decode(mail.data)
+            message = subject.decode(mail.data)
         except msgspec.DecodeError as error:
             self.bad_mail += 1
             log.warning("bus: dropped a malformed message on %s: %s", mail.subject, error)
             return None
+        if not subject.is_proven(mail.subject, message):
+            self.bad_mail += 1
+            log.warning("bus: dropped a message on %s that says it is another's", mail.subject)
+            return None
+        return message
 
     async def listen_raw(self, address: str, heard: Callable[[str, bytes], None]) -> None:
         """Hear the bytes said at an address that may hold wildcards, as telemetry readers do."""

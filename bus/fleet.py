@@ -8,7 +8,7 @@ from typing import Any
 from bus.connection import Bus
 from proto.ids import EngineId, ModelId, NodeId
 from proto.presence import SILENCE_S, STALL_S, EngineBeat, Gone, ModelCard, NodeBeat
-from proto.subjects import ENGINE_BEAT, GONE, NODE_BEAT
+from proto.subjects import ENGINE_BEAT, ENGINE_GONE, NODE_BEAT, NODE_GONE
 
 LEAVING = ("draining", "stopping")
 """Phases in which an agent wants nothing new for an engine, whatever the engine says itself."""
@@ -28,7 +28,8 @@ class Fleet:
         self.now = now
         self._engines: dict[EngineId, tuple[float, EngineBeat]] = {}
         self._nodes: dict[NodeId, tuple[float, NodeBeat]] = {}
-        self._ended: dict[str, None] = {}
+        self._ended: dict[tuple[str, str], None] = {}
+        """Lives that are over: whose, and which boot."""
         self._held: dict[str, list[EngineId]] = {}
         """Engines by every name of the models they have, in the order of their ids."""
         self._leaving: dict[NodeId, frozenset[EngineId] | None] = {}
@@ -37,17 +38,18 @@ class Fleet:
     async def follow(self, bus: Bus) -> None:
         await bus.listen(ENGINE_BEAT, self.hear_engine)
         await bus.listen(NODE_BEAT, self.hear_node)
-        await bus.listen(GONE, self.hear_gone)
+        await bus.listen(ENGINE_GONE, self.hear_gone)
+        await bus.listen(NODE_GONE, self.hear_gone)
 
     def hear_engine(self, beat: EngineBeat) -> None:
-        if beat.boot in self._ended:
+        if (beat.engine, beat.boot) in self._ended:
             return
         known = self._engines.get(beat.engine)
         self._index(beat.engine, known[1].models if known else (), beat.models)
         self._engines[beat.engine] = (self.now(), beat)
 
     def hear_node(self, beat: NodeBeat) -> None:
-        if beat.boot in self._ended:
+        if (beat.node, beat.boot) in self._ended:
             return
         self._nodes[beat.node] = (self.now(), beat)
         leaving = frozenset(status.engine for status in beat.engines if status.phase in LEAVING)
@@ -64,7 +66,7 @@ class Fleet:
         What a node was leaving, it still is: its agent's next life will say otherwise.
         """
         if gone.boot:
-            self._ended[gone.boot] = None
+            self._ended[gone.id, gone.boot] = None
             if len(self._ended) > 1000:
                 del self._ended[next(iter(self._ended))]
         if gone.kind == "engine":

@@ -15,7 +15,7 @@ from bus.errors import BusError, NobodyThere
 from proto.errors import MeshError
 from proto.ids import GatewayId
 from proto.presence import HEARTBEAT_S, SILENCE_S, Gone, Here, Probe
-from proto.subjects import GATEWAY_BEAT, GONE, PROBE
+from proto.subjects import GATEWAY_BEAT, GATEWAY_GONE, PROBE
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Gateways:
     async def watch(self) -> None:
         """Listen, and look around for ever."""
         await self._bus.listen(GATEWAY_BEAT, lambda beat: self.hear(beat.gateway))
-        await self._bus.listen(GONE, self._hear_gone)
+        await self._bus.listen(GATEWAY_GONE, self._hear_gone)
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
@@ -68,8 +68,7 @@ class Gateways:
         self._absences.pop(gateway, None)
 
     def _hear_gone(self, gone: Gone) -> None:
-        if gone.kind == "gateway":
-            self._lose(GatewayId(gone.id), "it said farewell")
+        self._lose(GatewayId(gone.id), "it said farewell")
 
     def _look(self) -> None:
         now = self._now()

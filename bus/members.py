@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proto.errors import Code, MeshError
-from proto.ids import NodeId
+from proto.ids import CLOUD, NodeId
 from proto.joining import Join
 
 
@@ -54,7 +54,7 @@ def admitted(members: Members, join: Join, now_s: float, taken: frozenset[NodeId
             Code.FORBIDDEN,
             f"This invitation is for node {found.node} only: --node {found.node}.",
         )
-    if join.node in taken or members.nodes.get(join.node, join.key) != join.key:
+    if join.node in (*taken, CLOUD) or members.nodes.get(join.node, join.key) != join.key:
         raise MeshError(
             Code.CONFLICT,
             f"There is a node {join.node} already. Join with another --node, or have it removed.",

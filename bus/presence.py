@@ -6,10 +6,16 @@ from typing import TypeVar
 
 from bus.connection import Bus
 from proto.presence import HEARTBEAT_S, Gone
-from proto.subjects import GONE, Subject
+from proto.subjects import ENGINE_GONE, GATEWAY_GONE, NODE_GONE, SERVICE_GONE, Subject
 
 B = TypeVar("B")
 
+_GONE = {
+    "engine": ENGINE_GONE,
+    "node": NODE_GONE,
+    "gateway": GATEWAY_GONE,
+    "service": SERVICE_GONE,
+}
 LOOK_S = 0.25
 """How often a speaker's state is looked at for a change worth saying before the next beat."""
 
@@ -45,4 +51,4 @@ def asyncio_tasks() -> int:
 
 async def farewell(bus: Bus, gone: Gone) -> None:
     """Tell the mesh that somebody ended, so that nobody waits for silence to prove it."""
-    await bus.publish(GONE, gone, gone.kind, gone.id)
+    await bus.publish(_GONE[gone.kind], gone, gone.id)

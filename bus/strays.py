@@ -30,5 +30,5 @@ class Strays:
         if len(self._told) >= MOST:
             del self._told[next(iter(self._told))]
         self._told[subject] = now
-        *_, engine, request = subject.decode().split(".")
-        self._tell(EngineId(engine), RequestId(request))
+        *_, node, name, request = subject.decode().split(".")
+        self._tell(EngineId(f"{node}.{name}"), RequestId(request))

@@ -52,8 +52,10 @@ class TokenStream:
         "_frames",
         "_spoiled",
         "_waiter",
+        "address",
         "engine",
         "epoch",
+        "gateway",
         "heard_at",
         "held_at",
         "is_over",
@@ -62,9 +64,12 @@ class TokenStream:
         "want",
     )  # fmt: skip
 
-    def __init__(self, request: RequestId) -> None:
+    def __init__(self, request: RequestId, gateway: GatewayId) -> None:
         self.request = request
+        self.gateway = gateway
         self.engine: EngineId | None = None
+        self.address = b""
+        """Where its engine speaks of it, and nobody else can; empty before it has one."""
         self.epoch = 0
         self.want = 0
         self.heard_at = time.monotonic()
@@ -80,6 +85,7 @@ class TokenStream:
     def attach(self, engine: EngineId, epoch: int) -> None:
         """Expect the frames of this attempt, from its first on."""
         self.engine, self.epoch, self.want = engine, epoch, 0
+        self.address = STREAM.at(self.gateway, engine, self.request).encode()
         self.held_at = None
         self._spoiled = 0
         self._early.clear()
@@ -170,14 +176,14 @@ class TokenSource:
         async def receive(mail: Msg) -> None:
             self._hear(mail.subject.encode(), mail.data)
 
-        address = STREAM.pattern.replace("*", self._gateway, 1)
+        address = STREAM.within(gateway=self._gateway)
         subscription = await client.subscribe(address, cb=receive, pending_msgs_limit=-1)
         HotParser.install(client, subscription, self._hear)
         await client.flush()
         await client.flush()
 
     def open(self, request: RequestId) -> TokenStream:
-        stream = TokenStream(request)
+        stream = TokenStream(request, self._gateway)
         self._streams[request.encode()] = stream
         return stream
 
@@ -210,6 +216,9 @@ class TokenSource:
         if stream is None:
             self._strays.heard(subject)
             return
+        if subject != stream.address:
+            self._hear_stranger(subject, body, stream)
+            return
         try:
             frame = STREAM.decode(body)
         except msgspec.DecodeError as error:
@@ -218,8 +227,17 @@ class TokenSource:
         if not stream.push(frame):
             self.gaps += 1
             self._ask_again(request, stream)
-        elif frame.epoch < stream.epoch and _engine_of(subject) != stream.engine:
-            self._strays.heard(subject)
+
+    def _hear_stranger(self, subject: bytes, body: bytes, stream: TokenStream) -> None:
+        """An engine that was asked before goes on with its own attempt; nobody else has a word."""
+        try:
+            is_late = STREAM.decode(body).epoch < stream.epoch
+        except msgspec.DecodeError:
+            is_late = False
+        if not is_late:
+            self.bad_mail += 1
+            log.warning("dropped a frame of an engine that was not asked: %s", subject.decode())
+        self._strays.heard(subject)
 
     def _hear_nonsense(self, subject: bytes, stream: TokenStream, error: Exception) -> None:
         """It counts as lost; where it is all that the engine has to say, the stream is."""
@@ -277,7 +295,3 @@ class TokenSource:
             log.info("no replay of %s yet: %s", stream.request, error)
         finally:
             self._asking.discard(request)
-
-
-def _engine_of(subject: bytes) -> str:
-    return subject.rsplit(b".", 2)[1].decode()

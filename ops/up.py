@@ -23,7 +23,7 @@ from ops import probe
 from ops.child import Program
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
-from proto.ids import NodeId
+from proto.ids import CLOUD, NodeId
 from services.runner.models.names import NO_MODEL
 
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
@@ -102,6 +102,8 @@ def planned(args: argparse.Namespace) -> Plan:
         )
     home = args.home.expanduser().absolute()
     member = None if args.nats else known_membership(home)
+    if args.node == CLOUD:
+        raise CannotStart(f"no node may be called {CLOUD}: engines that are upstreams are")
     plan = Plan(
         home=home,
         host=args.host,
@@ -141,7 +143,8 @@ def is_mdns_wanted() -> bool:
 def node_name() -> str:
     """This machine's name as it may stand in a subject."""
     short = socket.gethostname().split(".")[0].lower()
-    return re.sub(r"[^a-z0-9]+", "-", short).strip("-") or "node"
+    name = re.sub(r"[^a-z0-9]+", "-", short).strip("-") or "node"
+    return f"{name}-1" if name == CLOUD else name
 
 
 async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = None) -> None:

@@ -1,9 +1,14 @@
 """Where everything is said: one line a subject. No other file spells one.
 
-``mesh.v1.<area>.<who>.<what>`` and ``telemetry.v1.<kind>.<who>``, lower case; a ``*``
-is filled in by ``at``. Bodies on ``mesh`` are msgpack, on ``telemetry`` JSON.
+``mesh.v1.<area>.<who>.<what>`` and ``telemetry.v1.<kind>.<who>``, lower case; what stands in
+angle brackets is filled in by ``at``. Bodies on ``mesh`` are msgpack, on ``telemetry`` JSON.
+
+The server lets each speak only at addresses of its own, so an address proves who spoke. An id of
+PAIRS is two tokens of it: whom the server knows, and which of theirs.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -23,6 +28,7 @@ from proto import (
 )
 from proto.dialects.responses import stored
 from proto.errors import Refused
+from proto.ids import node_of, service_id
 
 M = TypeVar("M")
 A = TypeVar("A")
@@ -30,41 +36,88 @@ A = TypeVar("A")
 _MSGPACK = msgspec.msgpack.Encoder()
 _JSON = msgspec.json.Encoder()
 _FORBIDDEN = frozenset(".*> \t\r\n")
+_PLACE = re.compile("<([a-z]+)>")
+PAIRS = frozenset({"engine", "gateway", "service"})
+"""Places of two tokens: ``<node>.<name>``, ``<credential>.<process>``, ``<kind>.<process>``."""
 
 
 @lru_cache(maxsize=1024)
-def _fill(pattern: str, tokens: tuple[str, ...]) -> str:
-    parts = pattern.split("*")
-    if len(parts) != len(tokens) + 1:
-        raise ValueError(f"{pattern} takes {len(parts) - 1} tokens, not {len(tokens)}")
-    for token in tokens:
-        if not token or not _FORBIDDEN.isdisjoint(token):
-            raise ValueError(f"{token!r} cannot be part of a subject")
-    return "".join(p + t for p, t in zip(parts, (*tokens, ""), strict=True))
+def _fill(form: str, tokens: tuple[str, ...]) -> str:
+    places = _PLACE.findall(form)
+    if len(places) != len(tokens):
+        raise ValueError(f"{form} takes {len(places)} tokens, not {len(tokens)}")
+    for place, token in zip(places, tokens, strict=True):
+        parts = token.split(".") if place in PAIRS else [token]
+        if len(parts) != 1 + (place in PAIRS) or not all(map(_is_token, parts)):
+            raise ValueError(f"{token!r} cannot be the {place} of a subject")
+    remaining = iter(tokens)
+    return _PLACE.sub(lambda _: next(remaining), form)
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and _FORBIDDEN.isdisjoint(text)
 
 
 @dataclass(frozen=True)
 class Subject(Generic[M]):
     """An address and the type of what is said there."""
 
-    pattern: str
+    form: str
+    """The address, with names in angle brackets for what changes."""
     type: Any
     is_json: bool = False
+    speaker: Callable[[Any], tuple[str, ...]] | None = None
+    """From whom a message says it is, as tokens of its address. Raises ValueError for nobody."""
 
     def __post_init__(self) -> None:
+        if "*" in self.form:
+            raise ValueError(f"{self.form}: name what stands there, such as <engine>")
         decoder = msgspec.json.Decoder if self.is_json else msgspec.msgpack.Decoder
         object.__setattr__(self, "_decode", decoder(self.type).decode)
+        any_of_it = re.escape(self.pattern).replace(r"\*", "[^.]+")
+        object.__setattr__(self, "_fits", re.compile(any_of_it).fullmatch)
+
+    @property
+    def pattern(self) -> str:
+        """The address from everybody, as the server knows it: a star for each token."""
+        return self.within()
 
     def at(self, *tokens: str) -> str:
-        """The address with its wildcards filled in; refuses what would change its shape."""
-        return _fill(self.pattern, tokens)
+        """The address with its places filled in; refuses what would change its shape."""
+        return _fill(self.form, tokens)
+
+    def within(self, **whose: str) -> str:
+        """The addresses at which these stand, with stars for all else.
+
+        Of a pair its first token is enough: ``STREAM.within(engine=node)``.
+        """
+
+        def fill(place: re.Match[str]) -> str:
+            name = place[1]
+            stars = 1 + (name in PAIRS)
+            tokens = whose[name].split(".") if name in whose else []
+            return ".".join([*tokens, *["*"] * (stars - len(tokens))])
+
+        return _PLACE.sub(fill, self.form)
+
+    def is_proven(self, address: str, message: M) -> bool:
+        """Whether it was said where only its speaker can say it. What JetStream repeats was not."""
+        if self.speaker is None:
+            return bool(self._fits(address))  # type: ignore[attr-defined]
+        try:
+            return self.at(*self.speaker(message)) == address
+        except ValueError:
+            return False
 
     def encode(self, message: M) -> bytes:
         return (_JSON if self.is_json else _MSGPACK).encode(message)
 
     def decode(self, body: bytes) -> M:
         """Raises msgspec.DecodeError on anything that is not a message of this subject."""
-        message: M = self._decode(body)  # type: ignore[attr-defined]
+        try:
+            message: M = self._decode(body)  # type: ignore[attr-defined]
+        except (RecursionError, UnicodeDecodeError) as error:
+            raise msgspec.DecodeError(f"{type(error).__name__} in what was sent") from error
         return message
 
 
@@ -87,6 +140,33 @@ class Question(Subject[M], Generic[M, A]):
         return answer
 
 
+def _engine(beat: presence.EngineBeat) -> tuple[str, ...]:
+    if node_of(beat.engine) != beat.node:
+        raise ValueError(f"{beat.engine} is not of node {beat.node}")
+    return (beat.engine,)
+
+
+def _node(beat: presence.NodeBeat) -> tuple[str, ...]:
+    return (beat.node,)
+
+
+def _gateway(beat: presence.GatewayBeat) -> tuple[str, ...]:
+    return (beat.gateway,)
+
+
+def _service(beat: presence.ServiceBeat) -> tuple[str, ...]:
+    return (service_id(beat.service, beat.id),)
+
+
+def _gone(kind: str) -> Callable[[presence.Gone], tuple[str, ...]]:
+    def speaker(gone: presence.Gone) -> tuple[str, ...]:
+        if gone.kind != kind:
+            raise ValueError(f"a {gone.kind} is no {kind}")
+        return (gone.id,)
+
+    return speaker
+
+
 SCHEDULE: Question[inference.Schedule, inference.Scheduled] = Question(
     "mesh.v1.schedule", inference.Schedule, answer=inference.Scheduled
 )
@@ -101,13 +181,13 @@ LOOK_AROUND: Question[overview.LookAround, overview.Overview] = Question(
     "mesh.v1.look_around", overview.LookAround, answer=overview.Overview
 )
 RESTART_AGENT: Question[jobs.RestartAgent, jobs.AgentRestarts] = Question(
-    "mesh.v1.node.*.restart", jobs.RestartAgent, answer=jobs.AgentRestarts
+    "mesh.v1.node.<node>.restart", jobs.RestartAgent, answer=jobs.AgentRestarts
 )
 LEND_FILES: Question[store.LendFiles, store.FilesLent] = Question(
-    "mesh.v1.node.*.lend_files", store.LendFiles, answer=store.FilesLent
+    "mesh.v1.node.<node>.lend_files", store.LendFiles, answer=store.FilesLent
 )
 ENTRUST: Question[store.Entrust, store.Entrusted] = Question(
-    "mesh.v1.node.*.entrust", store.Entrust, answer=store.Entrusted
+    "mesh.v1.node.<node>.entrust", store.Entrust, answer=store.Entrusted
 )
 
 INVITE: Question[joining.Invite, joining.Invited] = Question(
@@ -121,69 +201,86 @@ REVOKE: Question[joining.Revoke, joining.Revoked] = Question(
 )
 
 GENERATE: Question[inference.Generate, inference.Accepted] = Question(
-    "mesh.v1.engine.*.generate", inference.Generate, answer=inference.Accepted
+    "mesh.v1.engine.<engine>.generate", inference.Generate, answer=inference.Accepted
 )
 COUNT_TOKENS: Question[inference.CountTokens, inference.Counted] = Question(
-    "mesh.v1.engine.*.count_tokens", inference.CountTokens, answer=inference.Counted
+    "mesh.v1.engine.<engine>.count_tokens", inference.CountTokens, answer=inference.Counted
 )
 TOKENIZE: Question[inference.Tokenize, inference.Tokenized] = Question(
-    "mesh.v1.engine.*.tokenize", inference.Tokenize, answer=inference.Tokenized
+    "mesh.v1.engine.<engine>.tokenize", inference.Tokenize, answer=inference.Tokenized
 )
 DETOKENIZE: Question[inference.Detokenize, inference.Detokenized] = Question(
-    "mesh.v1.engine.*.detokenize", inference.Detokenize, answer=inference.Detokenized
+    "mesh.v1.engine.<engine>.detokenize", inference.Detokenize, answer=inference.Detokenized
 )
 EMBED: Question[embedding.Embed, embedding.Embedded] = Question(
-    "mesh.v1.engine.*.embed", embedding.Embed, answer=embedding.Embedded
+    "mesh.v1.engine.<engine>.embed", embedding.Embed, answer=embedding.Embedded
 )
 RERANK: Question[embedding.Rerank, embedding.Reranked] = Question(
-    "mesh.v1.engine.*.rerank", embedding.Rerank, answer=embedding.Reranked
+    "mesh.v1.engine.<engine>.rerank", embedding.Rerank, answer=embedding.Reranked
 )
 FETCH_BLOB: Question[inference.FetchBlob, inference.BlobPiece] = Question(
-    "mesh.v1.gateway.*.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
+    "mesh.v1.gateway.<gateway>.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
 )
 PROBE: Question[presence.Probe, presence.Here] = Question(
-    "mesh.v1.gateway.*.probe", presence.Probe, answer=presence.Here
+    "mesh.v1.gateway.<gateway>.probe", presence.Probe, answer=presence.Here
 )
 CANCEL_RESPONSE: Question[stored.CancelResponse, stored.ResponseCancelled] = Question(
-    "mesh.v1.gateway.*.cancel_response", stored.CancelResponse, answer=stored.ResponseCancelled
+    "mesh.v1.gateway.<gateway>.cancel_response",
+    stored.CancelResponse,
+    answer=stored.ResponseCancelled,
 )
 REPLAY: Question[inference.Replay, inference.Replayed] = Question(
-    "mesh.v1.engine.*.replay", inference.Replay, answer=inference.Replayed
+    "mesh.v1.engine.<engine>.replay", inference.Replay, answer=inference.Replayed
 )
-CANCEL: Subject[inference.Cancel] = Subject("mesh.v1.engine.*.cancel", inference.Cancel)
-STREAM: Subject[frames.AnyFrame] = Subject("mesh.v1.stream.*.*.*", frames.AnyFrame)
-"""mesh.v1.stream.<gateway>.<engine>.<request>"""
+CANCEL: Subject[inference.Cancel] = Subject("mesh.v1.engine.<engine>.cancel", inference.Cancel)
+STREAM: Subject[frames.AnyFrame] = Subject(
+    "mesh.v1.stream.<gateway>.<engine>.<request>", frames.AnyFrame
+)
 
-ENGINE_BEAT: Subject[presence.EngineBeat] = Subject("mesh.v1.beat.engine.*", presence.EngineBeat)
-NODE_BEAT: Subject[presence.NodeBeat] = Subject("mesh.v1.beat.node.*", presence.NodeBeat)
+ENGINE_BEAT: Subject[presence.EngineBeat] = Subject(
+    "mesh.v1.beat.engine.<engine>", presence.EngineBeat, speaker=_engine
+)
+NODE_BEAT: Subject[presence.NodeBeat] = Subject(
+    "mesh.v1.beat.node.<node>", presence.NodeBeat, speaker=_node
+)
 GATEWAY_BEAT: Subject[presence.GatewayBeat] = Subject(
-    "mesh.v1.beat.gateway.*", presence.GatewayBeat
+    "mesh.v1.beat.gateway.<gateway>", presence.GatewayBeat, speaker=_gateway
 )
 SERVICE_BEAT: Subject[presence.ServiceBeat] = Subject(
-    "mesh.v1.beat.service.*", presence.ServiceBeat
+    "mesh.v1.beat.service.<service>", presence.ServiceBeat, speaker=_service
 )
-GONE: Subject[presence.Gone] = Subject("mesh.v1.gone.*.*", presence.Gone)
-"""mesh.v1.gone.<kind>.<id>"""
+ENGINE_GONE: Subject[presence.Gone] = Subject(
+    "mesh.v1.gone.engine.<engine>", presence.Gone, speaker=_gone("engine")
+)
+NODE_GONE: Subject[presence.Gone] = Subject(
+    "mesh.v1.gone.node.<node>", presence.Gone, speaker=_gone("node")
+)
+GATEWAY_GONE: Subject[presence.Gone] = Subject(
+    "mesh.v1.gone.gateway.<gateway>", presence.Gone, speaker=_gone("gateway")
+)
+SERVICE_GONE: Subject[presence.Gone] = Subject(
+    "mesh.v1.gone.service.<service>", presence.Gone, speaker=_gone("service")
+)
 
 TELEMETRY = "telemetry.>"
 ENGINE_TELEMETRY: Subject[presence.EngineBeat] = Subject(
-    "telemetry.v1.engine.*", presence.EngineBeat, is_json=True
+    "telemetry.v1.engine.<engine>", presence.EngineBeat, is_json=True, speaker=_engine
 )
 NODE_TELEMETRY: Subject[presence.NodeBeat] = Subject(
-    "telemetry.v1.node.*", presence.NodeBeat, is_json=True
+    "telemetry.v1.node.<node>", presence.NodeBeat, is_json=True, speaker=_node
 )
 REQUEST_TELEMETRY: Subject[telemetry.RequestEvent] = Subject(
-    "telemetry.v1.request.*", telemetry.RequestEvent, is_json=True
+    "telemetry.v1.request.<gateway>", telemetry.RequestEvent, is_json=True
 )
 ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
-    "telemetry.v1.alert.*", telemetry.Alert, is_json=True
+    "telemetry.v1.alert.<subject>", telemetry.Alert, is_json=True
 )
 EVENT_TELEMETRY: Subject[telemetry.EngineEvent] = Subject(
-    "telemetry.v1.event.*", telemetry.EngineEvent, is_json=True
+    "telemetry.v1.event.<engine>", telemetry.EngineEvent, is_json=True
 )
 CAPTURE_TELEMETRY: Subject[telemetry.CaptureEvent] = Subject(
-    "telemetry.v1.capture.*", telemetry.CaptureEvent, is_json=True
+    "telemetry.v1.capture.<gateway>", telemetry.CaptureEvent, is_json=True
 )
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
-    "telemetry.v1.job.*", telemetry.JobEvent, is_json=True
+    "telemetry.v1.job.<job>", telemetry.JobEvent, is_json=True
 )

@@ -20,7 +20,7 @@ from bus import tracing
 from bus.connection import Bus
 from bus.errors import NotConnected, TurnedAway
 from bus.presence import asyncio_tasks, beat, farewell
-from proto.ids import fresh
+from proto.ids import fresh, service_id
 from proto.presence import Gone, ServiceBeat
 from proto.subjects import SERVICE_BEAT
 from services.log import start as log_start
@@ -169,8 +169,9 @@ async def present(host: Host, epoch: Callable[[], int] = lambda: 0) -> None:
             asyncio_tasks=asyncio_tasks(),
         )
 
+    id = service_id(host.service, host.id)
     try:
-        await beat(host.bus, host.id, (SERVICE_BEAT,), describe, lambda said: said.epoch)
+        await beat(host.bus, id, (SERVICE_BEAT,), describe, lambda said: said.epoch)
     finally:
-        gone = Gone(kind="service", id=host.id, boot=host.boot, why="stopped")
+        gone = Gone(kind="service", id=id, boot=host.boot, why="stopped")
         await farewell(host.bus, gone)

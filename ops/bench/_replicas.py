@@ -22,7 +22,7 @@ from proto.presence import GatewayBeat, NodeBeat
 from proto.subjects import GATEWAY_BEAT, GENERATE, NODE_BEAT
 
 START_S = 120.0
-GATEWAY = GatewayId("bench")
+GATEWAY = GatewayId("bench.caller")
 GREEDY = Sampling(temperature=0)
 
 
@@ -50,7 +50,7 @@ async def replicas(
     async with AsyncExitStack() as stack:
         for name in names:
             told = {
-                "ODYSSAI_ENGINE": name,
+                "ODYSSAI_ENGINE": f"{name}.replica",
                 "ODYSSAI_NODE": name,
                 "ODYSSAI_BOOT": fresh(),
                 "ODYSSAI_SOURCE": str(model),

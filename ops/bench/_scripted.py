@@ -20,7 +20,7 @@ from proto.subjects import CANCEL, ENGINE_BEAT, GENERATE
 from services import host
 from services.host import Host
 
-ENGINE = EngineId("scripted")
+ENGINE = EngineId("bench.scripted")
 TOGETHER = 16
 """Streams that get their tokens in one step, as those of one engine's batch do."""
 SLOTS = 100_000

@@ -105,7 +105,7 @@ class Bench:
         turns = tuple(Turn(role=m["role"], content=m["content"]) for m in brief(f"{place}"))  # type: ignore[arg-type]
         asked = Generate(
             request=RequestId(f"r{place}"),
-            gateway=GatewayId("bench"),
+            gateway=GatewayId("bench.grammar"),
             model=self._model.card.id,
             prompt=Chat(turns=turns),
             sampling=Sampling(temperature=0),

@@ -90,7 +90,7 @@ class Engine:
 
     @property
     def id(self) -> EngineId:
-        return EngineId(f"engine-{self.number}")
+        return EngineId(f"node-{self.number}.engine")
 
     def takes(self, talk: Talk) -> None:
         """It tells of a shared beginning and of the ends of conversations."""

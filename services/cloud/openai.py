@@ -13,7 +13,7 @@ import msgspec
 from proto.errors import Code, MeshError
 from proto.inference import Generate
 from services.cloud.openai_body import body
-from services.cloud.openai_pieces import Piece, piece
+from services.cloud.openai_pieces import Piece, piece, read
 from services.cloud.settings import Upstream
 
 CONNECT_S = 10.0
@@ -52,8 +52,8 @@ class OpenAIUpstream:
             async with self._http.stream("POST", path, json=asked) as answer:
                 if answer.status_code >= 400:
                     raise _refusal(self._name, answer.status_code, await answer.aread(), answer)
-                async for read in _pieces(self._name, answer):
-                    yield read
+                async for made in _pieces(self._name, answer):
+                    yield made
         except httpx.HTTPError as error:
             raise _broken(self._name, error) from error
 
@@ -118,15 +118,15 @@ async def _pieces(name: str, answer: httpx.Response) -> AsyncGenerator[Piece, No
         if data == "[DONE]":
             return
         try:
-            event = msgspec.json.decode(data)
-            if "error" in event:
-                raise MeshError(Code.UPSTREAM, f"The upstream {name!r} failed: {event['error']}")
-            read = piece(event)
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+            event = read(data)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
             raise MeshError(
                 Code.UPSTREAM, f"The upstream {name!r} sent an event that cannot be read: {error}"
             ) from error
-        is_done = is_done or read.reason is not None
-        yield read
+        if event.error is not None:
+            raise MeshError(Code.UPSTREAM, f"The upstream {name!r} failed: {event.error}")
+        made = piece(event)
+        is_done = is_done or made.reason is not None
+        yield made
     if not is_done:
         raise MeshError(Code.UPSTREAM, f"The upstream {name!r} broke off in the middle.")

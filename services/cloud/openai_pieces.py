@@ -1,8 +1,10 @@
 """The events of an OpenAI-compatible upstream's stream, read one by one."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 from proto.frames import PositionLogprobs, TokenLogprob, Usage
 from proto.inference import FinishReason
@@ -35,58 +37,120 @@ class Piece(Struct, frozen=True):
     usage: Usage | None = None
 
 
-def piece(event: dict[str, Any]) -> Piece:
-    """Raises KeyError, TypeError, AttributeError when it is no event of this protocol."""
-    usage = _usage(event.get("usage"))
-    if not event.get("choices"):
+class _Part(Struct, frozen=True):
+    """What an event adds. Fields that say nothing are absent or null; others are not looked at."""
+
+    content: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple["_Call", ...] | None = None
+
+
+class _Function(Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(Struct, frozen=True):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Token(Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: tuple[Annotated[int, Meta(ge=0, le=255)], ...] | None = None
+
+
+class _Position(_Token, frozen=True):
+    top_logprobs: tuple[_Token, ...] | None = None
+
+
+class _Logprobs(Struct, frozen=True):
+    content: tuple[_Position, ...] | None = None
+
+
+class _Choice(_Part, frozen=True):
+    """Completions say in the choice itself what chat completions say in its delta."""
+
+    delta: _Part | None = None
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _PromptDetails(Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(Struct, frozen=True):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(Struct, frozen=True):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class Event(Struct, frozen=True):
+    choices: tuple[_Choice, ...] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+read: Callable[[bytes | str], Event] = msgspec.json.Decoder(Event).decode
+"""Raises msgspec.DecodeError when it is no event of this protocol."""
+
+
+def piece(event: Event) -> Piece:
+    usage = _usage(event.usage)
+    if not event.choices:
         return Piece(usage=usage)
-    choice = event["choices"][0]
-    delta = choice.get("delta") or choice
-    reason = choice.get("finish_reason")
+    choice = event.choices[0]
+    part, reason = choice.delta or choice, choice.finish_reason
     return Piece(
-        text=_text(delta, "content", "text", "refusal"),
-        reasoning=_text(delta, "reasoning_content", "reasoning"),
-        calls=tuple(_call(call) for call in delta.get("tool_calls") or ()),
-        logprobs=_logprobs(choice.get("logprobs")),
+        text=part.content or part.text or part.refusal or "",
+        reasoning=part.reasoning_content or part.reasoning or "",
+        calls=tuple(_call(call) for call in part.tool_calls or ()),
+        logprobs=_logprobs(choice.logprobs),
         reason=REASONS.get(reason, "stop") if reason else None,
         usage=usage,
     )
 
 
-def _text(delta: dict[str, Any], *names: str) -> str:
-    said = next((delta[name] for name in names if delta.get(name)), "")
-    if not isinstance(said, str):
-        raise TypeError(f"{type(said).__name__} in place of text")
-    return said
-
-
-def _usage(said: dict[str, Any] | None) -> Usage | None:
-    if not said:
+def _usage(said: _Usage | None) -> Usage | None:
+    if said is None or said == _Usage():
         return None
     return Usage(
-        said.get("prompt_tokens") or 0,
-        said.get("completion_tokens") or 0,
-        (said.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        (said.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        said.prompt_tokens or 0,
+        said.completion_tokens or 0,
+        (said.prompt_tokens_details and said.prompt_tokens_details.cached_tokens) or 0,
+        (said.completion_tokens_details and said.completion_tokens_details.reasoning_tokens) or 0,
     )
 
 
-def _call(said: dict[str, Any]) -> CallPiece:
-    function = said.get("function") or {}
+def _call(said: _Call) -> CallPiece:
+    function = said.function or _Function()
     return CallPiece(
-        index=said.get("index") or 0,
-        id=said.get("id") or "",
-        name=function.get("name") or "",
-        arguments=function.get("arguments") or "",
+        index=said.index or 0,
+        id=said.id or "",
+        name=function.name or "",
+        arguments=function.arguments or "",
     )
 
 
-def _logprobs(said: dict[str, Any] | None) -> tuple[PositionLogprobs, ...]:
-    def one(entry: dict[str, Any]) -> TokenLogprob:
-        raw = bytes(entry["bytes"]) if entry.get("bytes") else entry["token"].encode()
-        return TokenLogprob(-1, raw, entry["logprob"])
-
+def _logprobs(said: _Logprobs | None) -> tuple[PositionLogprobs, ...]:
+    positions = (said and said.content) or ()
     return tuple(
-        PositionLogprobs(one(entry), tuple(one(top) for top in entry.get("top_logprobs") or ()))
-        for entry in (said or {}).get("content") or ()
+        PositionLogprobs(_one(each), tuple(map(_one, each.top_logprobs or ())))
+        for each in positions
     )
+
+
+def _one(entry: _Token) -> TokenLogprob:
+    raw = bytes(entry.bytes) if entry.bytes else entry.token.encode()
+    return TokenLogprob(-1, raw, entry.logprob)

@@ -16,7 +16,7 @@ from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
-from proto.ids import EngineId, GatewayId, ModelId, NodeId, RequestId
+from proto.ids import CLOUD, EngineId, GatewayId, ModelId, RequestId
 from proto.inference import Accepted, Cancel, CountTokens, Detokenize, Generate, Tokenize
 from proto.presence import EngineBeat, Gone, ModelCard
 from proto.subjects import (
@@ -59,7 +59,7 @@ async def serve(host: Host) -> None:
 
 
 async def _stand_in(host: Host, upstream: Upstream) -> None:
-    engine = EngineId(f"cloud-{upstream.name}-{host.id}")
+    engine = EngineId(f"{CLOUD}.{upstream.name}-{host.id}")
     async with TokenSink.connect(host.bus.url, engine) as sink:
         relay = Relay(host, upstream, engine, sink)
         try:
@@ -146,7 +146,7 @@ class Relay:
     def _describe(self) -> EngineBeat:
         return EngineBeat(
             engine=self._engine,
-            node=NodeId("cloud"),
+            node=CLOUD,
             boot=self._host.boot,
             pid=os.getpid(),
             state="ready" if self._cards else "loading",

@@ -12,7 +12,7 @@ from bus.gateways import answer_probes
 from bus.presence import asyncio_tasks, beat, farewell
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
-from proto.ids import GatewayId
+from proto.ids import gateway_id
 from proto.presence import GatewayBeat, Gone
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.app import application, refuse
@@ -37,11 +37,12 @@ async def serve(host: Host) -> None:
     url = _url(settings, listener)
     fleet = Fleet()
     await fleet.follow(host.bus)
-    async with TokenSource.connect(host.bus, GatewayId(host.id)) as source:
+    id = gateway_id(host.service, host.id)
+    async with TokenSource.connect(host.bus, id) as source:
         mesh = Mesh(host.bus, source, fleet, settings.load_wait_s)
         watch = Watch(mesh)
         await watch.follow()
-        gateway = Gateway(GatewayId(host.id), host.boot, settings, mesh, watch)
+        gateway = Gateway(id, host.boot, settings, mesh, watch)
         await gateway.background.follow()
         await host.bus.listen(GATEWAY_BEAT, gateway.limits.hear)
         await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
@@ -100,9 +101,9 @@ async def _present(host: Host, gateway: Gateway, url: str) -> None:
         )
 
     try:
-        await beat(host.bus, host.id, (GATEWAY_BEAT,), describe)
+        await beat(host.bus, gateway.id, (GATEWAY_BEAT,), describe)
     finally:
-        await farewell(host.bus, Gone(kind="gateway", id=host.id, boot=host.boot, why="stopped"))
+        await farewell(host.bus, Gone(kind="gateway", id=gateway.id, boot=host.boot, why="stopped"))
 
 
 def _url(settings: Settings, listener: socket.socket) -> str:

@@ -1,4 +1,4 @@
 """Who is alive, and what to say to people about it.
 
-Hears all heartbeats and GONE; says ALERT_TELEMETRY and SERVICE_BEAT.
+Hears all heartbeats and farewells; says ALERT_TELEMETRY and SERVICE_BEAT.
 """

@@ -4,14 +4,18 @@ import asyncio
 import time
 
 from bus.connection import Bus
+from proto.ids import service_id
 from proto.presence import EngineBeat, GatewayBeat, Gone, NodeBeat, ServiceBeat
 from proto.subjects import (
     ALERT_TELEMETRY,
     ENGINE_BEAT,
+    ENGINE_GONE,
     GATEWAY_BEAT,
-    GONE,
+    GATEWAY_GONE,
     NODE_BEAT,
+    NODE_GONE,
     SERVICE_BEAT,
+    SERVICE_GONE,
 )
 from proto.telemetry import Alert
 from services.health.verdict import Trouble, Ward
@@ -51,7 +55,7 @@ class Watch:
             self._ward.hear("gateway", beat.gateway, now())
 
         def service(beat: ServiceBeat) -> None:
-            self._ward.hear("service", f"{beat.service}-{beat.id}", now())
+            self._ward.hear("service", service_id(beat.service, beat.id), now())
 
         def gone(gone: Gone) -> None:
             self._ward.hear_gone(gone.kind, gone.id, gone.why, now())
@@ -60,7 +64,8 @@ class Watch:
         await self._bus.listen(NODE_BEAT, node)
         await self._bus.listen(GATEWAY_BEAT, gateway)
         await self._bus.listen(SERVICE_BEAT, service)
-        await self._bus.listen(GONE, gone)
+        for farewell in (ENGINE_GONE, NODE_GONE, GATEWAY_GONE, SERVICE_GONE):
+            await self._bus.listen(farewell, gone)
 
     async def keep(self) -> None:
         while True:
@@ -80,7 +85,7 @@ class Watch:
             cleared=cleared,
             at_s=time.time(),
         )
-        await self._bus.publish(ALERT_TELEMETRY, alert, trouble.subject)
+        await self._bus.publish(ALERT_TELEMETRY, alert, trouble.subject.replace(".", "-"))
 
 
 def _given_up(beat: NodeBeat) -> dict[str, str]:

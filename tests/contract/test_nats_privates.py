@@ -13,14 +13,14 @@ from proto.subjects import STREAM
 
 
 async def test_the_hot_parser_reads_tokens_also_after_other_traffic(nats_url: str) -> None:
-    gateway = GatewayId(fresh())
+    gateway = GatewayId(f"g.{fresh()}")
     async with (
         Bus.connect(nats_url, f"test:{fresh()}") as bus,
         TokenSource.connect(bus, gateway) as source,
     ):
         stream = source.open(RequestId("r"))
-        stream.attach(EngineId("e"), 0)
-        address = STREAM.at(gateway, "e", "r")
+        stream.attach(EngineId("n.e"), 0)
+        address = STREAM.at(gateway, "n.e", "r")
         for seq in range(3):
             body = STREAM.encode(Delta(0, seq, "x", (1,)))
             await bus._client.publish(address, body)
@@ -35,7 +35,7 @@ async def test_the_parser_takes_split_and_joined_messages() -> None:
     heard: list[tuple[bytes, bytes]] = []
     client = Client()
     parser = HotParser(client, 7, lambda subject, body: heard.append((subject, body)))
-    address = STREAM.at("g", "e", "r").encode()
+    address = STREAM.at("g.1", "n.e", "r").encode()
     wire = b"".join(
         b"MSG %b 7 %d\r\n%b\r\n" % (address, len(body), body)
         for body in (b"one", b"", b"two\r\nMSG x", b"x" * 5000)

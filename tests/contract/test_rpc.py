@@ -17,7 +17,7 @@ QUESTION = CountTokens(model="m", prompt=Text(text="hello"))
 
 
 async def test_an_answer_comes_back_typed(bus: Bus) -> None:
-    engine = fresh()
+    engine = f"n.{fresh()}"
 
     async def count(question: CountTokens) -> Counted:
         return Counted(tokens=len(question.prompt.text))
@@ -29,7 +29,7 @@ async def test_an_answer_comes_back_typed(bus: Bus) -> None:
 
 
 async def test_a_refusal_arrives_as_the_error_that_was_raised(bus: Bus) -> None:
-    engine = fresh()
+    engine = f"n.{fresh()}"
 
     async def refuse(_: CountTokens) -> Counted:
         raise MeshError(Code.QUEUE_FULL, "busy", param="model", retry_after_s=2.5)
@@ -45,7 +45,7 @@ async def test_a_refusal_arrives_as_the_error_that_was_raised(bus: Bus) -> None:
 
 
 async def test_a_failure_of_the_answerer_is_an_internal_error_without_its_text(bus: Bus) -> None:
-    engine = fresh()
+    engine = f"n.{fresh()}"
 
     async def fail(_: CountTokens) -> Counted:
         raise ValueError("secret prompt text")
@@ -62,11 +62,11 @@ async def test_a_failure_of_the_answerer_is_an_internal_error_without_its_text(b
 async def test_nobody_there_is_known_at_once(bus: Bus) -> None:
     with pytest.raises(NobodyThere):
         async with asyncio.timeout(1):
-            await bus.ask(COUNT_TOKENS, QUESTION, fresh())
+            await bus.ask(COUNT_TOKENS, QUESTION, f"n.{fresh()}")
 
 
 async def test_a_question_past_its_deadline_is_not_answered(bus: Bus) -> None:
-    engine, asked = fresh(), asyncio.Event()
+    engine, asked = f"n.{fresh()}", asyncio.Event()
 
     async def never(_: CountTokens) -> Counted:
         asked.set()
@@ -85,7 +85,7 @@ async def test_a_message_beyond_what_the_bus_carries_is_refused_here(bus: Bus) -
     huge = CountTokens(model="m", prompt=Text(text="x" * 9_000_000))
 
     with pytest.raises(TooLarge):
-        await bus.ask(COUNT_TOKENS, huge, fresh())
+        await bus.ask(COUNT_TOKENS, huge, f"n.{fresh()}")
 
 
 async def test_each_question_to_a_group_is_answered_by_one_member(bus: Bus) -> None:
@@ -112,15 +112,15 @@ async def test_malformed_mail_is_dropped_and_the_rest_arrives(bus: Bus) -> None:
     await bus.settled()
     beat = ServiceBeat(service="test", id="a", boot="b", pid=1)
 
-    await bus._client.publish(SERVICE_BEAT.at("a"), b"\xc1 not msgpack")
-    await bus.publish(SERVICE_BEAT, beat, "a")
+    await bus._client.publish(SERVICE_BEAT.at("test.a"), b"\xc1 not msgpack")
+    await bus.publish(SERVICE_BEAT, beat, "test.a")
 
     assert await asyncio.wait_for(heard.get(), 2) == beat
     assert bus.bad_mail == 1
 
 
 async def test_the_trace_of_the_asker_reaches_the_answerer(bus: Bus) -> None:
-    engine = fresh()
+    engine = f"n.{fresh()}"
     seen: list[str] = []
 
     async def count(_: CountTokens) -> Counted:
@@ -139,7 +139,7 @@ async def test_the_trace_of_the_asker_reaches_the_answerer(bus: Bus) -> None:
 
 async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(bus: Bus) -> None:
     """wait_for of Python 3.11 would swallow it."""
-    engine = fresh()
+    engine = f"n.{fresh()}"
 
     async def count(_: CountTokens) -> Counted:
         return Counted(tokens=0)
@@ -158,7 +158,7 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(bus: Bus) -
 
 
 async def test_who_stopped_answering_is_asked_no_more(bus: Bus) -> None:
-    engine = fresh()
+    engine = f"n.{fresh()}"
 
     async def count(_: CountTokens) -> Counted:
         return Counted(tokens=0)

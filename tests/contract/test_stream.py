@@ -45,7 +45,7 @@ class Pair:
 
 @asynccontextmanager
 async def pair(url: str) -> AsyncIterator[tuple[Pair, GatewayId]]:
-    engine, gateway = EngineId(fresh()), GatewayId(fresh())
+    engine, gateway = EngineId(f"n.{fresh()}"), GatewayId(f"g.{fresh()}")
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         engine_bus = await enter(Bus.connect(url, f"engine:{engine}"))
@@ -156,6 +156,18 @@ async def test_malformed_frames_are_dropped(nats_url: str) -> None:
         assert mesh.source.bad_mail == 1
 
 
+async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        stream = mesh.open(gateway, "r1")
+        forged = STREAM.at(gateway, "other.e", "r1")
+        await mesh.sink._client.publish(forged, STREAM.encode(delta(0)))
+        await mesh.sink._client.flush()
+        mesh.sink.send([(stream.request, delta(0)), (stream.request, delta(1))])
+
+        assert await read(stream, 2) == [delta(0), delta(1)]
+        assert mesh.source.bad_mail == 1
+
+
 async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats_url: str) -> None:
     async with pair(nats_url) as (mesh, gateway):
         stream = mesh.open(gateway, "r1")
@@ -170,13 +182,13 @@ async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats
 
 
 async def test_an_engine_is_told_that_nobody_waits_for_its_frames(nats_url: str) -> None:
-    async with pair(nats_url) as (mesh, gateway), Bus.connect(nats_url, "engine:other") as bus:
+    async with pair(nats_url) as (mesh, gateway), Bus.connect(nats_url, "engine:n.other") as bus:
         cancels: asyncio.Queue[tuple[EngineId, RequestId]] = asyncio.Queue()
-        for engine in (mesh.engine, EngineId("other")):
+        for engine in (mesh.engine, EngineId("n.other")):
             await bus.listen(CANCEL, lambda c, e=engine: cancels.put_nowait((e, c.request)), engine)
         await bus.settled()
         stream = mesh.open(gateway, "r1")
-        stream.attach(EngineId("other"), 1)  # It was taken over, while the first one was away.
+        stream.attach(EngineId("n.other"), 1)  # It was taken over, while the first one was away.
         mesh.sink.send([(stream.request, delta(0))])
         late = (mesh.engine, RequestId("r1"))
         assert await asyncio.wait_for(cancels.get(), 5) == late

@@ -75,7 +75,12 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(told) and not name.lower().endswith("_proxy")
     }
-    return plain | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"} | dict(more or {})
+    always = {
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT / "tests" / "absent"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return plain | always | dict(more or {})
 
 
 class Said:

@@ -14,7 +14,7 @@ from proto.presence import (
     NodeBeat,
     ServiceBeat,
 )
-from proto.subjects import ENGINE_BEAT, GATEWAY_BEAT, GONE, NODE_BEAT, SERVICE_BEAT
+from proto.subjects import ENGINE_BEAT, ENGINE_GONE, GATEWAY_BEAT, NODE_BEAT, SERVICE_BEAT
 
 FRESH_S = 1.75
 """One heartbeat, and as much again for a busy machine, minus a little."""
@@ -37,7 +37,7 @@ class Presence:
             await bus.listen(GATEWAY_BEAT, presence._hear)
             await bus.listen(NODE_BEAT, presence._hear)
             await bus.listen(SERVICE_BEAT, presence._hear)
-            await bus.listen(GONE, presence._hear_gone)
+            await bus.listen(ENGINE_GONE, presence._hear_gone)
             yield presence
 
     def _hear(self, beat: GatewayBeat | NodeBeat | ServiceBeat) -> None:
@@ -49,8 +49,7 @@ class Presence:
             self._heard[beat.pid] = time.monotonic(), beat.asyncio_tasks
 
     def _hear_gone(self, gone: Gone) -> None:
-        if gone.kind == "engine":
-            self._engines.pop(EngineId(gone.id), None)
+        self._engines.pop(EngineId(gone.id), None)
 
     def hears(self, pid: int | None) -> bool:
         heard = self._heard.get(pid or 0)

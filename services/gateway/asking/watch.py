@@ -9,7 +9,7 @@ from bus.stream import TokenStream
 from proto.ids import EngineId, ModelId, RequestId
 from proto.inference import Cancel, Generate
 from proto.presence import SILENCE_S, STALL_S, Gone
-from proto.subjects import CANCEL, GONE, Question
+from proto.subjects import CANCEL, ENGINE_GONE, Question
 from services.gateway.asking.dispatch import Generation
 from services.gateway.asking.enquiry import Enquiry, Reply
 from services.gateway.asking.mesh import Mesh
@@ -50,7 +50,7 @@ class Watch:
         self._parting: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
-        await self._mesh.bus.listen(GONE, self._hear_gone)
+        await self._mesh.bus.listen(ENGINE_GONE, self._hear_gone)
         self._mesh.bus.on_reconnect.append(self._excuse_silence)
         self._mesh.bus.on_reconnect.append(self._ask_again)
 
@@ -96,10 +96,9 @@ class Watch:
             await self._mesh.bus.publish(CANCEL, Cancel(request=stream.request), stream.engine)
 
     def _hear_gone(self, gone: Gone) -> None:
-        if gone.kind == "engine":
-            parting = asyncio.create_task(self._part_from(gone))
-            self._parting.add(parting)
-            parting.add_done_callback(self._parting.discard)
+        parting = asyncio.create_task(self._part_from(gone))
+        self._parting.add(parting)
+        parting.add_done_callback(self._parting.discard)
 
     async def _part_from(self, gone: Gone) -> None:
         """Frames have a connection of their own: its last words may be heard after its farewell."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from bus.connection import Bus
 from proto.ids import GatewayId
 from proto.presence import SILENCE_S, GatewayBeat, Gone
-from proto.subjects import GATEWAY_BEAT, GONE
+from proto.subjects import GATEWAY_BEAT, GATEWAY_GONE
 
 
 class Peers:
@@ -19,15 +19,14 @@ class Peers:
 
     async def follow(self, bus: Bus) -> None:
         await bus.listen(GATEWAY_BEAT, self.hear)
-        await bus.listen(GONE, self.hear_gone)
+        await bus.listen(GATEWAY_GONE, self.hear_gone)
         bus.on_reconnect.append(self.excuse_silence)
 
     def hear(self, beat: GatewayBeat) -> None:
         self._heard[beat.gateway] = self._now()
 
     def hear_gone(self, gone: Gone) -> None:
-        if gone.kind == "gateway":
-            self._heard.pop(gone.id, None)
+        self._heard.pop(gone.id, None)
 
     def excuse_silence(self) -> None:
         """Nobody was heard while the bus was away; that proves nothing about them."""

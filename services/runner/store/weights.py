@@ -1,11 +1,13 @@
 """What a model's weights take in memory, by the headers of its safetensors files alone."""
 
-import json
 import struct
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
 
 MOST_HEADER_BYTES = 100 << 20
 """The format's own limit."""
@@ -18,6 +20,15 @@ _NARROW = ("F16", "BF16", "F8_E4M3", "F8_E5M2")
 _SCALES = ("scales", "weight_scale", "weight_scale_inv")
 _CANDIDATES = (64, 32, 128, 16)
 """Group sizes that mlx packs with, the usual one first."""
+
+
+class _Description(Struct, frozen=True):
+    dtype: str
+    shape: tuple[Annotated[int, Meta(ge=0)], ...]
+
+
+_HEADER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_DESCRIPTION = msgspec.json.Decoder(_Description)
 
 
 class Tensor(NamedTuple):
@@ -48,12 +59,16 @@ def _read_header(file: Path) -> dict[str, Tensor]:
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else MOST_HEADER_BYTES
         if length >= MOST_HEADER_BYTES:
             raise ValueError(f"{file} is no safetensors file")
-        described = json.loads(opened.read(length))
-    return {
-        name: Tensor(said["dtype"], tuple(said["shape"]))
-        for name, said in described.items()
-        if name != "__metadata__"
-    }
+        header = opened.read(length)
+    try:
+        described = _HEADER.decode(header)
+        return {
+            name: Tensor(told.dtype, told.shape)
+            for name, said in described.items()
+            if name != "__metadata__" and (told := _DESCRIPTION.decode(said))
+        }
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"{file} is no safetensors file: {error}") from error
 
 
 def weights_bytes(tensors: Tensors, config: Mapping[str, Any], *, unpacks: bool) -> int:

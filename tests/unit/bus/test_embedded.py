@@ -196,7 +196,7 @@ async def test_ops_hears_telemetry_and_says_nothing(home: Path) -> None:
             await mesh.settled()
             beat = ServiceBeat(service="cloud", id="c", boot="b", pid=1)
 
-            await ops.publish(SERVICE_BEAT, beat, "from-ops")
+            await ops.publish(SERVICE_BEAT, beat, "cloud.c")
             await ops.settled()
             await mesh._client.publish("telemetry.v1.alert.test", b"{}")
 

@@ -19,7 +19,7 @@ class Worker:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.gateway = GatewayId(fresh())
+        self.gateway = GatewayId(f"g.{fresh()}")
         self.lost: list[GatewayId] = []
         self.probed = 0
         self._s = 100.0

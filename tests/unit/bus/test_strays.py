@@ -4,7 +4,7 @@ import pytest
 
 from bus.strays import EVERY_S, MOST, Strays
 
-STRAY = b"mesh.v1.stream.g1.e1.r1"
+STRAY = b"mesh.v1.stream.g.1.n.e1.r1"
 
 
 class Clock:
@@ -33,7 +33,7 @@ def test_the_sender_is_told_once_however_much_it_sends(strays, told):
     for _ in range(100):
         strays.heard(STRAY)
 
-    assert told == [("e1", "r1")]
+    assert told == [("n.e1", "r1")]
 
 
 def test_who_goes_on_is_told_again_a_second_later(strays, told, clock):
@@ -41,21 +41,21 @@ def test_who_goes_on_is_told_again_a_second_later(strays, told, clock):
     clock.now_s += EVERY_S
     strays.heard(STRAY)
 
-    assert told == [("e1", "r1")] * 2
+    assert told == [("n.e1", "r1")] * 2
 
 
 def test_requests_and_engines_are_told_apart(strays, told):
     strays.heard(STRAY)
-    strays.heard(b"mesh.v1.stream.g1.e1.r2")
-    strays.heard(b"mesh.v1.stream.g1.e2.r1")
+    strays.heard(b"mesh.v1.stream.g.1.n.e1.r2")
+    strays.heard(b"mesh.v1.stream.g.1.n.e2.r1")
 
-    assert told == [("e1", "r1"), ("e1", "r2"), ("e2", "r1")]
+    assert told == [("n.e1", "r1"), ("n.e1", "r2"), ("n.e2", "r1")]
 
 
 def test_no_more_than_so_many_are_remembered(strays, told):
     for number in range(MOST + 1):
-        strays.heard(f"mesh.v1.stream.g1.e1.{number}".encode())
-    strays.heard(b"mesh.v1.stream.g1.e1.1")
-    strays.heard(b"mesh.v1.stream.g1.e1.0")
+        strays.heard(f"mesh.v1.stream.g.1.n.e1.{number}".encode())
+    strays.heard(b"mesh.v1.stream.g.1.n.e1.1")
+    strays.heard(b"mesh.v1.stream.g.1.n.e1.0")
 
     assert [request for _, request in told[MOST:]] == [f"{MOST}", "0"]

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
+from msgspec import ValidationError, convert
 
 from proto.frames import AnyFrame, CallDelta, Delta, End
 from proto.ids import GatewayId, ModelId, RequestId
 from proto.inference import Generate, Text
 from services.cloud.frames import Frames
-from services.cloud.openai_pieces import piece
+from services.cloud.openai_pieces import Event, piece
 
 REQUEST = Generate(
     request=RequestId("r"),
@@ -21,7 +22,11 @@ REQUEST = Generate(
 
 def read(*choices: dict[str, Any]) -> list[AnyFrame]:
     frames = Frames(REQUEST)
-    said = [frame for choice in choices for frame in frames.of(piece({"choices": [choice]}))]
+    said = [
+        frame
+        for choice in choices
+        for frame in frames.of(piece(convert({"choices": [choice]}, Event)))
+    ]
     return [*said, frames.ended()]
 
 
@@ -111,11 +116,11 @@ def test_usage_counts_what_was_thought() -> None:
         "completion_tokens": 9,
         "completion_tokens_details": {"reasoning_tokens": 4},
     }
-    frames.of(piece({"choices": [], "usage": usage}))
+    frames.of(piece(convert({"choices": [], "usage": usage}, Event)))
 
     assert frames.ended().usage.reasoning_tokens == 4
 
 
 def test_what_is_no_text_is_no_event_of_this_protocol() -> None:
-    with pytest.raises(TypeError, match="list"):
-        piece({"choices": [{"delta": {"content": [{"type": "text"}]}}]})
+    with pytest.raises(ValidationError, match="array"):
+        convert({"choices": [{"delta": {"content": [{"type": "text"}]}}]}, Event)

@@ -23,7 +23,7 @@ def generate(gateway: GatewayId, *parts: TextPart | ImagePart) -> Generate:
 
 
 async def test_a_picture_that_a_gateway_holds_becomes_a_data_url(bus: Bus) -> None:
-    gateway = GatewayId(fresh())
+    gateway = GatewayId(f"g.{fresh()}")
     await blobs.give_out(bus, gateway, {HELD.digest: DATA}.get)
     await bus.settled()
 
@@ -38,7 +38,7 @@ async def test_a_picture_that_a_gateway_holds_becomes_a_data_url(bus: Bus) -> No
 
 
 async def test_a_picture_that_nobody_holds_is_refused(bus: Bus) -> None:
-    gateway = GatewayId(fresh())
+    gateway = GatewayId(f"g.{fresh()}")
     await blobs.give_out(bus, gateway, lambda _: None)
     await bus.settled()
 
@@ -47,7 +47,7 @@ async def test_a_picture_that_nobody_holds_is_refused(bus: Bus) -> None:
 
 
 async def test_what_has_its_url_or_no_pictures_is_left_as_it_is(bus: Bus) -> None:
-    gateway = GatewayId("nobody")
+    gateway = GatewayId("g.nobody")
     addressed = generate(gateway, ImagePart(url="https://example.org/a.png"))
     text = Generate(
         request=RequestId("r"), gateway=gateway, model=ModelId("m"), prompt=Text(text="x")

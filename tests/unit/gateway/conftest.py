@@ -14,6 +14,7 @@ from bus.config import change_layer, open_layers
 from bus.connection import Bus
 from proto.config import Config, ConfigLayer
 from proto.errors import Code, MeshError
+from proto.ids import gateway_id
 from proto.inference import Schedule, Scheduled
 from proto.presence import GatewayBeat
 from proto.subjects import GATEWAY_BEAT, REQUEST_TELEMETRY, SCHEDULE
@@ -56,7 +57,7 @@ async def address(host: Host, bus: Bus) -> str:
         if not found.done():
             found.set_result(beat.url)
 
-    await bus.listen(GATEWAY_BEAT, hear, host.id)
+    await bus.listen(GATEWAY_BEAT, hear, gateway_id(host.service, host.id))
     return await asyncio.wait_for(found, 5)
 
 
@@ -72,7 +73,7 @@ async def url(address: str, scripted: ScriptedEngine) -> str:
 @pytest.fixture
 async def events(host: Host, bus: Bus) -> asyncio.Queue[RequestEvent]:
     told: asyncio.Queue[RequestEvent] = asyncio.Queue()
-    await bus.listen(REQUEST_TELEMETRY, told.put_nowait, host.id)
+    await bus.listen(REQUEST_TELEMETRY, told.put_nowait, gateway_id(host.service, host.id))
     await bus.settled()
     return told
 

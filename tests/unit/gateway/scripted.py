@@ -121,7 +121,8 @@ class ScriptedEngine:
         return EngineBeat(**(state | changes))  # type: ignore[arg-type]
 
     async def say(self, **changes: object) -> None:
-        await self.bus.publish(ENGINE_BEAT, self.beat(**changes), self.id)
+        beat = self.beat(**changes)
+        await self.bus.publish(ENGINE_BEAT, beat, beat.engine)
         await self.bus.settled()
 
     async def die(self) -> None:
@@ -199,7 +200,7 @@ class ScriptedEngine:
 @asynccontextmanager
 async def engine(url: str, id: str = "e1", script: Script = hello) -> AsyncIterator[ScriptedEngine]:
     """Its id is made unique, since tests share a bus server."""
-    name = EngineId(f"{id}-{fresh()}")
+    name = EngineId(f"n1.{id}-{fresh()}")
     async with (
         Bus.connect(url, f"engine:{name}") as bus,
         TokenSink.connect(url, name) as sink,

@@ -65,7 +65,7 @@ async def test_the_scheduler_decides_and_never_sees_the_prompt(openai, scripted,
 
     await bus.answer(SCHEDULE, schedule)
     # One engine alone is no choice, and nobody would be asked.
-    await bus.publish(ENGINE_BEAT, scripted.beat(engine="twin", boot="twin"), "twin")
+    await bus.publish(ENGINE_BEAT, scripted.beat(engine="n1.twin", boot="twin"), "n1.twin")
     await bus.settled()
     messages = [{"role": "system", "content": "Secret"}, *HI]
     await openai.chat.completions.create(model=MODEL, messages=messages, prompt_cache_key="k")

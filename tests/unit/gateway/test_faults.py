@@ -35,8 +35,8 @@ async def both_heard(http: httpx.AsyncClient, *engines) -> None:
 async def twin_heard(http: httpx.AsyncClient, engine) -> None:
     """A busier engine of the same model: one alone is no choice, and nobody would be asked."""
     engines: list[str] = []
-    while "twin" not in engines:
-        await engine.say(engine="twin", boot="twin", running=3)
+    while "n1.twin" not in engines:
+        await engine.say(engine="n1.twin", boot="twin", running=3)
         listed = (await http.get(f"/v1/models/{MODEL}")).json()
         engines = listed["x_odyssai"]["engines"]
 

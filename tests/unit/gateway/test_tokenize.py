@@ -46,11 +46,11 @@ async def test_a_conversation_is_read_as_the_chat_endpoint_reads_it(http, script
 
 
 async def test_without_a_model_there_must_be_just_one(http, scripted, bus):
-    other = scripted.beat(engine="e7", boot="b7")
+    other = scripted.beat(engine="n1.e7", boot="b7")
     second = type(other.models[0])(id="second", context_length=1)
     while "second" not in (await http.get("/v1/models")).text:
-        beat = scripted.beat(engine="e7", boot="b7", models=(second,))
-        await bus.publish(ENGINE_BEAT, beat, "e7")
+        beat = scripted.beat(engine="n1.e7", boot="b7", models=(second,))
+        await bus.publish(ENGINE_BEAT, beat, "n1.e7")
         await bus.settled()
     answer = await http.post("/tokenize", json={"content": "Hi"})
 

@@ -1,6 +1,6 @@
 """Names of things."""
 
-from proto.ids import NodeId, engine_id
+from proto.ids import NodeId, engine_id, node_of
 
 
 def test_an_engine_keeps_its_id_and_no_two_share_one() -> None:
@@ -11,4 +11,4 @@ def test_an_engine_keeps_its_id_and_no_two_share_one() -> None:
 
     assert len(ids) == 3
     assert engine_id(NodeId("n"), "org/Model-1.5") in ids
-    assert all("." not in id and "/" not in id for id in ids)
+    assert all(node_of(id) == "n" and id.count(".") == 1 and "/" not in id for id in ids)

@@ -78,7 +78,7 @@ class Serving:
 @asynccontextmanager
 async def serving(nats_url: str, folder: Path, tmp_path: Path, **told) -> AsyncIterator[Serving]:
     settings = Settings(
-        engine=EngineId(f"e-{fresh()}"), node=NodeId("n"), boot=fresh(), source=str(folder),
+        engine=EngineId(f"n.e-{fresh()}"), node=NodeId("n"), boot=fresh(), source=str(folder),
         slots=told.get("slots", 4), queue_limit=told.get("queue_limit", 4), cache_bytes=0,
         aliases={"nick": "m"},
     )  # fmt: skip

@@ -14,7 +14,7 @@ class Giver:
     """A gateway's half, which counts what it is asked for."""
 
     def __init__(self, *pictures):
-        self.id = GatewayId(fresh())
+        self.id = GatewayId(f"g.{fresh()}")
         self.kept = {part(data).digest: data for data in pictures}
         self.asked = []
 

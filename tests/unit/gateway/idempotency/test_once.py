@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bus.connection import Bus
 from bus.state import Limits
-from proto.ids import GatewayId, RequestId, fresh
+from proto.ids import GatewayId, RequestId, fresh, gateway_id
 from proto.kept import Answer, KeptAnswer
 from proto.presence import GatewayBeat, Here, Probe
 from proto.subjects import GATEWAY_BEAT, PROBE
@@ -72,7 +72,7 @@ async def elsewhere(
     await bus.listen(GATEWAY_BEAT, heard.put_nowait)
     await bus.settled()
     async with gateway(nats_url, tmp_path / "other") as host:
-        while (beat := await heard.get()).gateway != host.id:
+        while (beat := await heard.get()).gateway != gateway_id(host.service, host.id):
             pass
         async with httpx.AsyncClient(base_url=beat.url, timeout=10) as http:
             while (await http.get("/ready")).status_code != 200:
@@ -236,7 +236,7 @@ async def claim(record: Record) -> KeptAnswer:
     body = httpx.Request("POST", "http://x", json=CHAT).content
     kept = KeptAnswer(
         question=_digest(b"/v1/chat/completions", body).digest(),
-        gateway=GatewayId(fresh()),
+        gateway=GatewayId(f"g.{fresh()}"),
         boot="b",
         request=RequestId(fresh()),
     )
@@ -251,7 +251,7 @@ async def test_the_claim_of_a_gateway_that_ended_is_taken_over_with_what_engines
 
     assert answer.status_code == 200
     assert scripted.asked[0].request == claim.request
-    assert (await record.find())[0].gateway == host.id
+    assert (await record.find())[0].gateway == gateway_id(host.service, host.id)
     assert (await asker.ask(http)).content == answer.content
 
 
@@ -285,7 +285,7 @@ async def test_who_was_taken_for_dead_tells_what_was_answered_in_its_place(
     await scripted.was_asked.wait()
     claim, revision = await record.find()
     told = Answer(headers=(("content-type", "application/json"),), body=b'{"told": 1}')
-    await record.write(replace(claim, gateway=GatewayId(fresh()), answer=told), revision)
+    await record.write(replace(claim, gateway=GatewayId(f"g.{fresh()}"), answer=told), revision)
     taken.set()
 
     assert (await asking).content == told.body

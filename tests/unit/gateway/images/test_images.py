@@ -179,7 +179,7 @@ async def test_whoever_stops_waiting_leaves_nothing_behind():
 
 
 async def test_bytes_travel_in_pieces_and_are_checked(bus):
-    gateway, kept = GatewayId(fresh()), {}
+    gateway, kept = GatewayId(f"g.{fresh()}"), {}
     await blobs.give_out(bus, gateway, kept.get)
     await bus.settled()
     for size in (1, BLOB_PIECE, BLOB_PIECE + 1, 3 * BLOB_PIECE - 7):
@@ -191,7 +191,7 @@ async def test_bytes_travel_in_pieces_and_are_checked(bus):
 
 
 async def test_a_picture_that_is_gone_or_damaged_is_an_error(bus):
-    gateway, digest = GatewayId(fresh()), sha256(b"good").digest()
+    gateway, digest = GatewayId(f"g.{fresh()}"), sha256(b"good").digest()
     image = ImagePart(digest=digest, size=4)
     with pytest.raises(MeshError) as nobody:
         await blobs.fetch(bus, gateway, image)

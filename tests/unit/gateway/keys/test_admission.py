@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from proto.config import Config, KeyConfig
+from proto.ids import gateway_id
 from proto.presence import GatewayBeat
 from proto.subjects import GATEWAY_BEAT
 from tests.unit.gateway.scripted import MODEL, gateway
@@ -108,9 +109,9 @@ async def test_a_limit_holds_for_all_gateways_together(http, host, decide, bus, 
         heard = asyncio.Event()
 
         def hear(beat: GatewayBeat) -> None:
-            if beat.gateway == second.id and not told.done():
+            if beat.gateway == gateway_id(second.service, second.id) and not told.done():
                 told.set_result(beat.url)
-            if beat.gateway == host.id and beat.used:
+            if beat.gateway == gateway_id(host.service, host.id) and beat.used:
                 heard.set()
 
         await bus.listen(GATEWAY_BEAT, hear)

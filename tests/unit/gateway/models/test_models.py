@@ -80,10 +80,10 @@ async def test_an_alias_says_what_it_stands_for(http):
 
 async def test_a_model_that_is_being_loaded_is_listed_on_demand(http, scripted, bus):
     loading = scripted.beat(
-        engine="e9", boot="b9", state="loading", models=(), loads=ModelId("org/big")
+        engine="n1.e9", boot="b9", state="loading", models=(), loads=ModelId("org/big")
     )
     while True:
-        await bus.publish(ENGINE_BEAT, loading, "e9")
+        await bus.publish(ENGINE_BEAT, loading, "n1.e9")
         await bus.settled()
         found = await http.get("/v1/models/org/big", params={"include_unloaded": "true"})
         if found.status_code == 200:
@@ -91,7 +91,7 @@ async def test_a_model_that_is_being_loaded_is_listed_on_demand(http, scripted, 
     known = found.json()["x_odyssai"]
 
     assert (known["ready"], known["loaded"], known["loading"]) == (False, False, True)
-    assert (known["engines"], known["nodes"]) == (["e9"], ["n1"])
+    assert (known["engines"], known["nodes"]) == (["n1.e9"], ["n1"])
     assert (await http.get("/v1/models/org/big")).status_code == 404
     listed = [entry["id"] for entry in (await http.get("/v1/models")).json()["data"]]
     assert listed == [MODEL, ALIAS]
@@ -100,9 +100,9 @@ async def test_a_model_that_is_being_loaded_is_listed_on_demand(http, scripted, 
 async def test_a_model_whose_engine_drains_is_held_and_not_ready(http, scripted, bus):
     card = scripted.beat().models[0]
     last = type(card)(id=ModelId("last"), context_length=1)
-    leaving = scripted.beat(engine="e8", boot="b8", state="draining", models=(last,))
+    leaving = scripted.beat(engine="n1.e8", boot="b8", state="draining", models=(last,))
     while True:
-        await bus.publish(ENGINE_BEAT, leaving, "e8")
+        await bus.publish(ENGINE_BEAT, leaving, "n1.e8")
         await bus.settled()
         found = await http.get("/v1/models/last", params={"include_unloaded": "1"})
         if found.status_code == 200:

@@ -11,6 +11,7 @@ import openai as openai_sdk
 import pytest
 
 from bus.connection import Bus
+from proto.ids import gateway_id
 from proto.presence import GatewayBeat
 from proto.subjects import GATEWAY_BEAT
 from tests.unit.gateway.scripted import MODEL, ScriptedEngine, gateway
@@ -40,7 +41,7 @@ def neighbour(nats_url: str, tmp_path: Path, scripted: ScriptedEngine, bus: Bus)
         await bus.listen(GATEWAY_BEAT, heard.put_nowait)
         await bus.settled()
         async with gateway(nats_url, tmp_path / "neighbour") as host:
-            while (beat := await heard.get()).gateway != host.id:
+            while (beat := await heard.get()).gateway != gateway_id(host.service, host.id):
                 pass
             async with httpx.AsyncClient(base_url=beat.url) as http:
                 while (await http.get("/ready")).status_code != 200:

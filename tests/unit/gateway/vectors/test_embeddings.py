@@ -8,6 +8,7 @@ import pytest
 from openai import BadRequestError, InternalServerError, RateLimitError
 
 from proto.errors import Code, MeshError
+from proto.ids import gateway_id
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.vectors import embeddings
 from tests.unit.gateway.scripted import ALIAS, MODEL, engine, gateway
@@ -265,5 +266,5 @@ async def address_of(host):
         if not found.done():
             found.set_result(beat.url)
 
-    await host.bus.listen(GATEWAY_BEAT, hear, host.id)
+    await host.bus.listen(GATEWAY_BEAT, hear, gateway_id(host.service, host.id))
     return await asyncio.wait_for(found, 5)

@@ -46,11 +46,11 @@ async def test_a_node_keeps_its_part_of_the_state_and_reads_no_other(house: Hous
         engines = await Bucket.open(node, ENGINES, EngineRecord)
         plans = await Bucket.open(node, PLANS, NodePlan)
         record = EngineRecord(
-            engine="studio-tiny", node="studio", pid=1, started_s=1.0, source="tiny"
+            engine="studio.tiny", node="studio", pid=1, started_s=1.0, source="tiny"
         )  # type: ignore[arg-type]
-        await engines.swap("studio-tiny", record, 0)
+        await engines.swap("studio.tiny", record, 0)
         await plans.swap("studio", NodePlan(node=NodeId("studio")), 0)
-        assert await engines.all() == {"studio-tiny": record}
+        assert await engines.all() == {"studio.tiny": record}
 
         told: asyncio.Queue[NodePlan | None] = asyncio.Queue()
         watch = asyncio.create_task(plans.watch(lambda _, plan: told.put_nowait(plan)))
@@ -77,19 +77,18 @@ async def test_a_node_may_not_say_and_hear_what_is_others(house: House) -> None:
         await node.settled()
 
         await node.publish(NODE_BEAT, beat("mini"), "mini")
-        await node.publish(
-            SERVICE_BEAT, ServiceBeat(service="s", id="x", boot="b", pid=1), "impostor"
-        )
+        await node.publish(SERVICE_BEAT, ServiceBeat(service="s", id="x", boot="b", pid=1), "s.x")
         for question, asked in ((INVITE, Invite()), (REVOKE, Revoke(node=NodeId("hall")))):
             with pytest.raises(NoAnswer):
                 await node.ask(question, asked, timeout_s=0.1)  # type: ignore[arg-type]
-        await house.bus._client.publish(STREAM.at("g", "e", "r"), b"token")
+        await house.bus._client.publish(STREAM.at("g.1", "studio.e", "r"), b"token")
         await house.bus._client.publish("mesh.v1.node.mini.restart", b"")
         await node.publish(NODE_BEAT, beat("studio"), "studio")
 
         said = [await heard.get() for _ in range(3)]
         assert sorted(said) == [
-            "mesh.v1.beat.node.studio", "mesh.v1.node.mini.restart", "mesh.v1.stream.g.e.r",
+            "mesh.v1.beat.node.studio", "mesh.v1.node.mini.restart",
+            "mesh.v1.stream.g.1.studio.e.r",
         ]  # fmt: skip
         await node.settled()
         assert overheard.empty()
@@ -101,10 +100,10 @@ async def test_a_node_answers_what_it_is_asked(house: House) -> None:
         async def receive(mail: object) -> None:
             await node._client.publish(mail.reply, b"counted")  # type: ignore[attr-defined]
 
-        await node._client.subscribe("mesh.v1.engine.studio-tiny.count_tokens", cb=receive)
+        await node._client.subscribe("mesh.v1.engine.studio.tiny.count_tokens", cb=receive)
         await node.settled()
 
-        answer = await house.bus._client.request("mesh.v1.engine.studio-tiny.count_tokens", b"")
+        answer = await house.bus._client.request("mesh.v1.engine.studio.tiny.count_tokens", b"")
         assert answer.data == b"counted"
 
 

@@ -1,0 +1,77 @@
+"""Whatever an upstream sends as its answer: pieces of one, or a typed error."""
+
+import asyncio
+
+import httpx
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proto.errors import MeshError
+from proto.ids import GatewayId, ModelId, RequestId
+from proto.inference import Generate, Text
+from proto.subjects import STREAM
+from services.cloud.frames import Frames
+from services.cloud.openai import OpenAIUpstream
+from services.cloud.openai_vectors import embedded, reranked
+from services.cloud.settings import Upstream
+
+ASKED = Generate(
+    request=RequestId("r"), gateway=GatewayId("g"), model=ModelId("up:m"), prompt=Text(text="x")
+)
+FIELDS = (
+    "choices", "delta", "content", "text", "tool_calls", "function", "name", "arguments", "index",
+    "finish_reason", "logprobs", "token", "logprob", "bytes", "top_logprobs", "usage", "error",
+    "prompt_tokens", "prompt_tokens_details", "cached_tokens", "data", "embedding", "results",
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5)
+    ),
+    max_leaves=16,
+)
+CHOICE = st.fixed_dictionaries({"choices": st.lists(VALUES, min_size=1, max_size=2)})
+EVENT = (VALUES | CHOICE).map(lambda value: b"data: " + msgspec.json.encode(value) + b"\n\n")
+LINE = (
+    EVENT
+    | st.binary(max_size=40)
+    | st.sampled_from([b"data:\n\n", b": x\n\n", b"data: [DONE]\n\n"])
+)
+
+
+UP = OpenAIUpstream(Upstream(name="up", url="http://up.example/v1", key="k"))
+
+
+async def answer(body: bytes, status: int) -> list[bytes]:
+    """The frames that come of it, as they go over the bus."""
+    UP._http = httpx.AsyncClient(
+        base_url="http://up.example/v1",
+        verify=False,
+        transport=httpx.MockTransport(lambda _: httpx.Response(status, content=body)),
+    )
+    frames = Frames(ASKED)
+    sent = []
+    try:
+        async for piece in UP.generate(ASKED):
+            sent += frames.of(piece)
+        sent.append(frames.ended())
+    except MeshError as error:
+        sent.append(frames.failed(error))
+    await UP.close()
+    return [STREAM.encode(frame) for frame in sent]
+
+
+@given(lines=st.lists(LINE, max_size=6), status=st.sampled_from([200, 200, 200, 400, 429, 503]))
+def test_a_stream_becomes_frames_that_a_gateway_reads(lines, status):
+    for body in asyncio.run(answer(b"".join(lines), status)):
+        STREAM.decode(body)
+
+
+@given(said=VALUES)
+def test_vectors_and_scores_are_that_or_unreadable(said):
+    for read in (embedded, reranked):
+        try:
+            read(said)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            continue
