@@ -98,7 +98,7 @@ async def leave(scene: Scene, _: str) -> None:
 
 async def read_slowly(scene: Scene, _: str) -> None:
     async with asyncio.timeout(90):
-        await scene.load.crowd(STALLING, Manner(pause_s=0.15))
+        await scene.load.crowd(STALLING, Manner(pause_s=0.05))
 
 
 ENGINES = tuple(f"engine {node}" for node in NODES)
