@@ -21,6 +21,7 @@ from nats.js import JetStreamContext
 
 from bus import tracing
 from bus.dialing import dial
+from bus.ear import LOOK_S, Ear
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from proto.errors import Code, MeshError, Refused
 from proto.subjects import Question, Subject
@@ -33,8 +34,12 @@ T = TypeVar("T")
 
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
-DEADLINE = "deadline"
-"""Header: unix time in seconds after which the asker no longer listens."""
+PATIENCE = "patience"
+"""Header of a question: seconds that its asker listens, from when it is said."""
+DEAF_PINGS = 3
+"""So many pings of ours without an answer: the server does not hear us, nor we it."""
+DOWN_S = 0.02
+"""Between two looks at a connection that is down."""
 
 
 async def uncaught(reply: Awaitable[T]) -> T:
@@ -81,6 +86,7 @@ class Bus:
         self.on_reconnect: list[Callable[[], None]] = []
         self.on_refusal: list[Callable[[], None]] = []
         """Told when the server no longer lets us in."""
+        self.ear = Ear(self._is_reached)
         self._client: Client
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -92,6 +98,7 @@ class Bus:
         """Raises NotConnected, after ``within_s`` at the latest (None: as ``dial`` has it)."""
         bus = cls(url, name)
         bus._client = await dial(url, name, bus._reconnected, bus._refused, within_s)
+        bus._tasks.add(asyncio.create_task(bus._look()))
         try:
             yield bus
         finally:
@@ -103,6 +110,14 @@ class Bus:
     @property
     def is_connected(self) -> bool:
         return self._client.is_connected
+
+    def _is_reached(self) -> bool:
+        return self.is_connected and self._client._pings_outstanding < DEAF_PINGS
+
+    async def _look(self) -> None:
+        while True:
+            self.ear.look()
+            await asyncio.sleep(LOOK_S)
 
     @property
     def jetstream(self) -> JetStreamContext:
@@ -171,7 +186,8 @@ class Bus:
         Raises MeshError when it is refused, NobodyThere, NoAnswer, TooLarge or
         NotConnected when it never got that far.
         """
-        headers = {DEADLINE: f"{time.time() + timeout_s:.3f}"}
+        left_s = await self._connected(timeout_s)
+        headers = {PATIENCE: f"{left_s:.3f}"}
         context = tracing.current.get()
         if context is not None:
             headers[tracing.HEADER] = context.header
@@ -180,7 +196,7 @@ class Bus:
                 self._client.request(
                     question.at(*tokens),
                     question.encode(message),
-                    timeout=timeout_s,
+                    timeout=left_s,
                     headers=headers,
                 )
             )
@@ -196,6 +212,19 @@ class Bus:
         if isinstance(answer, Refused):
             raise answer.error()
         return answer
+
+    async def _connected(self, within_s: float) -> float:
+        """What is left of the time once the connection is up. Raises NotConnected.
+
+        A question is never said into one that is down: nats-py would send it when it is up again,
+        however long nobody has waited then.
+        """
+        end = time.monotonic() + within_s
+        while not self.is_connected:
+            if self._client.is_closed or time.monotonic() >= end:
+                raise NotConnected("the bus server cannot be reached")
+            await asyncio.sleep(DOWN_S)
+        return max(end - time.monotonic(), DOWN_S)
 
     async def answer(
         self,
@@ -222,7 +251,7 @@ class Bus:
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg
     ) -> None:
         headers = mail.headers or {}
-        if float(headers.get(DEADLINE, "inf")) < time.time():
+        if self.ear.stood_s > _seconds(headers.get(PATIENCE)):
             return
         tracing.begin(headers.get(tracing.HEADER))
         try:
@@ -263,3 +292,10 @@ class Bus:
             heard(mail.subject, mail.data)
 
         await self._client.subscribe(address, cb=receive)
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return float(header or "inf")
+    except ValueError:
+        return float("inf")

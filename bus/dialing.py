@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 
 RECONNECT_WAIT_S = 0.05
 """A restarted server is found again within a tenth of a second; the default waits 2 s."""
-PING_INTERVAL_S = 5
+PING_INTERVAL_S = 0.4
+MOST_PINGS = 12
+"""A connection on which so many have no answer is given up and made anew."""
 FIRST_CONNECT_S = 30.0
 """How long a starting process waits for the bus server."""
 SETTLE_S = 1.0
@@ -100,8 +102,8 @@ class _Line:
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type] # it only sleeps
             max_reconnect_attempts=-1,
             connect_timeout=2,
-            ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
+            ping_interval=PING_INTERVAL_S,  # type: ignore[arg-type] # as above
+            max_outstanding_pings=MOST_PINGS,
             error_cb=self._failed,
             disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,

@@ -26,6 +26,8 @@ class Fleet:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
+        self._oldest: Callable[[], float] = lambda: now() - SILENCE_S
+        """Who was heard before that is silent."""
         self._engines: dict[EngineId, tuple[float, EngineBeat]] = {}
         self._nodes: dict[NodeId, tuple[float, NodeBeat]] = {}
         self._ended: dict[tuple[str, str], None] = {}
@@ -36,6 +38,7 @@ class Fleet:
         """What takes nothing new on a node, by its agent's last word; None: nothing there does."""
 
     async def follow(self, bus: Bus) -> None:
+        self._oldest = lambda: bus.ear.oldest(SILENCE_S)
         await bus.listen(ENGINE_BEAT, self.hear_engine)
         await bus.listen(NODE_BEAT, self.hear_node)
         await bus.listen(ENGINE_GONE, self.hear_gone)
@@ -78,12 +81,12 @@ class Fleet:
 
     def engines(self) -> list[EngineBeat]:
         """Engines heard of late, whatever their state, in the order of their ids."""
-        oldest = self.now() - SILENCE_S
+        oldest = self._oldest()
         beats = [beat for at, beat in self._engines.values() if at >= oldest]
         return sorted(beats, key=lambda beat: beat.engine)
 
     def nodes(self) -> list[NodeBeat]:
-        oldest = self.now() - SILENCE_S
+        oldest = self._oldest()
         beats = [beat for at, beat in self._nodes.values() if at >= oldest]
         return sorted(beats, key=lambda beat: beat.node)
 
@@ -104,7 +107,7 @@ class Fleet:
         return [cards[id] for id in sorted(cards)]
 
     def _serving(self, engines: Iterable[EngineId]) -> list[EngineBeat]:
-        oldest = self.now() - SILENCE_S
+        oldest = self._oldest()
         heard = [self._engines[engine] for engine in engines if engine in self._engines]
         return [
             beat

@@ -26,8 +26,8 @@ PROBE_S = 0.7
 ABSENCES = 3
 """Questions in a row that find nobody there: a gateway that changes servers is away for one."""
 LOOK_S = 0.25
-PAUSE_S = 1.0
-"""A clock this late was stopped: the machine slept, or the process."""
+LATELY_S = 2 * LOOK_S
+"""Since the look before, at least."""
 
 
 class Gateways:
@@ -48,7 +48,6 @@ class Gateways:
         self._heard: dict[GatewayId, float] = {}
         self._absences: Counter[GatewayId] = Counter()
         self._probes: dict[GatewayId, asyncio.Task[None]] = {}
-        self._looked = now()
 
     async def watch(self) -> None:
         """Listen, and look around for ever."""
@@ -72,8 +71,7 @@ class Gateways:
 
     def _look(self) -> None:
         now = self._now()
-        was_deaf = now - self._looked > PAUSE_S or not self._bus.is_connected
-        self._looked = now
+        was_deaf = self._bus.ear.is_excused(LATELY_S)
         served = set(self._served())
         # Of others nothing needs to be known, and silence proves nothing while we are deaf.
         self._heard = {g: now if was_deaf else self._heard.get(g, now) for g in served}

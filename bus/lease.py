@@ -3,7 +3,8 @@
 The record is gone ``LEASE_S`` after it was written last, so that nobody has to
 judge whether its holder still lives. The holder itself steps down earlier, by
 its own clock: two never lead at the same time, unless one of them was stopped
-in between, and that one's epoch gives it away.
+in between, and that one's epoch gives it away. Where the server's clock was put
+back it forgets nothing for as long; who waits then goes by its own clock, too.
 """
 
 import asyncio
@@ -49,6 +50,8 @@ class Lease:
         self._now = now
         self._revision = 0
         self._until = 0.0
+        self._seen: tuple[int, float] = (0, 0.0)
+        """The revision of somebody else's record, and when it was seen first."""
 
     @classmethod
     async def open(cls, bus: Bus, name: str, holder: str, boot: str) -> "Lease":
@@ -66,7 +69,8 @@ class Lease:
         found = await self._records.get(self._name)
         if found is not None and not self._is_ours(found[0]):
             self.leader, self.epoch = found[0].holder, found[0].epoch or found[1]
-            return False
+            if not self._is_overdue(found[1]):
+                return False
         self.leader = ""
         asked = self._now()
         first = LeaseRecord(holder=self._record.holder, boot=self._record.boot, epoch=0)
@@ -78,6 +82,12 @@ class Lease:
         self.leader, self.epoch = first.holder, revision
         self._extend(asked, revision)
         return self.is_held
+
+    def _is_overdue(self, revision: int) -> bool:
+        """It should be gone by now: nobody has renewed it for longer than it lasts."""
+        if self._seen[0] != revision:
+            self._seen = revision, self._now()
+        return self._now() - self._seen[1] > LEASE_S + MARGIN_S
 
     async def renew(self) -> bool:
         """Hold it longer; tries until it works. False: it is lost."""

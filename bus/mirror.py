@@ -1,6 +1,7 @@
 """A bucket as one process knows it: followed, and never older than what it wrote itself."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -16,9 +17,11 @@ TRIES = 5
 class Mirror(Generic[M]):
     """Records by key, as of the newest revision that was heard or written."""
 
-    def __init__(self, bucket: Bucket[M]) -> None:
+    def __init__(self, bucket: Bucket[M], now: Callable[[], float] = time.monotonic) -> None:
         self.bucket = bucket
+        self._now = now
         self._records: dict[str, M] = {}
+        self._heard_at: dict[str, float] = {}
         self._revisions: dict[str, int] = {}
         self.changed = asyncio.Event()
         """Set with every change; whoever waits for one clears it."""
@@ -26,6 +29,16 @@ class Mirror(Generic[M]):
     @property
     def records(self) -> Mapping[str, M]:
         return self._records
+
+    @property
+    def heard_at(self) -> Mapping[str, float]:
+        """By the clock, when each record was first known as it is."""
+        return self._heard_at
+
+    def age_s(self, key: str) -> float:
+        """How long a record has been known as it is; 0 for one that is not known."""
+        now = self._now()
+        return now - self._heard_at.get(key, now)
 
     async def run(self) -> None:
         """Follow the bucket for ever."""
@@ -43,6 +56,10 @@ class Mirror(Generic[M]):
             self._records.pop(key, None)
         else:
             self._records[key] = record
+        if record is None:
+            self._heard_at.pop(key, None)
+        elif revision != self._revisions.get(key):
+            self._heard_at[key] = self._now()
         self._revisions[key] = revision
         self.changed.set()
 
@@ -70,9 +87,13 @@ class Mirror(Generic[M]):
     async def delete(self, key: str) -> None:
         """Raises NotConnected."""
         await self.bucket.delete(key)
-        self._records.pop(key, None)
+        self._forget(key)
 
     async def erase(self, key: str) -> None:
         """Raises NotConnected."""
         await self.bucket.erase(key)
+        self._forget(key)
+
+    def _forget(self, key: str) -> None:
         self._records.pop(key, None)
+        self._heard_at.pop(key, None)

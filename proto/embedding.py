@@ -29,8 +29,8 @@ class Embed(Message, frozen=True, kw_only=True):
     """Which of the model's own prompts texts are to begin with; None: its default, if any."""
     truncate: bool = False
     """Cut what is longer than the model reads, instead of refusing it."""
-    expires_s: float | None = None
-    """Unix time in seconds. Later than this nobody waits for the answer."""
+    left_s: float | None = None
+    """Seconds from when this is said, after which nobody waits for the answer."""
     key: KeyId = KeyId("")
     """Whose share of the engine it takes."""
     weight: Annotated[float, Meta(gt=0)] = 1.0
@@ -60,7 +60,7 @@ class Rerank(Message, frozen=True, kw_only=True):
     """The place of the first document in the client's own list, where this is a part of it."""
     document_tokens: Annotated[int, Meta(gt=0)] | None = None
     """Cut documents after so many tokens; None: what is too long is refused."""
-    expires_s: float | None = None
+    left_s: float | None = None
     key: KeyId = KeyId("")
     weight: Annotated[float, Meta(gt=0)] = 1.0
     priority: Priority = "interactive"

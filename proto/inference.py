@@ -247,8 +247,8 @@ class Generate(Message, frozen=True, kw_only=True):
     """What the content must look like. Reasoning before it and tool calls are free of it."""
     epoch: int = 0
     """Which attempt of the request this is; frames of an older attempt are dropped."""
-    expires_s: float | None = None
-    """Unix time in seconds. Later than this nobody waits for the answer."""
+    left_s: float | None = None
+    """Seconds from when this is said, after which nobody waits for the answer."""
     key: KeyId = KeyId("")
     """Whose share of the engine it takes; empty: everybody's who shows no key."""
     weight: Annotated[float, Meta(gt=0)] = 1.0
@@ -287,8 +287,8 @@ class Schedule(Message, frozen=True, kw_only=True):
     session: SessionId | None = None
     request: RequestId = RequestId("")
     """Whose question it is."""
-    since_s: float = 0.0
-    """Unix time at which the request first asked; 0: it does so now."""
+    waited_s: float = 0.0
+    """How long the request has been asking."""
     avoid: tuple[EngineId, ...] = ()
     """Engines that failed this request already; named again only if nothing else lives."""
 
@@ -318,8 +318,8 @@ class Want(Message, frozen=True, kw_only=True):
     """Its id, whatever name the client used."""
     request: str
     """Whose wish it is, so that one that is repeated counts once."""
-    since_s: float
-    """Unix time at which it began to wait."""
+    waited_s: float = 0.0
+    """How long it has waited."""
 
 
 class Cancel(Message, frozen=True, kw_only=True):

@@ -33,10 +33,12 @@ class EngineRecord(Message, frozen=True, kw_only=True):
     node: NodeId
     pid: int
     started_s: float
-    """Unix time at which the operating system says the process began; with ``pid`` it is unique."""
+    """Unix time at which the operating system says the process began, by the clock of then."""
     source: str
     """The model folder or Hugging Face id it was told to load."""
     models: tuple[ModelId, ...] = ()
     """What it serves, once it has loaded."""
     life: int = 0
     """Of its placement, when it was started."""
+    boot: str = ""
+    """Of the process, which has it in its environment: with ``pid`` it is unique."""

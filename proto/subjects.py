@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from proto import (
+    audit,
     embedding,
     frames,
     inference,
@@ -283,4 +284,10 @@ CAPTURE_TELEMETRY: Subject[telemetry.CaptureEvent] = Subject(
 )
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.<job>", telemetry.JobEvent, is_json=True
+)
+AUDIT_TELEMETRY: Subject[audit.AuditEvent] = Subject(
+    "telemetry.v1.audit.<service>",
+    audit.AuditEvent,
+    is_json=True,
+    speaker=lambda event: (event.said_by,),
 )

@@ -1,7 +1,6 @@
 """Entering a mesh by an invitation: it is found, proven to be the one, and asked to let us in."""
 
 import os
-import time
 from pathlib import Path
 
 from msgspec import structs
@@ -31,8 +30,6 @@ async def enter(home: Path, token: Token, node: str | None, machine: str) -> Mem
 
     Raises CannotJoin, HomeError, BusError, MeshError.
     """
-    if token.expires_s <= time.time():
-        raise CannotJoin("this invitation has expired; ask for another: `odyssai invite`")
     claim = claim_home(home)
     try:
         before = _suitable(home, token)
@@ -111,7 +108,8 @@ async def _ask(home: Path, token: Token, member: Membership, certificate: str) -
         raise CannotJoin("this invitation was mistyped; copy it again") from error
     except TurnedAway as error:
         raise CannotJoin(
-            f"mesh {token.mesh} does not know this invitation; ask for another: `odyssai invite`"
+            f"mesh {token.mesh} does not know this invitation: it was used, or has expired; "
+            "ask for another: `odyssai invite`"
         ) from error
     except NobodyThere as error:
         raise CannotJoin(f"nobody opens at mesh {token.mesh} now; try again") from error

@@ -75,7 +75,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         return len(self.prompts) * self.n
 
     def generate(
-        self, choice: int, request: RequestId, gateway: GatewayId, expires_s: float | None
+        self, choice: int, request: RequestId, gateway: GatewayId, left_s: float | None
     ) -> Generate:
         """What to ask an engine for one of the choices."""
         sampling = self.sampling
@@ -93,7 +93,7 @@ class Asked(Struct, frozen=True, kw_only=True):
             logprobs=self.logprobs,
             session=self.session,
             format=self.format,
-            expires_s=expires_s,
+            left_s=left_s,
             key=self.key,
             weight=self.weight,
             priority=self.priority,

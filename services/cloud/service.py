@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -201,7 +200,7 @@ class Relay:
         self._running[asked.request] = _Running(asked.gateway, task)
         self._gateways.hear(asked.gateway)
         try:
-            async with asyncio.timeout(_left_s(asked)):
+            async with asyncio.timeout(asked.left_s):
                 answer = await self._client.ask(path, body)
             self._events += 1
             return read(answer)
@@ -227,7 +226,7 @@ class Relay:
     async def _run(self, request: Generate) -> None:
         frames = Frames(request)
         try:
-            async with asyncio.timeout(_left_s(request)), aclosing(self._pieces(request)) as pieces:
+            async with asyncio.timeout(request.left_s), aclosing(self._pieces(request)) as pieces:
                 self._send(request, frames.began())
                 async for piece in pieces:
                     self._events += 1
@@ -256,10 +255,6 @@ class Relay:
 def _upstream_s(model: ModelId) -> str:
     """What the upstream itself calls the model."""
     return model.partition(":")[2]
-
-
-def _left_s(request: Generate | Embed | Rerank) -> float | None:
-    return None if request.expires_s is None else request.expires_s - time.time()
 
 
 def _urgent(state: EngineBeat) -> object:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from msgspec.structs import replace
 
 from bus import tracing
+from bus.deadline import left_s
 from proto.dialects.asked import Asked, invalid
 from proto.effective import captures, value
 from proto.errors import Code, MeshError
@@ -46,10 +47,10 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
         body = await posted(gateway, exchange, record)
         asked = understood(gateway, exchange, record, wire.asked(body))
         async with exchange:
-            with deadline(exchange) as expires_s:
+            with deadline(exchange) as expires_at:
                 tell = _company(gateway, wire, exchange, asked)
                 async with generating(
-                    gateway, exchange.known_as, asked, expires_s, tell=tell
+                    gateway, exchange.known_as, asked, expires_at, tell=tell
                 ) as generations:
                     record.engine = generations[0].engine
                     tell_place(exchange, generations)
@@ -91,7 +92,7 @@ async def recorded(
     finally:
         if not record.is_handed_on:
             event = record.event(gateway.id)
-            gateway.limits.spend(record.key or ANONYMOUS, event.completion_tokens)
+            gateway.entrance.spend(record.key or ANONYMOUS, event.completion_tokens)
             await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
             if record.capture is not None:
                 told = record.capture.event(request, endpoint.endpoint, event.model, event.key)
@@ -114,7 +115,7 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
     claim = gateway.admit(exchange, asked.priority)
     record.key = claim.key
-    asked = with_model(gateway, in_session(asked, exchange.headers))
+    asked = with_model(gateway, exchange, in_session(asked, exchange.headers))
     asked = replace(
         asked,
         key=claim.key,
@@ -132,12 +133,13 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     return asked
 
 
-def with_model(gateway: Gateway, asked: Asked) -> Asked:
+def with_model(gateway: Gateway, exchange: Exchange, asked: Asked) -> Asked:
     """By the name that the mesh has for what the client calls it, with the operator's defaults.
 
-    Raises MeshError when the client names none and the operator chose none for that.
+    Raises MeshError when the client names none and the operator chose none for that, and when its
+    key may not use the model.
     """
-    model = gateway.target(asked.model or default_model(gateway))
+    model = gateway.model_for(exchange, asked.model or default_model(gateway), asked.called)
     called = asked.called or ("" if model == asked.model else asked.model)
     named = replace(asked, model=model, called=called)
     return with_defaults(named, gateway.model_config(model, called))
@@ -156,7 +158,7 @@ async def generating(
     gateway: Gateway,
     request: RequestId,
     asked: Asked,
-    expires_s: float | None,
+    expires_at: float | None,
     pictures_in: str = "messages",
     tell: Tell | None = None,
 ) -> AsyncIterator[list[Generation]]:
@@ -170,14 +172,17 @@ async def generating(
         asked = replace(asked, prompts=prompts)
         generations = [
             gateway.watch.generation(
-                asked.generate(choice, _name(request, choice, asked), gateway.id, expires_s), tell
+                asked.generate(
+                    choice, _name(request, choice, asked), gateway.id, left_s(expires_at)
+                ),
+                tell,
             )
             for choice in range(asked.choices)
         ]
         try:
             await _start(generations)
             read = sum(generation.prompt_tokens for generation in generations[:: asked.n])
-            gateway.limits.spend(asked.key, read)
+            gateway.entrance.spend(asked.key, read)
             yield generations
         finally:
             for generation in generations:
@@ -279,7 +284,7 @@ def expect_fitting(prompt: Prompt, limit_chars: int) -> None:
 
 @contextmanager
 def deadline(exchange: Exchange) -> Iterator[float | None]:
-    """Unix time after which the client no longer waits, if it says so in a header."""
+    """Monotonic time after which the client no longer waits, if it says so in a header."""
     header = exchange.header(b"x-request-timeout")
     if header is None:
         yield None
@@ -288,7 +293,7 @@ def deadline(exchange: Exchange) -> Iterator[float | None]:
     late = MeshError(Code.DEADLINE, f"No answer within {seconds:g} s; allow more, or ask for less.")
     timer = asyncio.get_running_loop().call_later(seconds + OVERTIME_S, exchange.interrupt, late)
     try:
-        yield time.time() + seconds
+        yield time.monotonic() + seconds
     finally:
         timer.cancel()
 

@@ -5,7 +5,7 @@ import time
 
 from bus.connection import Bus
 from proto.ids import service_id
-from proto.presence import EngineBeat, GatewayBeat, Gone, NodeBeat, ServiceBeat
+from proto.presence import SILENCE_S, EngineBeat, GatewayBeat, Gone, NodeBeat, ServiceBeat
 from proto.subjects import (
     ALERT_TELEMETRY,
     ENGINE_BEAT,
@@ -69,13 +69,15 @@ class Watch:
 
     async def keep(self) -> None:
         while True:
+            await asyncio.sleep(ROUND_S)
+            if self._bus.ear.is_excused(SILENCE_S):
+                continue
             troubles = self._ward.troubles(time.monotonic())
             for trouble in troubles - self._raised:
                 await self._say(trouble, cleared=False)
             for trouble in self._raised - troubles:
                 await self._say(trouble, cleared=True)
             self._raised = troubles
-            await asyncio.sleep(ROUND_S)
 
     async def _say(self, trouble: Trouble, *, cleared: bool) -> None:
         alert = Alert(

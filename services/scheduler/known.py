@@ -1,6 +1,7 @@
 """What a scheduler knows of the mesh: heartbeats, wishes and state, followed all the time."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -23,7 +24,10 @@ JOB_LIMITS = Limits(ttl_s=KEPT_S, max_bytes=64 << 20)
 
 
 class Known:
-    """Every scheduler's own; none of it is lost with one. ``now`` is unix time."""
+    """Every scheduler's own; none of it is lost with one.
+
+    ``unix`` stamps what people read, ``now`` is the clock by which is reckoned.
+    """
 
     def __init__(
         self,
@@ -32,7 +36,8 @@ class Known:
         plans: Mirror[NodePlan],
         stores: Mirror[Store],
         jobs: Mirror[Job],
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
     ) -> None:
         self.plans = plans
         self.stores = stores
@@ -40,18 +45,27 @@ class Known:
         self._fleet = fleet
         self._config = config
         self._now = now
+        self._unix = unix
+        self._read_at: float | None = None
         self.demand = Demand(now())
         self._ready: dict[EngineId, tuple[str, float]] = {}
 
     @classmethod
-    async def open(cls, bus: Bus, fleet: Fleet, config: ConfigFollower) -> "Known":
+    async def open(
+        cls,
+        bus: Bus,
+        fleet: Fleet,
+        config: ConfigFollower,
+        now: Callable[[], float] = time.monotonic,
+    ) -> "Known":
         """Raises NotConnected."""
         known = cls(
             fleet,
             config,
             Mirror(await Bucket.open(bus, PLANS, NodePlan)),
             Mirror(await Bucket.open(bus, STORES, Store)),
-            Mirror(await Bucket.open(bus, JOBS, Job, JOB_LIMITS)),
+            Mirror(await Bucket.open(bus, JOBS, Job, JOB_LIMITS), now),
+            now,
         )
         await bus.listen(ENGINE_BEAT, known.hear_engine)
         await bus.listen(WANT, known.hear_want)
@@ -68,6 +82,8 @@ class Known:
         await self.plans.read()
         await self.stores.read()
         await self.jobs.read()
+        if self._read_at is None:
+            self._read_at = self._now()
 
     def hear_engine(self, beat: EngineBeat) -> None:
         boot, _ = self._ready.get(beat.engine, ("", 0.0))
@@ -81,7 +97,8 @@ class Known:
         engines = {beat.engine: beat for beat in self._fleet.engines()}
         self._ready = {engine: heard for engine, heard in self._ready.items() if engine in engines}
         return View(
-            now_s=self._now(),
+            now_s=self._stamp(),
+            clock_s=self._now(),
             nodes={beat.node: beat for beat in self._fleet.nodes()},
             engines=engines,
             plans={plan.node: plan for plan in self.plans.records.values()},
@@ -89,4 +106,20 @@ class Known:
             config=self._config.effective,
             ready_since={engine: since_s for engine, (_, since_s) in self._ready.items()},
             jobs={job.id: job for job in self.jobs.records.values()},
+            written_at={
+                job.id: self._written_at(job, self.jobs.heard_at[key])
+                for key, job in self.jobs.records.items()
+            },
         )
+
+    def _stamp(self) -> float:
+        """Not before any that was written, so that records are in order whoever wrote them, and
+        however wrong the clocks are by which that was done.
+        """
+        newest = max((job.updated_s for job in self.jobs.records.values()), default=0.0)
+        return max(self._unix(), newest)
+
+    def _written_at(self, job: Job, heard_at: float) -> float:
+        """What was over before this scheduler began is over for longer than anybody waits."""
+        was_found = self._read_at is None or heard_at <= self._read_at
+        return -math.inf if job.is_over and was_found else heard_at

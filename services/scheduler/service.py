@@ -92,8 +92,8 @@ class Scheduler:
         if model is None:
             raise self._refusal(question.model)
         said = waits_for(model, view)
-        since_s = question.since_s or view.now_s
-        await self._bus.publish(WANT, Want(model=model, request=question.request, since_s=since_s))
+        want = Want(model=model, request=question.request, waited_s=question.waited_s)
+        await self._bus.publish(WANT, want)
         return Scheduled(waits_for=said)
 
     def _refusal(self, model: str) -> MeshError:

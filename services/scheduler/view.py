@@ -21,15 +21,19 @@ class View:
     """``nodes`` and ``engines`` hold whoever is alive; plans and stores outlive their node."""
 
     now_s: float
-    """Unix time."""
+    """Unix time, to stamp records with; nothing is reckoned with it, since it may be wrong."""
+    clock_s: float = 0.0
+    """Monotonic, this scheduler's own."""
     nodes: Mapping[NodeId, NodeBeat] = field(default_factory=dict)
     engines: Mapping[EngineId, EngineBeat] = field(default_factory=dict)
     plans: Mapping[NodeId, NodePlan] = field(default_factory=dict)
     stores: Mapping[NodeId, Store] = field(default_factory=dict)
     config: Config = field(default_factory=Config)
     ready_since: Mapping[EngineId, float] = field(default_factory=dict)
-    """Unix time at which an engine was first heard to be ready in this life."""
+    """By ``clock_s``, when an engine was first heard to be ready in this life."""
     jobs: Mapping[JobId, Job] = field(default_factory=dict)
+    written_at: Mapping[JobId, float] = field(default_factory=dict)
+    """By ``clock_s``, when each job's record was heard to be as it is."""
     promised: Mapping[NodeId, int] = field(default_factory=dict)
     """Bytes on a node that jobs before this one wait for."""
 
@@ -39,6 +43,10 @@ class View:
     def with_plan(self, plan: NodePlan) -> "View":
         """The same moment, had one node another plan."""
         return replace(self, plans={**self.plans, plan.node: plan})
+
+    def age_s(self, job: Job) -> float:
+        """How long its record has been as it is."""
+        return self.clock_s - self.written_at.get(job.id, self.clock_s)
 
     def placements(self, model: ModelId) -> list[tuple[NodeId, Placement]]:
         """Where a model is or should be, in the order of the nodes."""

@@ -59,6 +59,26 @@ async def test_a_holder_that_falls_silent_is_followed_in_less_than_three_seconds
     assert second.epoch > first.epoch
 
 
+async def test_a_lease_that_the_server_forgets_to_end_is_over_by_the_clock_of_who_waits(
+    bus: Bus,
+) -> None:
+    """Its clock was put back, as by a bucket that keeps records for ever."""
+    records = await Bucket.open(bus, fresh(), LeaseRecord)
+    first, now_s = Lease(records, "it", "a", fresh()), 0.0
+    second = Lease(records, "it", "b", fresh(), now=lambda: now_s)
+    await first.take()
+
+    assert not await second.take()
+    now_s += LEASE_S
+    assert not await second.take()
+    assert await first.renew()
+    now_s += LEASE_S
+    assert not await second.take()
+    now_s += LEASE_S + 1.0
+    assert await second.take()
+    assert not await first.renew()
+
+
 async def test_a_holder_that_was_stopped_finds_that_it_is_over(bus: Bus) -> None:
     """Its own clock says so before anybody else can lead, and its next renewal fails."""
     name, skipped = fresh(), 0.0

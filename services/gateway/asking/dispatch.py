@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from bus.deadline import left_s, moment
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from bus.stream import SILENCE_S, TokenStream
 from proto.errors import Code, MeshError
@@ -49,6 +50,7 @@ class Generation:
         """Requests that went before it then."""
         self.is_bound = False
         """The client has seen text of this attempt, so that no other could take its place."""
+        self._expires_at = moment(question.left_s)
         self._mesh = mesh
         self._keeper = keeper
         self._tell = tell
@@ -135,7 +137,7 @@ class Generation:
     async def _ask(self, candidate: Candidate) -> None:
         """Raises MeshError. An engine that answered with a refusal holds nothing of ours."""
         stream = self._expect(candidate)
-        question = replace(self.question, epoch=self._epoch)
+        question = replace(self.question, epoch=self._epoch, left_s=left_s(self._expires_at))
         try:
             async with asyncio.timeout(None) as self._asking:
                 accepted = await self._mesh.bus.ask(

@@ -4,14 +4,18 @@ import asyncio
 import time
 from typing import Generic, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
+from bus.deadline import left_s, moment
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
+from proto.embedding import Embed, Rerank
 from proto.errors import Code, MeshError
 from proto.ids import EngineId, ModelId, RequestId
 from proto.inference import Cancel, Candidate, Schedule
 from proto.subjects import CANCEL, Question
 from services.gateway.asking.mesh import Mesh, all_refused, too_large
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Embed | Rerank)
 A = TypeVar("A")
 
 ANSWER_S = 600.0
@@ -46,6 +50,7 @@ class Enquiry(Generic[M, A]):
         self._mesh = mesh
         self._subject = subject
         self._question = question
+        self._expires_at = moment(question.left_s)
         self._request = request
         self._model = model
         self._chars = chars
@@ -88,8 +93,9 @@ class Enquiry(Generic[M, A]):
         self.placed_at = time.monotonic()
         try:
             async with asyncio.timeout(None) as self._asking:
+                question = replace(self._question, left_s=left_s(self._expires_at))
                 return await self._mesh.bus.ask(
-                    self._subject, self._question, candidate.engine, timeout_s=ANSWER_S
+                    self._subject, question, candidate.engine, timeout_s=ANSWER_S
                 )
         except TooLarge as error:
             raise too_large(error) from error

@@ -112,19 +112,16 @@ class Mesh:
         heard yet of an engine that serves, the gateway decides as a scheduler would.
         Raises MeshError when there is none.
         """
-        question = replace(question, request=wait.request, since_s=wait.since_s)
+        model = question.model
         while True:
+            question = replace(question, request=wait.request, waited_s=wait.waited_s)
             sole = sole_holder(question, self.fleet)
             if sole is not None:
                 return (sole,)
             scheduled = await self._scheduled(question, wait)
             if scheduled.candidates:
                 return scheduled.candidates
-            await wait.for_load(
-                question.model,
-                scheduled.waits_for,
-                lambda: bool(self.fleet.holders(question.model)),
-            )
+            await wait.for_load(model, scheduled.waits_for, lambda: bool(self.fleet.holders(model)))
 
     async def _scheduled(self, question: Schedule, wait: Wait) -> Scheduled:
         for _ in range(SCHEDULERS):

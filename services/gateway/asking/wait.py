@@ -30,14 +30,17 @@ class Wait:
     def __init__(self, request: RequestId, load_s: float, tell: Tell | None = None) -> None:
         """``load_s``: how long it waits at most for its model to be loaded."""
         self.request = request
-        self.since_s = time.time()
-        """Unix time."""
+        self._since = time.monotonic()
         self.loads_for = ""
         """What the model's loading waits for; empty as long as nobody said that it is loaded."""
         self._load_s = load_s
         self._tell = tell or _nobody
         self._pause_s = POLL_S
         self._patient_until = time.monotonic() + PATIENCE_S
+
+    @property
+    def waited_s(self) -> float:
+        return time.monotonic() - self._since
 
     def extend(self, seconds: float) -> None:
         """Be patient for so long from now on."""
@@ -55,7 +58,7 @@ class Wait:
         An engine that is lost afterwards is waited for as long as any other.
         """
         self.loads_for = waits_for or "loading"
-        if time.time() - self.since_s >= self._load_s:
+        if self.waited_s >= self._load_s:
             raise MeshError(
                 Code.DEADLINE,
                 f"The model {model!r} was not loaded within {self._load_s:g} s "

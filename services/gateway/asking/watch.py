@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 from bus.stream import TokenStream
+from proto.embedding import Embed, Rerank
 from proto.ids import EngineId, ModelId, RequestId
 from proto.inference import Cancel, Generate
 from proto.presence import SILENCE_S, STALL_S, Gone
@@ -15,12 +16,10 @@ from services.gateway.asking.enquiry import Enquiry, Reply
 from services.gateway.asking.mesh import Mesh
 from services.gateway.asking.wait import Tell
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Embed | Rerank)
 A = TypeVar("A")
 
 LOOK_S = 0.25
-PAUSE_S = 1.0
-"""A clock this late was stopped: the machine slept, or the process."""
 REPEAT_S = 1.0
 CANCELS = 5
 """How often a cancel is said, since an engine may not know the request yet."""
@@ -46,12 +45,10 @@ class Watch:
         self._enquiries: set[Enquiry[Any, Any]] = set()
         self._abandoned: dict[TokenStream, tuple[float, int]] = {}
         """When a cancel is said next, and how many more times."""
-        self._deaf_until = 0.0
         self._parting: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
         await self._mesh.bus.listen(ENGINE_GONE, self._hear_gone)
-        self._mesh.bus.on_reconnect.append(self._excuse_silence)
         self._mesh.bus.on_reconnect.append(self._ask_again)
 
     def generation(self, question: Generate, tell: Tell | None = None) -> Generation:
@@ -109,10 +106,6 @@ class Watch:
             if placed.engine == gone.id and gone.boot in ("", placed.boot)
         )
 
-    def _excuse_silence(self) -> None:
-        """Nobody was heard while the bus was away; that proves nothing about them."""
-        self._deaf_until = time.monotonic() + SILENCE_S
-
     def _placed(self) -> list[Placed]:
         return [*self._open, *self._enquiries]
 
@@ -122,14 +115,10 @@ class Watch:
 
     async def run(self) -> None:
         """Look around for ever."""
-        last = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
-            if now - last > PAUSE_S or not self._mesh.bus.is_connected:
-                self._excuse_silence()
-            last = now
-            if now > self._deaf_until:
+            if not self._mesh.bus.ear.is_excused(SILENCE_S):
                 self._lose(self._unserved(now))
             await self._repeat_cancels(now)
 

@@ -70,7 +70,7 @@ async def _found(
     truncate: bool = True,
 ) -> Found:
     """Without a text it is asked whether the model is there, and nothing more."""
-    model = resolve(gateway, name)
+    model = resolve(gateway, exchange, name)
     if other_kind(model, "embedder", gateway.fleet, gateway.shelf) is not None:
         raise invalid(f'"{name}" does not support embeddings', "model")
     if not texts:
@@ -84,5 +84,5 @@ async def _found(
     )
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:
-        with deadline(exchange) as expires_s:
-            return await vectors(gateway, exchange.id, wanted, expires_s)
+        with deadline(exchange) as expires_at:
+            return await vectors(gateway, exchange.id, wanted, expires_at)

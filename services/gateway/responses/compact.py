@@ -60,9 +60,9 @@ async def compact(gateway: Gateway, exchange: Exchange) -> None:
 
 async def _answered(gateway: Gateway, exchange: Exchange, record: Record, asked: Asked) -> Answered:
     async with exchange:
-        with deadline(exchange) as expires_s:
+        with deadline(exchange) as expires_at:
             async with generating(
-                gateway, exchange.known_as, asked, expires_s, "input"
+                gateway, exchange.known_as, asked, expires_at, "input"
             ) as generations:
                 (answer,) = await relay.gather(generations, record)
                 record.engine = generations[0].engine

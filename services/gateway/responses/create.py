@@ -36,11 +36,11 @@ async def create(gateway: Gateway, exchange: Exchange) -> None:
 
 async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Turn) -> None:
     async with exchange:
-        with deadline(exchange) as expires_s:
+        with deadline(exchange) as expires_at:
             tell = _company(exchange, turn)
             try:
                 async with generating(
-                    gateway, exchange.known_as, turn.asked, expires_s, "input", tell
+                    gateway, exchange.known_as, turn.asked, expires_at, "input", tell
                 ) as generations:
                     record.engine = generations[0].engine
                     tell_place(exchange, generations)

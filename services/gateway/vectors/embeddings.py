@@ -4,10 +4,12 @@ import asyncio
 import base64
 from array import array
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 from msgspec import Struct
 
+from bus.deadline import left_s
 from bus.fleet import card_of
 from proto.dialects.embeddings import EmbeddingsUsage, Input, Vector, asked_embeddings
 from proto.embedding import Embed, Embedded, Side
@@ -63,10 +65,13 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
     async with recorded(Embeddings(), gateway, exchange.id, trace) as record:
         record.operation = "embeddings"
         asked = asked_embeddings(await posted(gateway, exchange, record))
+        model = gateway.model_for(exchange, asked.model)
+        may_use = partial(gateway.entrance.may_use, exchange)
+        expect_kind(model, "embedder", gateway.fleet, gateway.shelf, may_use)
         claim = gateway.admit(exchange)
         record.key = claim.key
         wanted = Wanted(
-            model=gateway.target(asked.model),
+            model=model,
             inputs=asked.inputs(),
             dimensions=asked.dimensions,
             side=asked.input_type,
@@ -75,8 +80,8 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
         )
         record.model = asked.model
         async with exchange:
-            with deadline(exchange) as expires_s:
-                found = await vectors(gateway, exchange.id, wanted, expires_s)
+            with deadline(exchange) as expires_at:
+                found = await vectors(gateway, exchange.id, wanted, expires_at)
             record.engine = found.engine
             record.counted(found.tokens)
             is_text = asked.encoding_format == "base64"
@@ -86,10 +91,9 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
 
 
 async def vectors(
-    gateway: Gateway, request: RequestId, wanted: Wanted, expires_s: float | None
+    gateway: Gateway, request: RequestId, wanted: Wanted, expires_at: float | None
 ) -> Found:
     """Every input's vector, in order. Raises MeshError."""
-    expect_kind(wanted.model, "embedder", gateway.fleet, gateway.shelf)
     for given in wanted.inputs:
         expect_fitting(given, gateway.settings.prompt_limit_chars)
     sizes = [size(given) for given in wanted.inputs]
@@ -98,11 +102,11 @@ async def vectors(
     numbers = max((card.embedding_size for card in cards if card), default=0) or USUAL_SIZE
     parts = shares(sizes, len(holders), MOST_BYTES // (4 * numbers))
     replies = await relay.side_by_side(
-        _ask(gateway, RequestId(f"{request}-{number}"), wanted, part, sum(sizes[part]), expires_s)
+        _ask(gateway, RequestId(f"{request}-{number}"), wanted, part, sum(sizes[part]), expires_at)
         for number, part in enumerate(parts)
     )
     tokens = sum(reply.answer.tokens for reply in replies)
-    gateway.limits.spend(wanted.claim.key, tokens)
+    gateway.entrance.spend(wanted.claim.key, tokens)
     return Found(
         [vector for reply in replies for vector in reply.answer.vectors],
         tokens,
@@ -116,7 +120,7 @@ async def _ask(
     wanted: Wanted,
     part: slice,
     chars: int,
-    expires_s: float | None,
+    expires_at: float | None,
 ) -> Reply[Embedded]:
     question = Embed(
         request=request,
@@ -126,7 +130,7 @@ async def _ask(
         dimensions=wanted.dimensions,
         side=wanted.side,
         truncate=wanted.truncate,
-        expires_s=expires_s,
+        left_s=left_s(expires_at),
         key=wanted.claim.key,
         weight=wanted.claim.weight,
         priority=wanted.claim.priority,

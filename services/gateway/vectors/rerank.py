@@ -1,7 +1,10 @@
 """POST /v1/rerank: how well documents answer a query, the best first."""
 
+from functools import partial
+
 import msgspec
 
+from bus.deadline import left_s
 from proto.dialects.rerank import (
     About,
     Ranked,
@@ -40,15 +43,18 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
         record.operation = "rerank"
         asked = asked_rerank(await posted(gateway, exchange, record))
         record.model = asked.model
+        model = gateway.model_for(exchange, asked.model)
+        may_use = partial(gateway.entrance.may_use, exchange)
+        expect_kind(model, "reranker", gateway.fleet, gateway.shelf, may_use)
         claim = gateway.admit(exchange)
         record.key = claim.key
         async with exchange:
-            with deadline(exchange) as expires_s:
-                replies = await _replies(gateway, exchange.id, asked, claim, expires_s)
+            with deadline(exchange) as expires_at:
+                replies = await _replies(gateway, exchange.id, asked, claim, expires_at)
             record.engine = replies[0].engine
             tokens = sum(reply.answer.tokens for reply in replies)
             record.counted(tokens)
-            gateway.limits.spend(claim.key, tokens)
+            gateway.entrance.spend(claim.key, tokens)
             scores = [score for reply in replies for score in reply.answer.scores]
             answer = RerankAnswer(
                 id=f"rerank-{exchange.id}",
@@ -67,16 +73,15 @@ async def _replies(
     request: RequestId,
     asked: RerankRequest,
     claim: Claim,
-    expires_s: float | None,
+    expires_at: float | None,
 ) -> list[Reply[Reranked]]:
     model = gateway.target(asked.model)
-    expect_kind(model, "reranker", gateway.fleet, gateway.shelf)
     for text in (asked.query, *asked.texts):
         expect_fitting(Text(text=text), gateway.settings.prompt_limit_chars)
     sizes = [len(text) for text in asked.texts]
     holders = len(gateway.fleet.holders(model))
     return await relay.side_by_side(
-        _ask(gateway, RequestId(f"{request}-{number}"), asked, claim, part, expires_s)
+        _ask(gateway, RequestId(f"{request}-{number}"), asked, claim, part, expires_at)
         for number, part in enumerate(shares(sizes, holders, len(sizes)))
     )
 
@@ -87,7 +92,7 @@ async def _ask(
     asked: RerankRequest,
     claim: Claim,
     part: slice,
-    expires_s: float | None,
+    expires_at: float | None,
 ) -> Reply[Reranked]:
     question = Rerank(
         request=request,
@@ -96,7 +101,7 @@ async def _ask(
         documents=tuple(asked.texts[part]),
         first=part.start,
         document_tokens=asked.max_tokens_per_doc,
-        expires_s=expires_s,
+        left_s=left_s(expires_at),
         key=claim.key,
         weight=claim.weight,
         priority=claim.priority,

@@ -2,6 +2,7 @@
 
 from proto.ids import NodeId
 from proto.plan import Placement
+from services.runner.crew.process import BOOT
 
 
 def environment(placement: Placement, node: NodeId, boot: str) -> dict[str, str]:
@@ -13,7 +14,7 @@ def environment(placement: Placement, node: NodeId, boot: str) -> dict[str, str]
         "ODYSSAI_ENGINE": placement.engine,
         "ODYSSAI_NODE": node,
         "ODYSSAI_SOURCE": placement.source,
-        "ODYSSAI_BOOT": boot,
+        BOOT: boot,
         "ODYSSAI_CONTEXT": str(grant.context),
     }
     if placement.slots is not None:

@@ -229,6 +229,7 @@ class Keeper:
             started_s=process.started_s,
             source=self.placement.source,
             life=self._life,
+            boot=self._pulse.boot,
         )
 
     async def _end_of_life(self) -> str | None:
@@ -242,7 +243,7 @@ class Keeper:
         verdict = ""
         try:
             while not (await asyncio.wait({life}, timeout=LOOK_S))[0]:
-                if not self._desk.host.bus.is_connected:
+                if self._desk.host.bus.ear.is_excused(LOOK_S):
                     self._pulse.excuse_silence()
                 elif self._pulse.is_wedged():
                     verdict = f"ended by its agent: no progress for {WEDGED_S:g} s"

@@ -1,4 +1,4 @@
-"""Engine processes as the operating system knows them: by pid and start time, never by name."""
+"""Engine processes as the operating system knows them: by pid and boot, never by name."""
 
 import asyncio
 import os
@@ -14,17 +14,22 @@ LOOK_S = 0.2
 """How often a process that is not our child is looked at."""
 SAME_START_S = 0.05
 """Two readings of one process's start time differ by rounding only."""
+BOOT = "ODYSSAI_BOOT"
+"""The variable that tells a process which life of its engine it is."""
 
 
 class EngineProcess:
     """One life of an engine, started by this agent or by one before it."""
 
-    def __init__(
-        self, pid: int, started_s: float, child: asyncio.subprocess.Process | None
-    ) -> None:
+    def __init__(self, pid: int, child: asyncio.subprocess.Process | None = None) -> None:
         self.pid = pid
-        self.started_s = started_s
         self._child = child
+        self._process = _process(pid)
+
+    @property
+    def started_s(self) -> float:
+        """Unix time at which it began, by the clock as it is set now."""
+        return self._process.create_time() if self._process else 0.0
 
     @classmethod
     async def start(cls, environment: dict[str, str], log: EngineLog) -> "EngineProcess":
@@ -41,16 +46,16 @@ class EngineProcess:
                 start_new_session=True,
                 pass_fds=_lifeline(),
             )
-        return cls(child.pid, _started(child.pid) or 0.0, child)
+        return cls(child.pid, child)
 
     @classmethod
     def adopt(cls, record: EngineRecord) -> "EngineProcess | None":
         """The process of a record, if it still is the one the record speaks of."""
-        process = cls(record.pid, record.started_s, None)
-        if not process._is_alive():
-            _bury(record.pid)
-            return None
-        return process
+        process = cls(record.pid)
+        if process._is_alive() and process._is_of(record):
+            return process
+        _bury(record.pid)
+        return None
 
     async def ended(self) -> str:
         """Wait for its end; what the system says of it."""
@@ -76,15 +81,31 @@ class EngineProcess:
             await self.ended()
 
     def _is_alive(self) -> bool:
-        started = _started(self.pid)
-        return started is not None and abs(started - self.started_s) <= SAME_START_S
+        process = self._process
+        try:
+            return bool(
+                process and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.Error:
+            return False
+
+    def _is_of(self, record: EngineRecord) -> bool:
+        """By the boot that it was started with; by its start time only where the system does not
+        tell that, since Linux reckons that time from a clock that may have been set meanwhile.
+        """
+        assert self._process, "it is alive"
+        try:
+            boot = self._process.environ().get(BOOT)
+        except psutil.Error:
+            boot = None
+        if record.boot and boot is not None:
+            return boot == record.boot
+        return abs(self.started_s - record.started_s) <= SAME_START_S
 
 
-def _started(pid: int) -> float | None:
-    """When a process began, unix time; None if there is none, or only its corpse."""
+def _process(pid: int) -> psutil.Process | None:
     try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+        return psutil.Process(pid)
     except psutil.Error:
         return None
 

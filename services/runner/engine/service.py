@@ -14,6 +14,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from bus import tracing
+from bus.deadline import moment
 from bus.gateways import Gateways
 from bus.sink import TokenSink, answer_replays
 from proto.errors import Code, MeshError
@@ -131,11 +132,13 @@ class Engine:
         known = self._open.get(asked.request)
         if known is not None or self._sink.knows(asked.request):
             return self._again(asked, known.accepted if known else None)
-        self._refuse_unless_reachable(asked)
+        expires_at = moment(asked.left_s)
+        self._refuse_unless_reachable(asked, expires_at)
         sequence = await self._reception.receive(asked)
+        sequence.expires_at = expires_at
         if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
             return self._again(asked, known.accepted)
-        self._refuse_unless_reachable(asked)
+        self._refuse_unless_reachable(asked, expires_at)
         waits = len(self._open) >= self._settings.slots or self.thread.lacks_memory_for(sequence)
         self.gateways.hear(asked.gateway)
         self._sink.open(asked.request, asked.gateway)
@@ -148,10 +151,10 @@ class Engine:
         self._presence.activity.note(len(self._open))
         return accepted
 
-    def _refuse_unless_reachable(self, asked: Generate) -> None:
+    def _refuse_unless_reachable(self, asked: Generate, expires_at: float | None) -> None:
         """Raises MeshError when there is no place for it, or no time."""
         self._presence.refuse_if_full(len(self._open), self.thread.queue.waiting_of(asked.key))
-        if asked.expires_s is not None and asked.expires_s <= time.time():
+        if expires_at is not None and expires_at <= time.monotonic():
             raise MeshError(
                 Code.DEADLINE, "The request's deadline passed before it could be accepted."
             )

@@ -28,25 +28,25 @@ MOST_PAUSE_S = 300.0
 class Demand:
     """Who waits for what at this moment."""
 
-    def __init__(self, began_s: float) -> None:
-        """``began_s``: since when it hears what is wanted, in Unix time."""
-        self._began_s = began_s
+    def __init__(self, began: float) -> None:
+        """``began``: since when it hears what is wanted, by a clock that nobody sets."""
+        self._began = began
         self._wants: dict[str, tuple[float, Want]] = {}
 
-    def hear(self, want: Want, now_s: float) -> None:
-        self._wants[want.request] = (now_s, want)
+    def hear(self, want: Want, now: float) -> None:
+        self._wants[want.request] = (now, want)
 
-    def wanted(self, now_s: float) -> dict[ModelId, float]:
-        """Since when each model is waited for, in Unix time, the longest first."""
+    def wanted(self, now: float) -> dict[ModelId, float]:
+        """Since when each model is waited for, the longest first."""
         self._wants = {
             request: (at, want)
             for request, (at, want) in self._wants.items()
-            if now_s - at <= REMEMBER_S
+            if now - at <= REMEMBER_S
         }
-        wants = sorted((want.since_s, want.model) for _, want in self._wants.values())
+        wants = sorted((at - want.waited_s, want.model) for at, want in self._wants.values())
         since: dict[ModelId, float] = {}
-        for since_s, model in wants:
-            since.setdefault(model, since_s)
+        for at, model in wants:
+            since.setdefault(model, at)
         return since
 
     def loads(self, view: View) -> list[Load]:
@@ -62,16 +62,16 @@ class Demand:
         }
         return [
             Load(model=model, replicas=value(defaults(view, model).replicas, 1))
-            for model in self.wanted(view.now_s)
+            for model in self.wanted(view.clock_s)
             if may_load(model, view) and not is_coming(model, view)
             if refusal(model, view) is None
         ]
 
     def abandoned(self, view: View) -> list[Job]:
         """Loads that only requests asked for, that hold nothing yet, and that nobody waits for."""
-        if view.now_s - self._began_s <= REMEMBER_S:
+        if view.clock_s - self._began <= REMEMBER_S:
             return []
-        wanted = self.wanted(view.now_s)
+        wanted = self.wanted(view.clock_s)
         placed = {p.job for plan in view.plans.values() for p in plan.placements}
         return [
             job
@@ -127,7 +127,7 @@ def refusal(model: ModelId, view: View) -> Refused | None:
         return None
     last = failures[-1]
     pause_s = min(MOST_PAUSE_S, PAUSE_S * 2.0 ** (len(failures) - 1))
-    left_s = (last.ended_s or 0.0) + pause_s - view.now_s
+    left_s = pause_s - view.age_s(last)
     return replace(last.error, retry_after_s=left_s) if last.error and left_s > 0 else None
 
 

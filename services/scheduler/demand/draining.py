@@ -23,11 +23,11 @@ class Draining:
             for placement in plan.placements
             if placement.is_draining and _is_quiet(node, placement, view)
         }
-        self._since = {engine: self._since.get(engine, view.now_s) for engine in quiet}
+        self._since = {engine: self._since.get(engine, view.clock_s) for engine in quiet}
         return [
             (node, engine)
             for engine, node in quiet.items()
-            if view.now_s - self._since[engine] >= QUIET_S
+            if view.clock_s - self._since[engine] >= QUIET_S
         ]
 
 

@@ -56,10 +56,10 @@ class _Resident:
     frees_bytes: int
     is_busy: bool
     idle_s: float
-    since_s: float
-    """Unix time at which it could first be asked."""
-    free_s: float
-    """Unix time from which on the claim may take its memory."""
+    ready_at: float
+    """When it could first be asked."""
+    free_at: float
+    """From when on the claim may take its memory."""
 
 
 def make_room(
@@ -82,7 +82,7 @@ def make_room(
     if missing <= 0:
         return Room(wait_s=LOOK_AGAIN_S, why=f"waiting for {_named(leaving)} to finish")
     residents = sorted(_residents(view, node, claim), key=_least_recently_used)
-    ripe = [r for r in residents if r.free_s <= view.now_s]
+    ripe = [r for r in residents if r.free_at <= view.clock_s]
     if _bytes(ripe) >= missing:
         chosen = _fewest(ripe, missing)
         names = _named(r.placement for r in chosen)
@@ -92,7 +92,7 @@ def make_room(
             f"making room: {names} finishes first",
         )
     if _bytes(residents) >= missing:
-        wait_s = _when(residents, missing) - view.now_s
+        wait_s = _when(residents, missing) - view.clock_s
         return Room(wait_s=wait_s, why=f"waiting for its turn ({max(1, round(wait_s))} s)")
     if promised_bytes and _bytes(residents) >= missing - promised_bytes:
         return Room(wait_s=LOOK_AGAIN_S, why="waiting for models that were asked for earlier")
@@ -123,32 +123,32 @@ def _resident(view: View, node: NodeId, placement: Placement, claim: Claim) -> _
         frees_bytes=view.holding(placement).counted_bytes,
         is_busy=beat is not None and beat.running + beat.queued > 0,
         idle_s=beat.idle_s if beat else 0.0,
-        since_s=_since_s(view, placement),
-        free_s=_free_s(view, node, placement, claim),
+        ready_at=_ready_at(view, placement),
+        free_at=_free_at(view, node, placement, claim),
     )
 
 
-def _since_s(view: View, placement: Placement) -> float:
-    return view.ready_since.get(placement.engine, placement.placed_s)
+def _ready_at(view: View, placement: Placement) -> float:
+    return view.ready_since.get(placement.engine, view.clock_s)
 
 
-def _free_s(view: View, node: NodeId, placement: Placement, claim: Claim) -> float:
+def _free_at(view: View, node: NodeId, placement: Placement, claim: Claim) -> float:
     """One that does not serve yet has all of its residence before it, and even a person waits
     until it does; one that never will serve has none.
     """
     residence_s = 0.0 if claim.by == "operator" else min_residence_s(view.config)
     beat = view.engines.get(placement.engine)
     if beat is not None and beat.state == "ready":
-        return _since_s(view, placement) + residence_s
+        return _ready_at(view, placement) + residence_s
     status = view.status(node, placement.engine)
     if status is not None and status.phase in GIVEN_UP:
-        return view.now_s
-    return view.now_s + max(residence_s, LOOK_AGAIN_S)
+        return view.clock_s
+    return view.clock_s + max(residence_s, LOOK_AGAIN_S)
 
 
 def _least_recently_used(resident: _Resident) -> tuple[bool, float, float, EngineId]:
     """Idle ones first, by how long; then busy ones, by how long they have been there."""
-    return resident.is_busy, -resident.idle_s, resident.since_s, resident.placement.engine
+    return resident.is_busy, -resident.idle_s, resident.ready_at, resident.placement.engine
 
 
 def _fewest(residents: list[_Resident], missing: int) -> list[_Resident]:
@@ -166,12 +166,12 @@ def _fewest(residents: list[_Resident], missing: int) -> list[_Resident]:
 
 
 def _when(residents: list[_Resident], missing: int) -> float:
-    """Unix time at which enough of them may be taken."""
+    """When enough of them may be taken."""
     freed = 0
-    for resident in sorted(residents, key=lambda r: r.free_s):
+    for resident in sorted(residents, key=lambda r: r.free_at):
         freed += resident.frees_bytes
         if freed >= missing:
-            return resident.free_s
+            return resident.free_at
     raise AssertionError("all of them together are enough")
 
 

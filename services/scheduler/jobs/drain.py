@@ -112,7 +112,7 @@ def _emptied(job: Job, node: NodeId, view: View) -> Step:
         return Step(structs.replace(job, phase="draining", nodes=(part,)))
     if job.phase != "quiet":
         return Step(structs.replace(job, phase="quiet", nodes=(progress(node, "quiet"),)))
-    if view.now_s - job.updated_s < QUIET_S:
+    if view.age_s(job) < QUIET_S:
         return Step(job)
     detail = "; ".join(filter(None, (f"nothing runs on {node}", job.detail)))
     return Step(ended(job, view.now_s, "done", detail))

@@ -52,7 +52,7 @@ def advance_task(job: Job, node: NodeId, task: StoreTask, view: View) -> Move:
 
 def once_listed(move: Move, was: NodeProgress, is_listed: bool, job: Job, view: View) -> Move:
     """Work is done when everybody can see what came of it: the next order may build on it."""
-    is_late = was.phase == LISTING and view.now_s - job.updated_s > LISTED_S
+    is_late = was.phase == LISTING and view.age_s(job) > LISTED_S
     if move.progress.phase != DONE or is_listed or is_late:
         return move
     return replace(move, progress=structs.replace(move.progress, phase=LISTING))

@@ -66,8 +66,7 @@ class Part:
         return self._place(stored) if stored else self._fetch()
 
     def _silent(self) -> Move:
-        since_s = self.view.now_s - self.job.updated_s
-        if self.was.phase == SILENT and since_s > LOST_S:
+        if self.was.phase == SILENT and self.view.age_s(self.job) > LOST_S:
             why = f"{self.node} is not heard any more: start its agent, or load elsewhere."
             return self._error(MeshError(Code.NO_ENGINE, why))
         return self._at(SILENT, f"{self.node} is not heard")

@@ -53,7 +53,7 @@ def _begun(job: Job, order: Restart, view: View) -> Step:
 def _reborn(job: Job, agent: NodeProgress, order: Restart, view: View) -> Step:
     beat = view.nodes.get(order.node)
     if beat is None or beat.boot == agent.detail:
-        if view.now_s - job.updated_s < BACK_S:
+        if view.age_s(job) < BACK_S:
             return Step(job)
         lost = f"The agent of {order.node} has not come back: look at its log there."
         return Step(failed(job, view.now_s, MeshError(Code.NO_ENGINE, lost, param="node")))

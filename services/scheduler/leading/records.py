@@ -38,10 +38,12 @@ class Records:
     async def write(self, before: Job | None, after: Job, now_s: float) -> Job:
         """Put ``after`` in the place of ``before``, unless there is no news in it.
 
+        ``now_s``: unix time, to be written down.
+
         Raises Conflict when somebody else, who then leads, has written it meanwhile,
         and NotConnected.
         """
-        if before is not None and not _is_news(before, after, now_s):
+        if before is not None and not self._is_news(before, after):
             return before
         written = structs.replace(after, updated_s=now_s)
 
@@ -54,6 +56,11 @@ class Records:
         await self._bus.publish(JOB_TELEMETRY, _event(written), after.id)
         return written
 
+    def _is_news(self, before: Job, now: Job) -> bool:
+        if _shape(before) != _shape(now):
+            return True
+        return before != now and self._jobs.age_s(before.id) >= TELL_S
+
     async def forget_oldest(self) -> None:
         """Of those that are over, beyond MOST_KEPT. Raises NotConnected."""
         for job in surplus(self._jobs.records.values()):
@@ -63,12 +70,6 @@ class Records:
 def surplus(jobs: Iterable[Job]) -> list[Job]:
     over = sorted((job for job in jobs if job.is_over), key=lambda job: job.ended_s or 0.0)
     return over[:-MOST_KEPT]
-
-
-def _is_news(before: Job, now: Job, now_s: float) -> bool:
-    if _shape(before) != _shape(now):
-        return True
-    return before != now and now_s - before.updated_s >= TELL_S
 
 
 def _shape(job: Job) -> object:

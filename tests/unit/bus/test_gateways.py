@@ -7,7 +7,8 @@ import pytest
 
 from bus import gateways
 from bus.connection import Bus
-from bus.gateways import ABSENCES, OVERDUE_S, PAUSE_S, Gateways, answer_probes
+from bus.ear import STOOD_S, Ear
+from bus.gateways import ABSENCES, OVERDUE_S, Gateways, answer_probes
 from bus.presence import farewell
 from proto.ids import GatewayId, fresh
 from proto.presence import SILENCE_S, GatewayBeat, Gone, Here, Probe
@@ -23,13 +24,17 @@ class Worker:
         self.lost: list[GatewayId] = []
         self.probed = 0
         self._s = 100.0
+        bus.ear = Ear(lambda: True, lambda: self._s)
+        for _ in range(2):
+            self._s += STOOD_S / 2
+            bus.ear.look()
         self.gateways = Gateways(bus, lambda: [self.gateway], self.lost.append, lambda: self._s)
         self.gateways.hear(self.gateway)
 
     def move(self, seconds: float) -> None:
         """In steps: a clock that jumps was stopped itself."""
         while seconds > 0:
-            step = min(seconds, PAUSE_S / 2)
+            step = min(seconds, STOOD_S / 2)
             self._s, seconds = self._s + step, seconds - step
             self.gateways._look()
 

@@ -285,7 +285,7 @@ async def test_a_deadline_reaches_the_engine_and_is_a_504(http, scripted, monkey
     )
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
-    assert scripted.asked[0].expires_s is not None
+    assert scripted.asked[0].left_s is not None
     assert await scripted.cancelled.get() == scripted.asked[0].request
 
 

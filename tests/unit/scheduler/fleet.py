@@ -69,6 +69,8 @@ def view(
     plan = NodePlan(node="studio", placements=placements, quarantined=quarantined)
     plain = {
         "now_s": NOW,
+        "clock_s": NOW,
+        "written_at": {job.id: job.ended_s or job.updated_s for job in jobs},
         "nodes": {"studio": alive or node()},
         "plans": {"studio": plan},
         "jobs": {job.id: job for job in jobs},

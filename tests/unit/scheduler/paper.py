@@ -80,6 +80,8 @@ class Paper:
     def view(self) -> View:
         return View(
             now_s=self.now_s,
+            clock_s=self.now_s,
+            written_at={job.id: job.updated_s for job in self.jobs.values()},
             nodes=self.nodes,
             engines=self.engines,
             plans=self.plans,

@@ -52,10 +52,10 @@ class Batch:
         slots: int = SLOTS,
         cache_bytes: int = 1 << 30,
         kv: KvRoom = UNBOUNDED,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``cache_bytes`` are the prefix cache's where ``kv`` bounds nothing; ``clock`` gives unix
-        seconds, by which requests expire.
+        """``cache_bytes`` are the prefix cache's where ``kv`` bounds nothing; ``clock`` gives
+        monotonic seconds, by which requests expire.
         """
         self._loaded = loaded
         self._slots = slots
@@ -192,16 +192,16 @@ class Batch:
 
     def _expect_in_time(self, sequence: Sequence) -> None:
         """Raises MeshError for a prompt that could not even be read before the deadline."""
-        if sequence.expires_s is None:
+        if sequence.expires_at is None:
             return
-        left_s = sequence.expires_s - self._clock()
+        left_s = sequence.expires_at - self._clock()
         if HASTE * self._reader.pace.cost_s(sequence.remaining) > left_s:
             raise MeshError(
                 Code.DEADLINE,
                 f"reading {sequence.remaining} tokens takes longer than the {left_s:.1f} s that "
                 "the request's deadline leaves: allow more time",
             )
-        self._next_expiry = min(self._next_expiry, sequence.expires_s)
+        self._next_expiry = min(self._next_expiry, sequence.expires_at)
 
     def _equip(self, sequence: Sequence) -> None:
         asked, vocab_size = sequence.sampling, self._loaded.vocab_size
@@ -328,12 +328,12 @@ class Batch:
         if now < min(self._next_expiry, self.queue.next_expiry):
             return
         self._abandon(
-            lambda s: s.expires_s is not None and s.expires_s <= now,
+            lambda s: s.expires_at is not None and s.expires_at <= now,
             Code.DEADLINE,
             "the request's deadline passed before its answer was complete",
         )
         self._next_expiry = min(
-            (s.expires_s for s in self._running if s.expires_s is not None),
+            (s.expires_at for s in self._running if s.expires_at is not None),
             default=float("inf"),
         )
 

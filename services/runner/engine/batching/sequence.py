@@ -37,8 +37,8 @@ class Sequence:
     logprobs: int | None = None
     session: SessionId | None = None
     epoch: int = 0
-    expires_s: float | None = None
-    """Unix time in seconds."""
+    expires_at: float | None = None
+    """Monotonic seconds."""
     key: KeyId = NOBODY
     weight: float = 1.0
     priority: Priority = "interactive"
@@ -111,7 +111,6 @@ class Sequence:
             logprobs=asked.logprobs,
             session=asked.session,
             epoch=asked.epoch,
-            expires_s=asked.expires_s,
             key=asked.key,
             weight=asked.weight,
             priority=asked.priority,

@@ -174,7 +174,7 @@ class ReaderThread:
         self._queued_tokens = self._rotation.tokens
 
     def _pass(self) -> None:
-        for job in self._rotation.expired(time.time()):
+        for job in self._rotation.expired(time.monotonic()):
             self._give_up(job, too_late())
         if not self._rotation.has_work:
             return

@@ -32,8 +32,8 @@ class Job:
 
     request: RequestId
     rows: list[Row]
-    expires_s: float | None = None
-    """Unix time in seconds."""
+    expires_at: float | None = None
+    """Monotonic seconds."""
     numbers: list[Numbers | None] = field(init=False)
     unread: list[int] = field(init=False)
     """Rows that are in no pass yet, by length, the longest last."""
@@ -127,8 +127,8 @@ class Rotation:
         else:
             self.queue.withdraw(lambda waiting: waiting is job)
 
-    def expired(self, now_s: float) -> list[Job]:
-        return [job for job in self if job.expires_s is not None and job.expires_s <= now_s]
+    def expired(self, now: float) -> list[Job]:
+        return [job for job in self if job.expires_at is not None and job.expires_at <= now]
 
     def next(self, tokens: int) -> list[Place]:
         """The rows of the next pass; padded, they are at most so many tokens, or one row.

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
+from bus.deadline import moment
 from bus.gateways import Gateways
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
@@ -130,13 +131,13 @@ class ReadingEngine:
         self.gateways.hear(asked.gateway)
         self._tasks[task] = asked
         self._presence.activity.note(len(self._tasks))
-        began = time.monotonic()
+        began, expires_at = time.monotonic(), moment(asked.left_s)
         try:
             rows = rows_of() if chars <= INLINE_CHARS else await asyncio.to_thread(rows_of)
             job = Job(
                 asked.request,
                 rows,
-                asked.expires_s,
+                expires_at,
                 key=asked.key,
                 weight=asked.weight,
                 priority=asked.priority,

@@ -33,7 +33,7 @@ class Waiting(Protocol):
     key: KeyId
     weight: float
     priority: Priority
-    expires_s: float | None
+    expires_at: float | None
     share: Share
     """Set by the queue."""
     is_due: bool
@@ -76,8 +76,8 @@ class _Line(Generic[W]):
 
 
 class Queue(Generic[W]):
-    def __init__(self, slots: int, clock: Callable[[], float] = time.time) -> None:
-        """``clock`` gives unix seconds, by which requests expire."""
+    def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives monotonic seconds, by which requests expire."""
         self.at_once = max(1, slots // AT_ONCE)
         self._clock = clock
         self._shares = Shares()
@@ -88,7 +88,7 @@ class Queue(Generic[W]):
         self._lock = Lock()
         self._length = 0
         self.next_expiry = math.inf
-        """Unix time at which a request that waits expires, or one that waited would have."""
+        """When a request that waits expires, or one that waited would have."""
 
     def __len__(self) -> int:
         return self._length
@@ -101,7 +101,7 @@ class Queue(Generic[W]):
     def add(self, request: W) -> None:
         with self._lock:
             request.share = self._shares.enter(request.key, request.weight)
-            deadline = request.expires_s
+            deadline = request.expires_at
             due_s = self._clock() + PATIENCE_S if deadline is None else deadline
             self._insert(request, _Place(True, due_s, next(self._numbers)))
             if deadline is not None:
@@ -142,7 +142,7 @@ class Queue(Generic[W]):
             for request in gone:
                 self._remove(request)
                 self._shares.leave(request.share)
-            deadlines = [w.expires_s for line in self._lines.values() for w in line.waiting]
+            deadlines = [w.expires_at for line in self._lines.values() for w in line.waiting]
             self.next_expiry = min((at for at in deadlines if at is not None), default=math.inf)
         return gone
 

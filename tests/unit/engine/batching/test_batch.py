@@ -205,7 +205,7 @@ def test_a_cancelled_prompts_finished_chunks_are_kept(drive, monkeypatch):
 def test_a_request_past_its_deadline_fails_and_the_others_go_on(drive):
     now = [100.0]
     driver = drive(clock=lambda: now[0])
-    driver.batch.add(ask("late", prompt(8), 500, expires_s=101.0))
+    driver.batch.add(ask("late", prompt(8), 500, expires_at=101.0))
     driver.batch.add(ask("other", prompt(9), 30))
     for _ in range(5):
         driver.step()

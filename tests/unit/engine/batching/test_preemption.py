@@ -243,7 +243,7 @@ def test_a_flood_is_charged_and_another_key_reads_first(drive, monkeypatch):
 
 def test_a_prompt_that_cannot_be_read_in_time_is_refused_at_once(drive):
     driver = drive(clock=lambda: 100.0)
-    driver.run(ask("late", prompt(1000), 5, expires_s=100.2))
+    driver.run(ask("late", prompt(1000), 5, expires_at=100.2))
 
     assert driver.last("late").code == "deadline_exceeded"
     assert len(driver.frames["late"]) == 1

@@ -84,7 +84,7 @@ def test_jobs_side_by_side_come_to_what_each_comes_to_alone(run):
 
 def test_a_job_whose_deadline_has_passed_is_refused_and_not_begun(run):
     running = run()
-    late = running.job("late", expires_s=time.time() - 1)
+    late = running.job("late", expires_at=time.monotonic() - 1)
 
     running.submit(late, running.job("next"))
     running.answers.wait_for("late", "next")

@@ -98,7 +98,7 @@ def test_more_than_the_slots_wait_in_order_of_arrival():
 
 def test_what_nobody_waits_for_any_more_is_told_and_dropped():
     rotation = Rotation(slots=1)
-    kept, late = job("kept", 10), job("late", 10, expires_s=100.0)
+    kept, late = job("kept", 10), job("late", 10, expires_at=100.0)
     rotation.add(kept)
     rotation.add(late)
 

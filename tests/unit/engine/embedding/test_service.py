@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -161,7 +160,7 @@ async def test_a_withdrawn_question_leaves_its_place(nats_url, folder, tmp_path,
 async def test_a_deadline_that_has_passed_is_told(nats_url, folder, tmp_path):
     async with serving(nats_url, folder, tmp_path) as served:
         with pytest.raises(MeshError) as late:
-            await served.embed("a", expires_s=time.time() - 1)
+            await served.embed("a", left_s=0.0)
 
     assert late.value.code is Code.DEADLINE
 

@@ -22,7 +22,7 @@ class Wish:
     remaining: int = 10
     weight: float = 1.0
     priority: Priority = "interactive"
-    expires_s: float | None = None
+    expires_at: float | None = None
     tokens: int = 0
     """Of its answer, still to come."""
     request: RequestId = field(default_factory=lambda: RequestId(f"r{next(_numbers)}"))
@@ -59,7 +59,7 @@ def test_one_keys_requests_keep_their_order():
 
 
 def test_an_earlier_deadline_goes_first_within_a_key():
-    relaxed, late, soon = wishes("a", 1) + [Wish(KeyId("a"), expires_s=s) for s in (50.0, 5.0)]
+    relaxed, late, soon = wishes("a", 1) + [Wish(KeyId("a"), expires_at=s) for s in (50.0, 5.0)]
 
     assert drained(queue_of(relaxed, late, soon)) == [soon, late, relaxed]
 
@@ -69,7 +69,7 @@ def test_no_deadline_is_put_off_for_ever():
     queue = queue_of(*wishes("a", 1), now=lambda: float(next(now)))
     (patient,) = queue
     for _ in range(100):
-        queue.add(Wish(KeyId("a"), expires_s=next(now) + 30.0))
+        queue.add(Wish(KeyId("a"), expires_at=next(now) + 30.0))
 
     assert drained(queue).index(patient) < 50
 
@@ -123,10 +123,10 @@ def test_places_are_those_of_the_order_in_which_requests_are_taken():
 
 
 def test_who_leaves_makes_room_and_waits_no_more():
-    queue = queue_of(*wishes("a", 2), *wishes("b", 2, expires_s=7.0))
+    queue = queue_of(*wishes("a", 2), *wishes("b", 2, expires_at=7.0))
     assert queue.next_expiry == 7.0
 
-    gone = queue.withdraw(lambda wish: wish.expires_s == 7.0)
+    gone = queue.withdraw(lambda wish: wish.expires_at == 7.0)
 
     assert len(gone) == 2
     assert (len(queue), queue.waiting_of(KeyId("b")), queue.waiting_of(KeyId("a"))) == (2, 0, 2)

@@ -49,7 +49,7 @@ async def test_what_is_asked_for_reaches_the_engine(http, embedder):
     assert answer.headers["x-odyssai-engine"] == embedder.id
     assert (asked.dimensions, asked.side, asked.truncate) == (1, "query", True)
     assert [list(given.ids) for given in asked.inputs] == [[1, 2]]
-    assert asked.expires_s is not None
+    assert asked.left_s is not None
 
 
 async def test_a_list_whose_vectors_fit_no_message_keeps_its_order(http, embedder, monkeypatch):

@@ -93,11 +93,13 @@ async def test_another_mesh_in_its_place_is_recognised(open_bus: House, guest: P
         await enter(guest, msgspec.structs.replace(token, fingerprint="ab" * 32), None, "studio")
 
 
-async def test_an_expired_invitation_is_not_even_tried(house: House, guest: Path) -> None:
+async def test_whether_an_invitation_has_expired_is_for_the_mesh_to_say(
+    house: House, guest: Path
+) -> None:
+    """This machine's clock may be wrong: here it is years ahead."""
     token = msgspec.structs.replace(await house.invite(), expires_s=1.0)
 
-    with pytest.raises(CannotJoin, match="has expired"):
-        await enter(guest, token, None, "studio")
+    assert (await enter(guest, token, None, "studio")).node == "studio"
 
 
 async def test_a_mistyped_invitation_is_recognised(house: House, guest: Path) -> None:

@@ -1,6 +1,7 @@
-"""Engine processes are known by pid and start time, and end when told to."""
+"""Engine processes are known by pid and boot, and end when told to."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+from msgspec import structs
 
 from proto.ids import EngineId, NodeId
 from proto.state import EngineRecord
-from services.runner.crew.process import EngineProcess
+from services.runner.crew.process import BOOT, EngineProcess
 from tests.mesh.house import until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -27,8 +29,14 @@ STUBBORN = (
 def start() -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(script: str = "import time; time.sleep(60)") -> "subprocess.Popen[bytes]":
-        started.append(subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE))
+    def start(
+        script: str = "import time; time.sleep(60)", boot: str = ""
+    ) -> "subprocess.Popen[bytes]":
+        told = {BOOT: boot} if boot else {}
+        command = [sys.executable, "-c", script]
+        started.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **told})
+        )
         return started[-1]
 
     yield start
@@ -54,6 +62,18 @@ def test_the_process_of_a_record_is_adopted(start: Start) -> None:
     process = start()
 
     assert adopted(process).pid == process.pid
+
+
+@pytest.mark.parametrize("wrong_by_s", [-3600.0, 0.0, 3600.0])
+def test_a_process_is_known_by_its_boot_however_the_clock_was_set(
+    start: Start, wrong_by_s: float
+) -> None:
+    process = start(boot="b1")
+    began_s = psutil.Process(process.pid).create_time() + wrong_by_s
+    record = structs.replace(record_of(process.pid, began_s), boot="b1")
+
+    assert EngineProcess.adopt(record)
+    assert EngineProcess.adopt(structs.replace(record, boot="b2")) is None
 
 
 def test_another_process_of_the_same_number_is_not(start: Start) -> None:
@@ -97,7 +117,7 @@ async def test_a_process_that_will_not_end_is_made_to(start: Start) -> None:
 
 async def test_a_process_that_ended_is_not_signalled(start: Start) -> None:
     process = start("pass")
-    engine = EngineProcess(process.pid, 0.0, None)
+    engine = EngineProcess(process.pid)
     process.wait()
 
     engine.signal(signal.SIGKILL)

@@ -14,14 +14,14 @@ from tests.unit.scheduler.fleet import view as view_of
 OFF = LoadingConfig(on_demand=False)
 
 
-def want(model: str, request: str = "r1", since_s: float = NOW) -> Want:
-    return Want(model=model, request=request, since_s=since_s)
+def want(model: str, request: str = "r1", waited_s: float = 0.0) -> Want:
+    return Want(model=model, request=request, waited_s=waited_s)
 
 
 def demand_for(*models: str) -> Demand:
     demand = Demand(NOW - 100)
     for place, model in enumerate(models):
-        demand.hear(want(model, f"r{place}", NOW + place), NOW)
+        demand.hear(want(model, f"r{place}", 100.0 - place), NOW)
     return demand
 
 
@@ -39,24 +39,24 @@ def test_a_stored_model_that_a_request_waits_for_is_loaded() -> None:
 
 def test_who_began_to_wait_first_is_first() -> None:
     demand = Demand(NOW)
-    demand.hear(want("late", "r1", NOW - 1), NOW)
-    demand.hear(want("early", "r2", NOW - 9), NOW)
+    demand.hear(want("late", "r1", 1.0), NOW)
+    demand.hear(want("early", "r2", 9.0), NOW)
 
     assert loads(demand, view("late", "early")) == ["early", "late"]
 
 
 def test_a_wish_that_is_not_repeated_is_gone() -> None:
     demand = demand_for("a")
-    seen = view("a", now_s=NOW + REMEMBER_S + 0.1)
+    seen = view("a", clock_s=NOW + REMEMBER_S + 0.1)
 
     assert loads(demand, seen) == []
 
 
 def test_a_wish_that_is_repeated_stays_and_counts_since_it_began() -> None:
     demand = demand_for("a")
-    demand.hear(want("a", "r0", NOW), NOW + REMEMBER_S)
+    demand.hear(want("a", "r0", 100.0 + REMEMBER_S), NOW + REMEMBER_S)
 
-    assert demand.wanted(NOW + 2 * REMEMBER_S) == {"a": NOW}
+    assert demand.wanted(NOW + 2 * REMEMBER_S) == {"a": NOW - 100.0}
 
 
 def test_nothing_is_loaded_twice() -> None:
@@ -123,8 +123,8 @@ def test_a_load_that_failed_is_tried_again_after_a_pause_that_grows() -> None:
     for jobs, ended_s, pause_s in (((once,), NOW, PAUSE_S), ((once, twice), NOW + 10, 2 * PAUSE_S)):
         demand = demand_for("a")
         demand.hear(want("a"), ended_s + pause_s)
-        assert loads(demand, view("a", now_s=ended_s + pause_s - 0.1, jobs=jobs)) == []
-        assert loads(demand, view("a", now_s=ended_s + pause_s, jobs=jobs)) == ["a"]
+        assert loads(demand, view("a", clock_s=ended_s + pause_s - 0.1, jobs=jobs)) == []
+        assert loads(demand, view("a", clock_s=ended_s + pause_s, jobs=jobs)) == ["a"]
 
 
 def test_the_pause_has_an_end() -> None:
@@ -133,7 +133,7 @@ def test_the_pause_has_an_end() -> None:
     later = NOW + 19 + MOST_PAUSE_S
     demand.hear(want("a"), later)
 
-    assert loads(demand, view("a", now_s=later, jobs=jobs)) == ["a"]
+    assert loads(demand, view("a", clock_s=later, jobs=jobs)) == ["a"]
 
 
 def test_a_load_that_was_done_ends_the_pauses_of_those_that_failed_before() -> None:
@@ -151,7 +151,7 @@ def test_a_load_that_nobody_waits_for_any_more_is_given_up() -> None:
     jobs = (load("a"),)
 
     assert given_up(demand, view("a", jobs=jobs)) == []
-    assert given_up(demand, view("a", jobs=jobs, now_s=NOW + REMEMBER_S + 0.1)) == ["load-a"]
+    assert given_up(demand, view("a", jobs=jobs, clock_s=NOW + REMEMBER_S + 0.1)) == ["load-a"]
 
 
 def test_a_load_that_has_its_memory_goes_on_whoever_leaves() -> None:

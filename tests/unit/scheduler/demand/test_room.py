@@ -1,6 +1,6 @@
 """Which engines make room for a model, and when."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from proto.config import Config, LoadingConfig
@@ -17,7 +17,7 @@ REQUEST = Claim(model="new", by="demand", since_s=NOW)
 
 
 def view(
-    placements: Iterable[Placement],
+    placements: Sequence[Placement],
     beats: Iterable[EngineBeat] = (),
     *,
     wirable: int = 10,
@@ -25,6 +25,7 @@ def view(
     **fields: Any,
 ) -> View:
     engines = {b.engine: b for b in beats}
+    fields.setdefault("ready_since", {p.engine: p.placed_s for p in placements})
     alive = fleet.node(*statuses, wirable=wirable)
     return fleet.view(*placements, alive=alive, engines=engines, **fields)
 

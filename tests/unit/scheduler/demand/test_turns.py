@@ -97,6 +97,7 @@ class Node:
         )  # fmt: skip
         return View(
             now_s=self.now_s,
+            clock_s=self.now_s,
             nodes={"n": node},
             engines={model: self._beat(model) for model in self.placements},
             plans={"n": NodePlan(node="n", placements=tuple(self.placements.values()))},
@@ -154,6 +155,7 @@ def test_a_node_that_others_wait_for_is_not_chosen_while_another_would_do() -> N
     wanted = fleet.stored("new", footprint=footprint)
     seen = View(
         now_s=fleet.NOW,
+        clock_s=fleet.NOW,
         nodes={name: fleet.node(name=name, wirable=2 * HEADROOM_BYTES) for name in nodes},
         plans={
             name: NodePlan(node=name, placements=(fleet.placement(name, 2 * HEADROOM_BYTES),))
