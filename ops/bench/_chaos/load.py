@@ -18,6 +18,8 @@ AGAIN_S = 0.25
 """Before an exchange is asked again whose gateway was lost."""
 PATIENCE_S = 45.0
 """An exchange that has to be asked again for longer has failed."""
+WHOLE_S = 90.0
+"""Far longer than any answer takes, with all that may happen to it."""
 LEAVERS = 0.04
 """Of all streams: clients that hang up in the middle, as clients do."""
 AT_ONCE = Manner()
@@ -140,7 +142,10 @@ class Load:
             async with Connection.open(self._port, is_slow=manner.pause_s > 0) as connection:
                 try:
                     body = exchange.content(previous)
-                    await ask(connection, exchange.path, body, headers, reading, manner)
+                    async with asyncio.timeout(WHOLE_S):
+                        await ask(connection, exchange.path, body, headers, reading, manner)
+                except TimeoutError as error:
+                    raise Failure(200, f"not over after {WHOLE_S:g} s") from error
                 finally:
                     request = connection.headers.get("x-request-id", "")
             checker.over(reading.answer)
@@ -158,7 +163,7 @@ class Load:
             request=reading.answer.id if kind == "whole" else request,
             began=pace.began,
             ended=time.monotonic(),
-            first_s=None if pace.first is None else pace.first - pace.began,
+            first_s=pace.first - pace.began if pace.first and exchange.is_streamed else None,
             stall_s=pace.stall_s,
             tokens=tokens or checker.tokens,
             what=what,
