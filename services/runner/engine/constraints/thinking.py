@@ -8,7 +8,7 @@ from jinja2 import TemplateError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from proto.inference import Chat, Effort
-from services.runner.engine.prompts.rendering import render
+from services.runner.engine.rendering import render
 from services.runner.engine.template import mentions
 
 LADDER: tuple[Effort, ...] = ("minimal", "low", "medium", "high", "xhigh")

@@ -13,7 +13,7 @@ from services.runner.engine.calls.schema import typed_function
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.adapting import adapted
 from services.runner.engine.prompts.messages import Content, messages_of, words, words_only
-from services.runner.engine.prompts.rendering import Excessive, render
+from services.runner.engine.rendering import Excessive, render
 from services.runner.engine.vision import prompt as vision
 from services.runner.engine.vision.picture import Picture
 from services.runner.engine.vision.sight import Sight

@@ -10,7 +10,7 @@ import numpy as np
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from numpy.typing import NDArray
 
-from services.runner.engine.prompts.rendering import render
+from services.runner.engine.rendering import render
 from services.runner.engine.vision.families import Family
 from services.runner.engine.vision.opening import opened
 from services.runner.engine.vision.picture import Picture, Unreadable

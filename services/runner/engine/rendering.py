@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from services.runner.engine.prompts.patience import OutOfPatience, patience
+from services.runner.engine.patience import OutOfPatience, patience
 
 RENDERING_S = 5.0
 """A thousand times what most conversations take."""

@@ -9,9 +9,9 @@ from jinja2 import TemplateError
 
 from proto.errors import Code, MeshError
 from proto.inference import Chat, Turn
-from services.runner.engine.prompts import patience as patience_module
-from services.runner.engine.prompts import rendering
-from services.runner.engine.prompts.patience import OutOfPatience, patience
+from services.runner.engine import patience as patience_module
+from services.runner.engine import rendering
+from services.runner.engine.patience import OutOfPatience, patience
 from services.runner.engine.prompts.prompt import tokens_of
 
 HI = Chat(turns=(Turn(role="user", content="Hi"),))
