@@ -46,16 +46,17 @@ class Gateway:
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateways(mesh: Mesh) -> Iterator[list[Gateway]]:
-    ports = [free_port() for _ in range(2)]
+    """Each to be taken out of the list by who kills it."""
+    ports = [free_port() for _ in range(3)]
     started = [
         Gateway(Command("gateway", "--home", str(mesh.home), "--port", str(port)), port)
         for port in ports
     ]
     for each in started:
         until(each.is_ready, 30, "another gateway")
-    yield started
+    yield list(started)
     for each in started:
         if each.command.process.poll() is None:
             each.command.process.send_signal(signal.SIGCONT)
@@ -66,7 +67,7 @@ def gateways(mesh: Mesh) -> Iterator[list[Gateway]]:
 async def test_nothing_is_generated_for_gateways_that_were_killed_or_stand_still(
     mesh: Mesh, gateways: list[Gateway], telemetry: Telemetry
 ) -> None:
-    killed, stopped = gateways
+    killed, stopped = gateways.pop(), gateways.pop()
     async with killed.client() as one, stopped.client() as other:
         readers = [
             await Reader(client, max_tokens=LONG).until_under_way() for client in (one, other)
@@ -100,7 +101,7 @@ async def test_nothing_is_generated_for_gateways_that_were_killed_or_stand_still
 async def test_what_a_dead_gateway_was_answering_is_asked_again_and_generated_once(
     mesh: Mesh, gateways: list[Gateway], telemetry: Telemetry
 ) -> None:
-    dying = gateways[0]
+    dying = gateways.pop()
     body, key = chat(max_tokens=ANSWER), {"Idempotency-Key": "tides and moons"}
     before = await telemetry.idle()
     async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
