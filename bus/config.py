@@ -1,5 +1,6 @@
 """The mesh's configuration, as every service sees it: the layers in shared state, merged."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import get_args
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 """The lowest first."""
+AGAIN_S = 0.5
 TRIES = 5
 """A layer that was changed at the same moment is read and changed again."""
 
@@ -37,7 +39,12 @@ class ConfigFollower:
 
     async def run(self, bus: Bus) -> None:
         """Follow it for ever."""
-        await (await open_layers(bus)).watch(self._hear)
+        while True:
+            try:
+                await (await open_layers(bus)).watch(self._hear)
+            except NotConnected as error:
+                log.info("no configuration yet: %s", error)
+                await asyncio.sleep(AGAIN_S)
 
     def _hear(self, key: str, layer: ConfigLayer | None) -> None:
         self.layers = {
