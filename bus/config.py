@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 """The lowest first."""
-AGAIN_S = 0.5
+RETRY_S = 1.0
 TRIES = 5
 """A layer that was changed at the same moment is read and changed again."""
 
@@ -27,24 +27,29 @@ class ConfigFollower:
         """``changed`` is called with every configuration that comes into effect."""
         self.effective = Config()
         self.layers: dict[Layer, ConfigLayer] = {}
+        self.is_known = False
+        """Whether it was read: before, there may be any."""
         self._changed = changed
 
     async def read(self, bus: Bus) -> None:
-        """Know what there is now, before ``run``. While the bus is away that is nothing."""
+        """Know what there is now, before ``run``. While the bus is away, or a layer cannot be read,
+        it is not known: keys and limits may be what is missing.
+        """
         try:
-            for key, layer in (await (await open_layers(bus)).all()).items():
+            layers = await open_layers(bus)
+            for key, layer in (await layers.all()).items():
                 self._hear(key, layer)
+            self.is_known = not await layers.unread()
         except NotConnected as error:
             log.warning("no configuration yet: %s", error)
 
     async def run(self, bus: Bus) -> None:
         """Follow it for ever."""
-        while True:
-            try:
-                await (await open_layers(bus)).watch(self._hear)
-            except NotConnected as error:
-                log.info("no configuration yet: %s", error)
-                await asyncio.sleep(AGAIN_S)
+        while not self.is_known:
+            await self.read(bus)
+            await asyncio.sleep(0 if self.is_known else RETRY_S)
+        known = {str(name): layer for name, layer in self.layers.items()}
+        await (await open_layers(bus)).watch(self._hear, known)
 
     def _hear(self, key: str, layer: ConfigLayer | None) -> None:
         self.layers = {
