@@ -9,6 +9,7 @@ from proto.config import CONFIG, ConfigLayer
 from proto.dialects.responses.stored import ToldEvents
 from proto.jobs import JOBS, Job
 from proto.kept import KEPT_ANSWERS
+from proto.keys import KEYS, SPENDING, KeyRecord, Spending
 from proto.plan import PLANS, NodePlan
 from proto.state import ENGINES, LEASES, RESPONSE_EVENTS, RESPONSES, EngineRecord, LeaseRecord
 from proto.store import STORES, Store
@@ -25,11 +26,13 @@ KINDS: dict[str, Kind] = {
     CONFIG: Kind(ConfigLayer),
     ENGINES: Kind(EngineRecord),
     JOBS: Kind(Job),
+    KEYS: Kind(KeyRecord),
     KEPT_ANSWERS: Kind(Block, is_packed=True),
     LEASES: Kind(LeaseRecord),
     PLANS: Kind(NodePlan),
     RESPONSE_EVENTS: Kind(ToldEvents, is_packed=True),
     RESPONSES: Kind(Block, is_packed=True),
+    SPENDING: Kind(Spending),
     STORES: Kind(Store),
 }
 

@@ -60,6 +60,8 @@ class Example:
                 return 1
             case inspect.BoolType():
                 return True
+            case inspect.DateTimeType():
+                return "2030-01-01T00:00:00Z"
             case inspect.BytesType():
                 return b"x"
             case inspect.NoneType() | inspect.AnyType():
