@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 
 from bus import tracing
 from bus.deadline import PATIENCE, patience_s
-from bus.dialing import dial
+from bus.dialing import dial, settled
 from bus.ear import LOOK_S, Ear
 from bus.errors import Garbled, NoAnswer, NobodyThere, NotConnected, TooLarge
 from bus.unread import UnreadLedger
@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
+QUIET_S = 1.0
 DEAF_PINGS = 3
 """So many pings of ours without an answer: the server does not hear us, nor we it."""
 DOWN_S = 0.02
@@ -88,6 +89,7 @@ class Bus:
         """Told when the server no longer lets us in."""
         self.ear = Ear(self._is_reached)
         self._client: Client
+        self._questions: list[Hearing] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -130,6 +132,18 @@ class Bus:
     def _refused(self) -> None:
         for hook in self.on_refusal:
             hook()
+
+    async def quiet(self) -> None:
+        """Hear no more questions, and return when those that were heard are answered.
+
+        One that takes longer than QUIET_S is given up: its asker hears nothing.
+        """
+        for hearing in self._questions:
+            await hearing.stop()
+        await settled(self._client)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=QUIET_S)
+        await settled(self._client)
 
     async def settled(self) -> None:
         """Return when the server has seen everything said so far.
@@ -249,7 +263,9 @@ class Bus:
             task.add_done_callback(self._tasks.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
-        return Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        self._questions.append(hearing)
+        return hearing
 
     async def _reply(
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg
