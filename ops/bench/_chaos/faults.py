@@ -172,7 +172,7 @@ MESH: tuple[Fault, ...] = (
         what="SIGTERM of a gateway: it drains",
         targets=GATEWAYS,
         act=terminate,
-        costs=frozenset({"gateway lost", "refused"}),
+        costs=frozenset({"gateway lost", "gateway stopped", "refused"}),
     ),
     Fault(
         name="scheduler-kill",
