@@ -29,10 +29,13 @@ class _Outgoing:
 
     def __init__(self, address: str, epoch: int) -> None:
         self.epoch = epoch
-        self.head = f"PUB {address} ".encode()
+        self.address(address)
         self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING_FRAMES)
         self.next_seq = 0
         self.ended_at: float | None = None
+
+    def address(self, address: str) -> None:
+        self.head = f"PUB {address} ".encode()
 
     @property
     def first_seq(self) -> int:
@@ -99,6 +102,12 @@ class TokenSink:
             [b"%b%d\r\n%b\r\n" % (stream.head, len(b), b) for at, b in stream.ring if at >= seq]
         )
         return stream.next_seq
+
+    def readdress(self, request: RequestId, gateway: GatewayId) -> int:
+        """Another gateway has taken the request over, and is sent its frames. Its present epoch."""
+        stream = self._streams[request]
+        stream.address(STREAM.at(gateway, self._engine, request))
+        return stream.epoch
 
     def forget(self, request: RequestId, seq: int) -> None:
         """Its gateway has all frames before ``seq``, and will not ask for them again."""

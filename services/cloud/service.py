@@ -214,7 +214,7 @@ class Relay:
     async def _generate(self, request: Generate) -> Accepted:
         await self._end_before(request)
         if self._sink.knows(request.request, request.epoch):
-            return Accepted(prompt_tokens=0)
+            return self._again(request)
         if request.continues is not None:
             raise MeshError(
                 Code.NO_ENGINE, f"{self._upstream.name} cannot go on with another engine's answer."
@@ -233,6 +233,16 @@ class Relay:
         if running is not None and not self._sink.knows(request.request, request.epoch):
             running.task.cancel()
             await asyncio.wait({running.task})
+
+    def _again(self, request: Generate) -> Accepted:
+        """The same stream, to another gateway if that has taken the request over."""
+        epoch = self._sink.readdress(request.request, request.gateway)
+        self._sink.replay(request.request, 0)
+        running = self._running.get(request.request)
+        if running is not None:
+            running.gateway = request.gateway
+            self._gateways.hear(request.gateway)
+        return Accepted(prompt_tokens=0, epoch=epoch)
 
     def _refuse_if_full(self) -> None:
         if self._is_leaving:

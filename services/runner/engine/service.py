@@ -182,10 +182,17 @@ class Engine:
             )
 
     def _again(self, asked: Generate) -> Accepted:
-        """An attempt that is known already gets the same stream, never a second generation."""
+        """An attempt that is known already gets the same stream, never a second generation; so does
+        another gateway that has taken the request over.
+        """
+        epoch = self._sink.readdress(asked.request, asked.gateway)
         self._sink.replay(asked.request, 0)
         known = self._open.get(asked.request)
-        return known.accepted if known is not None else Accepted(prompt_tokens=0)
+        if known is None:
+            return Accepted(prompt_tokens=0, epoch=epoch)
+        self._open[asked.request] = known._replace(gateway=asked.gateway)
+        self.gateways.hear(asked.gateway)
+        return replace(known.accepted, epoch=epoch)
 
     async def _count(self, asked: CountTokens) -> Counted:
         return Counted(tokens=len(await self._reception.tokens(asked.prompt, asked.gateway)))
