@@ -284,10 +284,6 @@ class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
     prompt_tokens: int
     place: int = 0
     """Requests ahead of it in the waiting queue; 0 is next."""
-    epoch: int = 0
-    """Of the attempt whose frames come, where that is later than the one that was asked for: one of
-    a gateway that is gone, which this one has taken over.
-    """
 
 
 class Prefix(Struct, frozen=True, array_like=True, gc=False):

@@ -215,9 +215,6 @@ class Generation:
         finally:
             self._asking = None
         self.prompt_tokens, self.place = accepted.prompt_tokens, accepted.place
-        if accepted.epoch > self._epoch:
-            self._epoch = accepted.epoch
-            stream.attach(candidate.engine, accepted.epoch)
         stream.patience_s = SILENCE_S
 
     def _expect(self, candidate: Candidate) -> TokenStream:
