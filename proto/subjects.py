@@ -234,6 +234,7 @@ REPLAY: Question[inference.Replay, inference.Replayed] = Question(
     "mesh.v1.engine.<engine>.replay", inference.Replay, answer=inference.Replayed
 )
 CANCEL: Subject[inference.Cancel] = Subject("mesh.v1.engine.<engine>.cancel", inference.Cancel)
+HOLD: Subject[inference.Hold] = Subject("mesh.v1.engine.<engine>.hold", inference.Hold)
 STREAM: Subject[frames.AnyFrame] = Subject(
     "mesh.v1.stream.<gateway>.<engine>.<request>", frames.AnyFrame
 )

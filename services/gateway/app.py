@@ -19,7 +19,7 @@ from services.gateway.gateway import Endpoint, Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
 from services.gateway.http.door import HANG_UP
-from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.http.exchange import JSON, ClientLeft, ClientStalled, Exchange, Headers
 from services.gateway.keys.scopes import Need, need_below_admin, need_of
 from services.gateway.models.models import show_models
 from services.gateway.ollama.embed import embed, embed_one
@@ -211,6 +211,8 @@ async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint, need:
     try:
         with gateway.entrance.let_in(exchange, need):
             await endpoint(gateway, exchange)
+    except ClientStalled:
+        log.info("%s: cut, as its client took nothing", exchange.id)
     except ClientLeft:
         log.debug("%s: the client left", exchange.id)
     except MeshError as error:

@@ -27,7 +27,7 @@ from services.gateway.asking.mesh import size
 from services.gateway.asking.wait import Tell
 from services.gateway.defaults import with_defaults
 from services.gateway.gateway import Gateway
-from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.http.exchange import JSON, ClientLeft, ClientStalled, Exchange, Headers
 from services.gateway.idempotency.name import HEADER
 from services.gateway.keys.caller import ANONYMOUS
 from services.gateway.models.models import fingerprint
@@ -80,6 +80,9 @@ async def recorded(
                 yield record
             finally:
                 late |= record.attributes()
+    except ClientStalled:
+        record.status = "stalled"
+        raise
     except ClientLeft:
         record.status = "cancelled"
         raise

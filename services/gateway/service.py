@@ -67,6 +67,7 @@ async def serve(host: Host) -> None:
         async with asyncio.TaskGroup() as tasks:
             living = [
                 tasks.create_task(watch.run()),
+                tasks.create_task(server.give_up_stalled(settings.stall_s)),
                 tasks.create_task(gateway.entrance.run(host.bus)),
                 tasks.create_task(gateway.shelf.run(host.bus)),
                 tasks.create_task(_present(host, gateway, url)),
