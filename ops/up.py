@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 
 from bus import embedded
@@ -21,6 +22,7 @@ from bus.home import HomeError, claim_home, private_folder
 from bus.membership import Membership, known_membership
 from ops import probe
 from ops.child import Program
+from ops.guarded import objection
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
 from proto.ids import CLOUD, NodeId
@@ -153,9 +155,20 @@ async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = N
     if "gateway" in plan.services and not embedded.is_free(plan.host, plan.port):
         raise CannotStart(f"port {plan.port} on {plan.host} is taken; choose another with --port")
     plan, bus, beside = _bus_of(plan)
+    why = ""
+
+    async def may_begin() -> bool:
+        nonlocal why
+        is_up = bus is None or await bus.answers()
+        if is_up and "gateway" in plan.services:
+            why = await objection(plan.nats or "", plan.home, plan.host)
+        return is_up and not why
+
+    if bus is None and not await may_begin():
+        raise CannotStart(why)
     supervisor = Supervisor(
         [_program(plan, name) for name in plan.services] if programs is None else programs,
-        bus,
+        bus and replace(bus, answers=may_begin),
         private_folder(plan.home / "logs"),
         screen.say,
         (lambda name, line: screen.say(f"{name:9} | {line}")) if plan.is_verbose else None,
@@ -163,7 +176,10 @@ async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
-    await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
+    try:
+        await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
+    except BusSilent as silent:
+        raise (CannotStart(why) if why else silent) from None
 
 
 def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
@@ -264,8 +280,9 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
     while (await probe.fetch(plan.near, plan.port, sign, tls))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)
-    _, body = await probe.fetch(plan.near, plan.port, "/v1/models", tls)
-    screen.say(_welcome(plan, _models_of(body), time.monotonic() - started_s))
+    status, body = await probe.fetch(plan.near, plan.port, "/v1/models", tls)
+    needs_key = status == HTTPStatus.UNAUTHORIZED
+    screen.say(_welcome(plan, _models_of(body), needs_key, time.monotonic() - started_s))
 
 
 def _awaited(plan: Plan) -> str:
@@ -295,16 +312,20 @@ def example(models: dict[str, str]) -> tuple[str, dict[str, object]]:
     return "/v1/rerank", {"model": id, "query": text, "documents": ["Paris is.", "No idea."]}
 
 
-def _welcome(plan: Plan, models: dict[str, str], took_s: float) -> str:
+def _welcome(plan: Plan, models: dict[str, str], needs_key: bool, took_s: float) -> str:
     path, question = example(models)
+    there = ", ".join(models) or "none yet"
+    if needs_key:
+        there = "for holders of a key; `odyssai key create NAME` makes one"
+    shown = " -H 'Authorization: Bearer KEY'" if needs_key else ""
     return f"""
 odyssai serves, after {took_s:.1f} s
 
   address  {plan.address}/v1
-  model    {", ".join(models) or "none yet"}
+  model    {there}
 {_places(plan)}
 
-  curl {plan.address}{path} -H 'Content-Type: application/json' \
+  curl {plan.address}{path}{shown} -H 'Content-Type: application/json' \
 -d {shlex.quote(json.dumps(question))}
 
   Ctrl-C ends all.
