@@ -75,14 +75,15 @@ def house(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterato
         patch.delenv("ODYSSAI_NATS", raising=False)
         admin = made(home, "root", "--scope", "admin")
     mesh = Mesh(home, [tiny_model], arguments=("--host", "0.0.0.0"))
-    mesh.wait_until_it_serves()
     port = free_port()
+    # The bus's address is known since the key was made.
     second = Command(
         "gateway", "--nats", mesh.access.url("mesh"), "--home", str(home / "second"),
         "--host", "0.0.0.0", "--port", str(port),
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
+        mesh.wait_until_it_serves()
         until(lambda: _is_ready(url), READY_S, "the second gateway")
         yield House(mesh, (mesh.url, url), admin)
     finally:
