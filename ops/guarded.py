@@ -4,8 +4,28 @@ import os
 import socket
 from pathlib import Path
 
+from ops.supervisor import BusProgram
 from proto.config import Config
 from services.gateway.http.loopback import is_loopback
+
+
+class Guarded:
+    """Asked for whether the bus answers, it also looks whether services may be started on it."""
+
+    def __init__(self, bus_url: str, home: Path, host: str, bus: BusProgram | None) -> None:
+        """``host`` is where the gateway would listen; ``bus`` what is brought along."""
+        self.why = ""
+        """Not; empty where nothing stands against it."""
+        self._url = bus_url
+        self._home = home
+        self._host = host
+        self._bus = bus
+
+    async def answers(self) -> bool:
+        if self._bus is not None and not await self._bus.answers():
+            return False
+        self.why = await objection(self._url, self._home, self._host)
+        return not self.why
 
 
 async def objection(bus_url: str, home: Path, host: str) -> str:

@@ -230,6 +230,8 @@ def test_a_socket_that_dies_while_frames_are_sent_costs_none(nats_url: str) -> N
             stream = ends.open(gateway, "r")
             # The loop that services run on refuses a closed socket before nats-py knows of it.
             ends.sink._client._transport._io_writer.transport.abort()
+            await asyncio.sleep(0)
+            assert ends.sink._client.is_connected
             ends.sink.send([(stream.request, delta(seq)) for seq in range(3)])
             return [frame.seq for frame in await read(stream, 3)]
 

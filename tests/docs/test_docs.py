@@ -10,6 +10,7 @@ import pytest
 
 from bus import embedded
 from ops import command
+from ops.bench._chaos.faults import FAULTS
 from proto import subjects
 from proto.subjects import Subject
 
@@ -36,6 +37,14 @@ def test_every_command_is_described() -> None:
     (commands,) = [a for a in command.parser()._actions if isinstance(a.choices, dict)]
 
     assert [name for name in commands.choices or () if f"`odyssai {name}" not in page] == []
+
+
+def test_every_fault_is_in_the_table() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
+
+    told = {f.name: ", ".join(sorted(f.costs)) or "nothing" for f in FAULTS.values()}
+    assert rows == told
 
 
 def test_every_package_is_on_the_map() -> None:

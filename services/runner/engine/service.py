@@ -32,6 +32,8 @@ from proto.subjects import (
 )
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.loop import ModelThread
+from services.runner.engine.constraints.grammars import vocabulary
+from services.runner.engine.constraints.trial import Trial
 from services.runner.engine.presence.presence import LEARNING, Presence
 from services.runner.engine.reception import Reception
 from services.runner.engine.vision.album import Album
@@ -99,8 +101,12 @@ class Engine:
             return False
         card = self._presence.introduce(loaded.card)
         album = None if loaded.eyes is None else Album(self._host.bus, loaded.eyes)
+        self._trial = Trial(lambda: vocabulary(loaded))
         self._reception = Reception(
-            dataclasses.replace(loaded, card=card), album, made_for=loaded.card.context_length
+            dataclasses.replace(loaded, card=card),
+            album,
+            made_for=loaded.card.context_length,
+            trial=self._trial,
         )
         return True
 
