@@ -46,7 +46,7 @@ class KeyRecord(Message, frozen=True, kw_only=True):
     """Who had it made."""
 
 
-class Spending(Message, frozen=True, kw_only=True):
+class Spending(Message, frozen=True, kw_only=True, omit_defaults=False):
     """The tokens of prompts and answers that a key with a budget has taken."""
 
     day: str = ""

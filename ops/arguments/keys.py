@@ -1,11 +1,13 @@
 """Commands about who may come in by HTTP, and who did what."""
 
 import argparse
-from typing import Any, get_args
+from typing import Any
 
 from ops.arguments import values
 from ops.arguments.reach import add_json, add_nats
-from proto.config import Scope
+
+SCOPES = ("inference", "models", "telemetry", "admin")
+"""Of ``proto.config.Scope``, whose import takes time."""
 
 
 def add(commands: Any) -> None:
@@ -31,7 +33,7 @@ def _act(acts: Any, act: str, purpose: str) -> argparse.ArgumentParser:
 def _add_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="who will use it, or for what")
     parser.add_argument(
-        "--scope", action="append", choices=get_args(Scope), metavar="SCOPE",
+        "--scope", action="append", choices=SCOPES, metavar="SCOPE",
         help="inference, models, telemetry or admin; more than once for more "
         "(default: inference and models)",
     )  # fmt: skip

@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ops import command
+from ops.arguments.keys import SCOPES
+from proto.config import Scope
 from proto.keys import prefix_of
 from tests.conftest import NatsServer
 
@@ -77,6 +80,10 @@ def test_a_key_of_the_configuration_is_listed_and_taken_back_over_the_file(
     assert "sha256" not in listed["settings"]
     assert terminal.run("key", "list").startswith("There is no key")
     assert '"keys":{"old":null}' in terminal.run("config", "show", "--json")
+
+
+def test_every_scope_there_is_can_be_asked_for() -> None:
+    assert get_args(Scope) == SCOPES
 
 
 @pytest.mark.parametrize(
