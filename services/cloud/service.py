@@ -13,7 +13,7 @@ import httpx
 from bus.gateways import Gateways
 from bus.holding import Holding
 from bus.presence import LOOK_S, beat, farewell
-from bus.sink import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays, digest_of
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
@@ -212,15 +212,30 @@ class Relay:
         )
 
     async def _generate(self, request: Generate) -> Accepted:
-        if self._sink.knows(request.request):
+        await self._end_before(request)
+        if self._sink.knows(request.request, request.epoch):
+            self._sink.resend(request)
+            if (running := self._running.get(request.request)) is not None:
+                running.gateway = request.gateway
             return Accepted(prompt_tokens=0)
+        if request.continues is not None:
+            raise MeshError(
+                Code.NO_ENGINE, f"{self._upstream.name} cannot go on with another engine's answer."
+            )
         self._refuse_if_full()
-        self._sink.open(request.request, request.gateway)
+        self._sink.open(request.request, request.gateway, request.epoch, digest_of(request))
         task = asyncio.create_task(self._run(request))
         self._running[request.request] = _Running(request.gateway, task)
         self._gateways.hear(request.gateway)
         task.add_done_callback(lambda _: self._running.pop(request.request, None))
         return Accepted(prompt_tokens=0)
+
+    async def _end_before(self, request: Generate) -> None:
+        """What runs of an earlier attempt."""
+        running = self._running.get(request.request)
+        if running is not None and not self._sink.knows(request.request, request.epoch):
+            running.task.cancel()
+            await asyncio.wait({running.task})
 
     def _refuse_if_full(self) -> None:
         if self._is_leaving:
@@ -263,7 +278,8 @@ class Relay:
 
     def _cancel(self, cancel: Cancel) -> None:
         running = self._running.get(cancel.request)
-        if running is not None:
+        is_past = cancel.epoch is not None and self._sink.knows(cancel.request, cancel.epoch + 1)
+        if running is not None and not is_past:
             running.task.cancel()
 
     def _release(self, gateway: GatewayId) -> None:

@@ -45,7 +45,12 @@ class Entrance:
     ) -> None:
         self.ring = KeyRing(lambda: config.effective, self._lose)
         self.attempts = Attempts()
-        self.guard = Guard(self.ring, self.attempts, admin_token)
+        self.guard = Guard(
+            self.ring,
+            self.attempts,
+            admin_token,
+            lambda: config.is_known and self.ring.made.is_known,
+        )
         self.limits = Limits(gateway)
         self.budgets = Budgets()
         self.on_revoked: list[Callable[[KeyId], None]] = []
@@ -77,7 +82,6 @@ class Entrance:
     def look(self) -> None:
         """The configuration or the keys have changed."""
         self.ring.look()
-        self.guard.is_ready = self._config.is_known and self.ring.made.is_known
 
     @contextmanager
     def let_in(self, exchange: Exchange, need: Need) -> Iterator[None]:
