@@ -163,7 +163,6 @@ class TokenSource:
         self._asking: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._strays = Strays(self._cancel)
-        self.bad_mail = 0
         self.gaps = 0
 
     @classmethod
@@ -246,14 +245,12 @@ class TokenSource:
         except msgspec.DecodeError:
             is_late = False
         if not is_late:
-            self.bad_mail += 1
-            log.warning("dropped a frame of an engine that was not asked: %s", subject.decode())
+            self._bus.unread.message(subject.decode(), "its engine was not asked")
         self._strays.heard(subject)
 
     def _hear_nonsense(self, subject: bytes, stream: TokenStream, error: Exception) -> None:
         """It counts as lost; where it is all that the engine has to say, the stream is."""
-        self.bad_mail += 1
-        log.warning("dropped a malformed frame on %s: %s", subject.decode(), error)
+        self._bus.unread.message(subject.decode(), error)
         if stream.spoil():
             stream.fail(
                 Code.INTERNAL,

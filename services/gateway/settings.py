@@ -4,7 +4,7 @@ import re
 
 from msgspec import Struct
 
-from bus.state import Limits
+from bus.provision import Limits
 from services.gateway.http.cors import Cors
 from services.gateway.http.crowd import Bounds
 from services.gateway.http.hosts import told_hosts
