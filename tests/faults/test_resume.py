@@ -20,7 +20,7 @@ from tests.tiny import TEMPLATE, make_tiny
 
 pytestmark = pytest.mark.timeout(180)
 """Where cores are shared, two machines take long to start."""
-SPAN = 800
+SPAN = 600
 """Tokens of an answer: more than is said before all of them have begun."""
 UNDER_WAY = 12
 """Lines of a stream after which it has begun to answer."""
