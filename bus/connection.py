@@ -37,6 +37,8 @@ T = TypeVar("T")
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 QUIET_S = 1.0
+STATE_S = 2.0
+"""How long one question to the servers that keep state waits."""
 DEAF_PINGS = 3
 """So many pings of ours without an answer: the server does not hear us, nor we it."""
 DOWN_S = 0.02
@@ -123,7 +125,7 @@ class Bus:
 
     @property
     def jetstream(self) -> JetStreamContext:
-        return self._client.jetstream(timeout=ANSWER_S)
+        return self._client.jetstream(timeout=STATE_S)
 
     def _reconnected(self) -> None:
         for hook in self.on_reconnect:
