@@ -149,7 +149,7 @@ class TokenSource:
         self._bus = bus
         self._gateway = gateway
         self._streams: dict[bytes, TokenStream] = {}
-        self._asking: set[bytes] = set()
+        self._asking: set[TokenStream] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._strays = Strays(self._cancel)
         self.bad_mail = 0
@@ -200,13 +200,6 @@ class TokenSource:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def on_engine(self, engine: EngineId) -> list[TokenStream]:
-        """The open streams that an engine is serving."""
-        return [s for s in self._streams.values() if s.engine == engine]
-
-    def engines(self) -> set[EngineId]:
-        return {s.engine for s in self._streams.values() if s.engine is not None}
-
     def _hear(self, subject: bytes, body: bytes) -> None:
         request = subject[subject.rfind(b".") + 1 :]
         stream = self._streams.get(request)
@@ -223,7 +216,7 @@ class TokenSource:
             return
         if not stream.push(frame):
             self.gaps += 1
-            self._ask_again(request, stream)
+            self._ask_again(stream)
         elif len(stream._frames) > WINDOW:
             # Whoever reads it, unless he waits for a client, has all of it by then.
             asyncio.get_running_loop().call_soon(self._keep_within_credit, stream)
@@ -250,7 +243,7 @@ class TokenSource:
                 "run the same version of odyssai on both.",
             )
         else:
-            self._ask_again(stream.request.encode(), stream)
+            self._ask_again(stream)
 
     def _cancel(self, engine: EngineId, request: RequestId) -> None:
         log.info("nobody waits for %s: telling %s", request, engine)
@@ -262,21 +255,21 @@ class TokenSource:
         task.add_done_callback(self._tasks.discard)
 
     def _replay_all(self) -> None:
-        for request, stream in self._streams.items():
-            self._ask_again(request, stream)
+        for stream in self._streams.values():
+            self._ask_again(stream)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
             now = time.monotonic()
-            for request, stream in list(self._streams.items()):
+            for stream in list(self._streams.values()):
                 self._keep_within_credit(stream)
                 if stream.credit.is_held:
                     stream.heard_at = now
                 elif now - stream.heard_at > stream.patience_s:
                     stream.heard_at = now
                     stream.patience_s = min(2 * stream.patience_s, LONGEST_SILENCE_S)
-                    self._ask_again(request, stream)
+                    self._ask_again(stream)
 
     def _keep_within_credit(self, stream: TokenStream) -> None:
         """Tell its engine to hold while its reader is far behind, and then to go on."""
@@ -287,21 +280,22 @@ class TokenSource:
             hold = Hold(request=stream.request, seq=stream.want, for_s=for_s)
             self._begin(self._bus.publish(HOLD, hold, stream.engine))
 
-    def _ask_again(self, request: bytes, stream: TokenStream) -> None:
-        if stream.engine is None or stream.is_over or request in self._asking:
+    def _ask_again(self, stream: TokenStream) -> None:
+        if stream.engine is None or stream.is_over or stream in self._asking:
             return
-        self._asking.add(request)
-        self._begin(self._replay(request, stream))
+        self._asking.add(stream)
+        self._begin(self._replay(stream))
 
-    async def _replay(self, request: bytes, stream: TokenStream) -> None:
+    async def _replay(self, stream: TokenStream) -> None:
         assert stream.engine is not None
         epoch, want = stream.epoch, stream.want
         try:
             await self._bus.ask(REPLAY, Replay(request=stream.request, seq=want), stream.engine)
         except MeshError as error:
-            if stream.epoch == epoch:
+            # What came meanwhile, the engine may have been told to forget.
+            if (stream.epoch, stream.want) == (epoch, want):
                 stream.fail(error.code, error.message)
         except BusError as error:
             log.info("no replay of %s yet: %s", stream.request, error)
         finally:
-            self._asking.discard(request)
+            self._asking.discard(stream)
