@@ -116,12 +116,20 @@ async def measure(
         async with asyncio.TaskGroup() as tasks:
             sampling = tasks.create_task(vitals.run())
             asking = tasks.create_task(load.run(args.streams, over))
-            breaking = [tasks.create_task(Campaign(scene, hits).run(plan)) for plan in plans]
+            breaking = [Campaign(scene, hits).run(plan, 60 * args.minutes) for plan in plans]
             await asyncio.gather(*breaking, asyncio.sleep(60 * args.minutes))
             over.set()
             await asking
             sampling.cancel()
         span_s = time.monotonic() - began
         return Story(
-            args.seed, schedule, began, span_s, ledger, hits, vitals.lives, vitals.telling()
+            seed=args.seed,
+            schedule=schedule,
+            began=began,
+            span_s=span_s,
+            ledger=ledger,
+            hits=hits,
+            lives=vitals.lives,
+            resumed=world.presence.resumed,
+            telling=vitals.telling(),
         )

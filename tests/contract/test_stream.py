@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
 import uvloop
 
 from bus.connection import Bus
-from bus.sink import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays, digest_of
 from bus.stream import MOST_SPOILED, TokenSource, TokenStream
+from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
-from proto.ids import EngineId, GatewayId, RequestId, fresh
+from proto.ids import EngineId, GatewayId, ModelId, RequestId, fresh
+from proto.inference import Generate, Text
 from proto.subjects import CANCEL, STREAM
 from tests.conftest import NatsServer
 
@@ -153,7 +156,7 @@ async def test_malformed_frames_are_dropped(nats_url: str) -> None:
         mesh.sink.send([(stream.request, delta(0))])
 
         assert await read(stream, 1) == [delta(0)]
-        assert mesh.source.bad_mail == 1
+        assert mesh.source._bus.unread.messages == 1
 
 
 async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str) -> None:
@@ -165,7 +168,7 @@ async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str)
         mesh.sink.send([(stream.request, delta(0)), (stream.request, delta(1))])
 
         assert await read(stream, 2) == [delta(0), delta(1)]
-        assert mesh.source.bad_mail == 1
+        assert mesh.source._bus.unread.messages == 1
 
 
 async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats_url: str) -> None:
@@ -178,7 +181,7 @@ async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats
         (last,) = await read(stream, 1)
         assert isinstance(last, Failed)
         assert "same version" in last.message
-        assert mesh.source.bad_mail == MOST_SPOILED
+        assert mesh.source._bus.unread.messages == MOST_SPOILED
 
 
 async def test_an_engine_is_told_that_nobody_waits_for_its_frames(nats_url: str) -> None:
@@ -230,7 +233,37 @@ def test_a_socket_that_dies_while_frames_are_sent_costs_none(nats_url: str) -> N
             stream = ends.open(gateway, "r")
             # The loop that services run on refuses a closed socket before nats-py knows of it.
             ends.sink._client._transport._io_writer.transport.abort()
+            await asyncio.sleep(0)
+            assert ends.sink._client.is_connected
             ends.sink.send([(stream.request, delta(seq)) for seq in range(3)])
             return [frame.seq for frame in await read(stream, 3)]
 
     assert uvloop.run(run()) == [0, 1, 2]
+
+
+def asked(gateway: GatewayId, text: str = "Hi", epoch: int = 0) -> Generate:
+    prompt = Text(text=text)
+    return Generate(
+        request=RequestId("r1"), gateway=gateway, model=ModelId("m"), prompt=prompt, epoch=epoch
+    )
+
+
+async def test_a_stream_goes_to_another_gateway_that_asks_the_same_and_to_nobody_else(
+    nats_url: str,
+) -> None:
+    async with pair(nats_url) as (mesh, first), pair(nats_url) as (other, second):
+        mesh.sink.open(RequestId("r1"), first, 0, digest_of(asked(first)))
+        mesh.sink.send([(RequestId("r1"), delta(0))])
+        stream = other.source.open(RequestId("r1"))
+        stream.attach(mesh.engine, 0)
+        for stranger in (asked(second, "Guess"), asked(second, epoch=1)):
+            with pytest.raises(MeshError, match="no longer holds"):
+                mesh.sink.resend(stranger)
+
+        mesh.sink.resend(asked(second))
+        mesh.sink.send([(RequestId("r1"), End(0, 1, "stop", *END))])
+
+        assert await read(stream, 2) == [delta(0), End(0, 1, "stop", *END)]
+        mesh.sink.forget(RequestId("r1"), 1)
+        with pytest.raises(MeshError, match="no longer holds"):
+            mesh.sink.resend(asked(first))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ops.bench._chaos.client import Manner
 from ops.bench._chaos.ledger import Cost
 from ops.bench._chaos.load import Load
-from ops.bench._chaos.world import BUS, GATEWAYS, NODES, SCHEDULERS, World
+from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, OTHERS, SCHEDULERS
+from ops.bench._chaos.world import World
 
 LEAVING, STALLING = 16, 8
 """Clients of a crowd."""
@@ -41,6 +42,8 @@ class Fault:
     lasts_s: tuple[float, float] = (0.0, 0.0)
     """Between ``act`` and ``mend``."""
     costs: frozenset[Cost] = frozenset()
+    breaks_mesh: bool = True
+    """The next one waits until the mesh is whole again."""
 
 
 async def kill(scene: Scene, target: str) -> None:
@@ -55,6 +58,11 @@ async def kill_node(scene: Scene, target: str) -> None:
 
 async def terminate(scene: Scene, target: str) -> None:
     scene.world.end(target, signal.SIGTERM)
+
+
+async def renew(scene: Scene, target: str) -> None:
+    """A successor first, then the end of who serves: what `odyssai renew` does."""
+    await scene.world.members[target].child.renew()
 
 
 async def wedge(scene: Scene, target: str) -> None:
@@ -96,11 +104,10 @@ async def leave(scene: Scene, _: str) -> None:
 
 async def read_slowly(scene: Scene, _: str) -> None:
     async with asyncio.timeout(90):
-        await scene.load.crowd(STALLING, Manner(pause_s=0.4))
+        await scene.load.crowd(STALLING, Manner(pause_s=0.05))
 
 
 ENGINES = tuple(f"engine {node}" for node in NODES)
-BEHIND_LINKS = (*NODES, GATEWAYS[1])
 
 MESH: tuple[Fault, ...] = (
     Fault(
@@ -170,7 +177,7 @@ MESH: tuple[Fault, ...] = (
         what="SIGTERM of a gateway: it drains",
         targets=GATEWAYS,
         act=terminate,
-        costs=frozenset({"gateway lost", "refused"}),
+        costs=frozenset({"gateway lost", "gateway stopped", "refused"}),
     ),
     Fault(
         name="scheduler-kill",
@@ -244,6 +251,12 @@ MESH: tuple[Fault, ...] = (
         costs=frozenset({"refused"}),
     ),
     Fault(
+        name="renewal",
+        what="a service starts anew, as by `odyssai renew`: nobody notices",
+        targets=(GATEWAYS[0], *SCHEDULERS, *NODES, *OTHERS),
+        act=renew,
+    ),
+    Fault(
         name="model-reload",
         what="the model is unloaded on a node and loaded again, by order",
         targets=NODES,
@@ -260,12 +273,14 @@ CLIENTS: tuple[Fault, ...] = (
         what="sixteen clients more hang up in the middle of their streams",
         targets=("clients",),
         act=leave,
+        breaks_mesh=False,
     ),
     Fault(
         name="clients-stall",
         what="eight clients more take their answers a few bytes at a time",
         targets=("clients",),
         act=read_slowly,
+        breaks_mesh=False,
     ),
 )
 """Beside those of the mesh."""

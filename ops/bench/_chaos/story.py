@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
-from ops.bench._chaos.ledger import Hit, Ledger, Outcome
+from ops.bench._chaos.ledger import Cost, Hit, Ledger, Outcome
 from ops.bench._chaos.vitals import LIMITS, Life
 from ops.bench._report import Report, percentile
 
 SHOWN = 20
 """Of what is unexplained; the JSON has all."""
+SLOWEST = 5
+"""That were whole all the same: shown."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Story:
     ledger: Ledger
     hits: list[Hit]
     lives: list[Life]
+    resumed: int
+    """How often another engine went on with an answer, by the gateways' own word."""
     telling: list[Life]
     """Of them, those that were long enough to say whether they grow."""
 
@@ -34,7 +38,8 @@ class Story:
         report.add("whole and right", counts["whole"], "requests", at_least=1)
         report.add("tokens checked", ledger.tokens("whole"), "tokens")
         report.add("rate", ledger.tokens("whole") / self.span_s, "tokens/s")
-        for kind in ("left", "gateway lost", "refused", "upstream lost"):
+        report.add("resumed", self.resumed, "times")
+        for kind in ("left", *get_args(Cost)):
             report.add(kind, counts[kind], "requests")
         report.add("lost", ledger.tokens("lost"), "tokens", at_most=0)
         report.add("duplicated", ledger.tokens("duplicated"), "tokens", at_most=0)
@@ -44,8 +49,13 @@ class Story:
         report.add("not recovered", sum(bool(h.trouble) for h in self.hits), "faults", at_most=0)
         self._tell_growth(report)
         report.notes += [self._fault_line(name) for name in sorted({h.fault for h in self.hits})]
+        report.notes += [f"slow {self._outcome_line(each)}" for each in self.slowest()]
         report.notes += [f"UNEXPLAINED {self._outcome_line(each)}" for each in unexplained[:SHOWN]]
         report.notes += [f"NOT RECOVERED {h.fault} {h.target}: {h.trouble}" for h in self._failed()]
+
+    def slowest(self) -> list[Outcome]:
+        whole = [outcome for outcome in self.ledger.outcomes if outcome.kind == "whole"]
+        return sorted(whole, key=lambda outcome: outcome.began - outcome.ended)[:SLOWEST]
 
     def _failed(self) -> Iterable[Hit]:
         return (hit for hit in self.hits if hit.trouble)
@@ -95,6 +105,7 @@ class Story:
             "counts": dict(self.ledger.counts()),
             "faults": {h.fault: self.of_fault(h.fault) for h in self.hits},
             "hits": [self._hit(hit) for hit in self.hits],
+            "slowest": [asdict(outcome) for outcome in self.slowest()],
             "unexplained": [asdict(outcome) for outcome in self.unexplained()],
             "seconds": self._seconds(),
             "processes": [life.as_json() for life in self.lives],
