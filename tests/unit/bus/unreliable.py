@@ -9,10 +9,11 @@ from bus.errors import NoAnswer, NobodyThere
 from bus.holding import Holding
 from bus.sink import TokenSink
 from bus.stream import TokenSource
+from bus.unread import UnreadLedger
 from proto.errors import MeshError
 from proto.frames import Delta, End, Progress, Timings, Usage
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Replay, Replayed
+from proto.inference import Cancel, Replay, Replayed
 from proto.subjects import CANCEL, HOLD, REPLAY
 
 GATEWAY = GatewayId("n.gateway")
@@ -92,18 +93,19 @@ class Wire:
 class Engine:
     """One life of an engine: what it says next is a function of what was said."""
 
-    def __init__(self, number: int, network: Network, epoch: int, said: int, total: int) -> None:
-        """It goes on with an answer of ``total`` tokens of which ``said`` were said elsewhere."""
-        self.id = EngineId(f"n.engine{number}")
+    def __init__(self, id: EngineId, network: Network, epoch: int, said: int, total: int) -> None:
+        """It goes on with an answer of ``total`` tokens of which ``said`` were said before."""
+        self.id = id
         self.is_alive = True
         self.is_over = False
         self.is_held = False
         self.wire = Wire(network)
         self.sink = TokenSink(self.wire, self.id)  # type: ignore[arg-type]
         self.holding = Holding(self.sink, lambda _: self._held(True), lambda _: self._held(False))
-        self._epoch, self._said, self._total = epoch, said, total
+        self.total = total
+        self._epoch, self._said = epoch, said
         self._seq = 1
-        self.sink.open(REQUEST, GATEWAY)
+        self.sink.open(REQUEST, GATEWAY, epoch)
         self.sink.send([(REQUEST, Progress(epoch, 0, 1, 1, 0))])
 
     def _held(self, is_held: bool) -> None:
@@ -116,9 +118,9 @@ class Engine:
     def step(self) -> None:
         if self.is_over or self.is_held:
             return
-        if self._said == self._total:
+        if self._said == self.total:
             self.is_over = True
-            usage = Usage(1, self._total, 0)
+            usage = Usage(1, self.total, 0)
             frame = End(self._epoch, self._seq, "stop", usage, Timings(0.0, 0.0, 0.0))
             self.sink.send([(REQUEST, frame)])
             return
@@ -126,8 +128,9 @@ class Engine:
         self._said, self._seq = self._said + 1, self._seq + 1
         self.sink.send([(REQUEST, frame)])
 
-    def cancel(self) -> None:
-        self.is_over = True
+    def cancel(self, cancel: Cancel) -> None:
+        if cancel.epoch is None or cancel.epoch >= self._epoch:
+            self.is_over = True
 
 
 class FlyingBus:
@@ -135,13 +138,14 @@ class FlyingBus:
 
     def __init__(self, network: Network) -> None:
         self.engines: dict[EngineId, Engine] = {}
+        self.unread = UnreadLedger()
         self._network = network
 
     async def publish(self, subject: Any, message: Any, engine: EngineId) -> None:
         def arrive() -> None:
             there = self.engines[engine]
             if there.is_alive:
-                {HOLD: there.holding.hear, CANCEL: lambda _: there.cancel()}[subject](message)
+                {HOLD: there.holding.hear, CANCEL: there.cancel}[subject](message)
 
         self._network.send(arrive)
 
