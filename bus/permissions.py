@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from proto.config import CONFIG
 from proto.ids import NodeId
 from proto.plan import PLANS
 from proto.state import ENGINES
@@ -63,7 +62,6 @@ def of_node(node: NodeId, key: str) -> Permissions:
                 *_reads(ENGINES),
                 *_reads(PLANS),
                 *_reads(STORES),
-                *_reads(CONFIG),
                 f"$KV.{ENGINES}.{node}.*",
                 f"$KV.{PLANS}.{node}",
                 f"$KV.{STORES}.{node}",

@@ -5,12 +5,14 @@ Runs beside the services of `odyssai up`, where the bus server's settings are.
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from bus import authority, embedded, members
+from bus.audit import AuditLog
 from bus.connection import Bus
 from bus.embedded import Access
 from bus.errors import NotConnected
@@ -18,8 +20,9 @@ from bus.home import HomeError
 from bus.key import Key
 from bus.members import Invitation, Members
 from bus.reload import reload
+from proto.audit import Actor
 from proto.errors import Code, MeshError
-from proto.ids import NodeId
+from proto.ids import NodeId, service_id
 from proto.joining import Invite, Invited, Join, Joined, Revoke, Revoked, Token
 from proto.subjects import INVITE, JOIN, REVOKE
 
@@ -58,9 +61,24 @@ class Doorkeeper:
                 log.warning("nobody can join yet: %s", error)
 
     async def serve(self, bus: Bus) -> None:
-        await bus.answer(INVITE, self._invite)
-        await bus.answer(JOIN, self._join)
-        await bus.answer(REVOKE, self._revoke)
+        audit = AuditLog(bus, service_id("doorkeeper", str(os.getpid())))
+
+        async def invite(asked: Invite) -> Invited:
+            lasts = f"for {asked.lasts_s:.0f} s"
+            async with audit.act("node.invite", asked.actor, asked.node or "", lasts):
+                return await self._invite(asked)
+
+        async def join(asked: Join) -> Joined:
+            async with audit.act("node.join", Actor(name="invitation"), asked.node):
+                return await self._join(asked)
+
+        async def revoke(asked: Revoke) -> Revoked:
+            async with audit.act("node.revoke", Actor(name="scheduler"), asked.node):
+                return await self._revoke(asked)
+
+        await bus.answer(INVITE, invite)
+        await bus.answer(JOIN, join)
+        await bus.answer(REVOKE, revoke)
         while True:
             self._changed.clear()
             with suppress(TimeoutError):

@@ -6,6 +6,7 @@ import time
 
 from bus.connection import Bus
 from bus.errors import NobodyThere
+from ops.console.operator import operator
 from ops.console.terminal import run
 from proto.errors import Code, MeshError
 from proto.joining import Invite, Invited
@@ -18,7 +19,9 @@ def main(args: argparse.Namespace) -> int:
 
 async def _main(args: argparse.Namespace, bus: Bus) -> int:
     try:
-        invited = await bus.ask(INVITE, Invite(node=args.for_node, lasts_s=args.expires))
+        invited = await bus.ask(
+            INVITE, Invite(node=args.for_node, lasts_s=args.expires, actor=operator())
+        )
     except NobodyThere as error:
         raise MeshError(
             Code.FORBIDDEN,

@@ -23,6 +23,8 @@ class Story:
     ledger: Ledger
     hits: list[Hit]
     lives: list[Life]
+    resumed: int
+    """How often another engine went on with an answer, by the gateways' own word."""
     telling: list[Life]
     """Of them, those that were long enough to say whether they grow."""
 
@@ -36,6 +38,7 @@ class Story:
         report.add("whole and right", counts["whole"], "requests", at_least=1)
         report.add("tokens checked", ledger.tokens("whole"), "tokens")
         report.add("rate", ledger.tokens("whole") / self.span_s, "tokens/s")
+        report.add("resumed", self.resumed, "times")
         for kind in ("left", *get_args(Cost)):
             report.add(kind, counts[kind], "requests")
         report.add("lost", ledger.tokens("lost"), "tokens", at_most=0)
