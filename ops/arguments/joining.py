@@ -35,7 +35,10 @@ def _add_invite(parser: argparse.ArgumentParser) -> None:
 
 def _add_join(parser: argparse.ArgumentParser) -> None:
     # The rest is that of `odyssai up --only runner`.
-    parser.set_defaults(module="ops.join", only="runner", nats=None, bus_host="", host="", port=0)
+    parser.set_defaults(
+        module="ops.join", only="runner", nats=None, bus_host="", host="", port=0,
+        tls_cert=None, tls_key=None,
+    )  # fmt: skip
     parser.add_argument(
         "token", nargs="?", metavar="TOKEN", help="what `odyssai invite` printed; the first time"
     )

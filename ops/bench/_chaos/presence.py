@@ -31,7 +31,8 @@ FRESH_S = 1.75
 class Presence:
     """The latest heartbeat of everybody."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
         self._heard: dict[int, tuple[float, int]] = {}
         """When a process was heard, and how many tasks it had."""
         self.resumed = 0
@@ -41,8 +42,8 @@ class Presence:
     @classmethod
     @asynccontextmanager
     async def follow(cls, url: str) -> "AsyncIterator[Presence]":
-        presence = cls()
         async with Bus.connect(url, "ops:chaos") as bus:
+            presence = cls(bus)
             await bus.listen(ENGINE_BEAT, presence._hear_engine)
             await bus.listen(GATEWAY_BEAT, presence._hear)
             await bus.listen(NODE_BEAT, presence._hear)
