@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import uvloop
 
-from bus import stream as streams
+from bus import token_stream
 from bus.connection import Bus
 from bus.sink import TokenSink, answer_replays, digest_of
 from bus.stream import TokenSource
@@ -139,8 +139,7 @@ async def test_a_later_attempt_at_the_same_engine_takes_the_place_of_the_earlier
 async def test_an_engine_that_is_not_there_twice_in_a_row_is_lost(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "SILENCE_S", 0.05)
-    monkeypatch.setattr(streams, "ABSENT_S", 0.05)
+    monkeypatch.setattr(token_stream, "ABSENT_S", 0.05)
     async with pair(nats_url) as (mesh, _):
         stream = mesh.source.open(RequestId("r1"))
         stream.attach(EngineId("n.nobody"), 0)
