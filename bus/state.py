@@ -30,6 +30,9 @@ _WRONG_REVISION = (10071, 10164)
 """The server's codes for a record that is not at the revision that was named."""
 WATCHER_S = 10.0
 """So long the server keeps the consumer of a watcher that stopped; nats-py says five minutes."""
+MADE_S = 20.0
+"""How long a bucket is waited for that somebody else makes, as a home does when it starts."""
+MADE_LOOK_S = 0.05
 REREAD_S = 15.0
 """Watchers of nats-py end in silence when the server restarts: all is read now and then."""
 
@@ -66,16 +69,16 @@ class Bucket(Generic[M]):
         *,
         is_packed: bool = False,
     ) -> "Bucket[M]":
-        """The bucket of that name, created if the mesh does not have it yet.
+        """The bucket of that name, made, and given these limits, by who may do that; others wait.
 
-        One that exists gets these limits. Packed records hold bytes, and nobody reads them by eye.
+        Packed records hold bytes, and nobody reads them by eye.
         """
         try:
             try:
                 kv = await uncaught(bus.jetstream.key_value(name))
             except BucketNotFoundError:
-                kv = await cls._create(bus, name)
-            if limits is not None:
+                kv = await (cls._create if bus.makes_buckets else cls._made)(bus, name)
+            if limits is not None and bus.makes_buckets:
                 await cls._limit(bus, name, limits)
         except (NatsError, OSError) as error:
             raise NotConnected(f"state {name!r}: {error or type(error).__name__}") from error
@@ -92,6 +95,16 @@ class Bucket(Generic[M]):
         )
         if wanted != config:
             await uncaught(bus.jetstream.update_stream(wanted))
+
+    @staticmethod
+    async def _made(bus: Bus, name: str) -> KeyValue:
+        """Once it is there. Raises NotConnected."""
+        end = asyncio.get_running_loop().time() + MADE_S
+        while asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(MADE_LOOK_S)
+            with contextlib.suppress(BucketNotFoundError):
+                return await uncaught(bus.jetstream.key_value(name))
+        raise NotConnected(f"state {name!r} is not there; does `odyssai up` run where the bus is?")
 
     @staticmethod
     async def _create(bus: Bus, name: str) -> KeyValue:

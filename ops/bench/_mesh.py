@@ -15,6 +15,7 @@ from ops import probe
 from ops.bench._children import Running, free_port, running
 from ops.bench._load import Server
 
+NODE = "bench"
 START_S = 120.0
 """The bundled model is unpacked on its first use."""
 
@@ -26,10 +27,11 @@ class Mesh:
     program: Running
 
     @property
-    def bus_url(self) -> str:
+    def engine_url(self) -> str:
+        """The way to the bus for an engine of its node."""
         access = embedded.known_access(self.home)
         assert access is not None, "a mesh that runs has a bus"
-        return access.url("mesh")
+        return access.url("runner", NODE)
 
     async def server(self) -> Server:
         """Its gateway and its one model, once that can be asked for. Raises NotStarted."""
@@ -61,7 +63,7 @@ async def mesh(*models: str) -> AsyncIterator[Mesh]:
     with tempfile.TemporaryDirectory(prefix="odyssai-bench-") as folder:
         home, port = Path(folder) / "home", free_port()
         argv = [sys.executable, "-m", "ops.command", "up", "--home", str(home)]
-        argv += ["--port", str(port), "--only", ",".join(services), "--node", "bench"]
+        argv += ["--port", str(port), "--only", ",".join(services), "--node", NODE]
         argv += [part for model in models for part in ("--model", model)]
         async with running((*argv, "--log-level", "warning"), Path(folder) / "up.log") as program:
             yield Mesh(home, port, program)

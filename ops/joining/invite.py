@@ -1,4 +1,4 @@
-"""`odyssai invite`: a token by which one machine may join."""
+"""`odyssai invite`: a token by which one machine may join, as a node or in another role."""
 
 import argparse
 import sys
@@ -7,9 +7,10 @@ import time
 from bus.connection import Bus
 from bus.errors import NobodyThere
 from ops.console.terminal import run
+from proto.credentials import InviteRole
 from proto.errors import Code, MeshError
 from proto.joining import Invite, Invited
-from proto.subjects import INVITE
+from proto.subjects import INVITE, INVITE_ROLE
 
 
 def main(args: argparse.Namespace) -> int:
@@ -18,7 +19,7 @@ def main(args: argparse.Namespace) -> int:
 
 async def _main(args: argparse.Namespace, bus: Bus) -> int:
     try:
-        invited = await bus.ask(INVITE, Invite(node=args.for_node, lasts_s=args.expires))
+        invited = await _invited(args, bus)
     except NobodyThere as error:
         raise MeshError(
             Code.FORBIDDEN,
@@ -29,6 +30,13 @@ async def _main(args: argparse.Namespace, bus: Bus) -> int:
     print(invited.token, flush=True)
     print(explanation(invited), file=sys.stderr)
     return 0
+
+
+async def _invited(args: argparse.Namespace, bus: Bus) -> Invited:
+    if args.role == "runner":
+        return await bus.ask(INVITE, Invite(node=args.for_node, lasts_s=args.expires))
+    asked = InviteRole(role=args.role, name=args.for_node, lasts_s=args.expires)
+    return await bus.ask(INVITE_ROLE, asked)
 
 
 def explanation(invited: Invited) -> str:

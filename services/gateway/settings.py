@@ -58,17 +58,27 @@ class Settings(Struct, frozen=True, kw_only=True):
             load_wait_s=number("ODYSSAI_LOAD_WAIT_S", 600.0, 0),
             admin_token=setting("ODYSSAI_ADMIN_TOKEN", ""),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
-            responses=Limits(
-                ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
-                max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
-            ),
-            kept_answers=Limits(
-                ttl_s=number("ODYSSAI_KEPT_ANSWERS_TTL_S", 86_400, 1),
-                max_bytes=int(number("ODYSSAI_KEPT_ANSWERS_MAX_MB", 256, 1) * 2**20),
-            ),
+            responses=stored_responses(),
+            kept_answers=kept_answers(),
             keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),
             images=ImageLimits.read(),
         )
+
+
+def stored_responses() -> Limits:
+    """Of the bucket. Raises SettingError."""
+    return Limits(
+        ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
+        max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
+    )
+
+
+def kept_answers() -> Limits:
+    """Of the bucket. Raises SettingError."""
+    return Limits(
+        ttl_s=number("ODYSSAI_KEPT_ANSWERS_TTL_S", 86_400, 1),
+        max_bytes=int(number("ODYSSAI_KEPT_ANSWERS_MAX_MB", 256, 1) * 2**20),
+    )
 
 
 def _origins(text: str) -> frozenset[str]:

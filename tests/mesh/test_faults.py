@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from bus.connection import Bus
+from ops.joining.local import own_url
 from proto.ids import NodeId
 from proto.jobs import RestartAgent
 from proto.subjects import RESTART_AGENT
@@ -84,7 +85,7 @@ async def test_a_running_stream_does_not_notice_that_the_agent_starts_anew(
     reader = await Reader(client, max_tokens=FULL).until_under_way()
     engine, agent = breakable.process_of("engine"), breakable.process_of("runner")
     since = heard.now
-    async with Bus.connect(breakable.access.url("mesh"), "test:restart") as bus:
+    async with Bus.connect(breakable.access.url("scheduler"), "test:restart") as bus:
         await bus.ask(RESTART_AGENT, RestartAgent(node=NodeId(NODE)), NODE)
     await heard.until("event", lambda event: event["phase"] == "adopted", since, within_s=15)
     assert not reader.is_over
@@ -173,9 +174,10 @@ async def test_a_killed_gateway_returns_and_its_requests_are_cancelled(
 @pytest.fixture
 def second_node(breakable: Mesh, tiny_model: Path, tmp_path: Path) -> Iterator[Command]:
     """A machine that joins with the same model."""
+    url = asyncio.run(own_url(breakable.access, "runner", "b"))
     joined = Command(
         "runner", "--node", "b", "--home", str(tmp_path / "home"), "--model", str(tiny_model),
-        told={"ODYSSAI_NATS": breakable.access.url("mesh")},
+        told={"ODYSSAI_NATS": url},
     )  # fmt: skip
     yield joined
     joined.end()

@@ -12,8 +12,11 @@ import openai
 import pytest
 from nats.aio.client import Client
 
+from bus.address import Address
 from proto.ids import fresh
+from bus.address import Address
 from proto.inference import Chat, Turn
+from bus.address import Address
 from proto.prefix import prefixes_of
 from tests.mesh.asking import chat, message, posted
 from tests.mesh.house import NODE, Command, Mesh
@@ -132,7 +135,8 @@ async def test_the_operators_credential_opens_nothing_else(mesh: Mesh) -> None:
     async def note(error: Exception) -> None:
         refused.append(str(error).lower())
 
-    client = await nats.connect(mesh.access.url("ops"), inbox_prefix=b"_INBOX.ops", error_cb=note)
+    address = Address.parse(mesh.access.url("ops"))
+    client = await nats.connect(**address.dialled("test:ops"), error_cb=note)
     try:
         for subject in ("mesh.>", ">", "$JS.>", "$KV.>", "$SYS.>", "_INBOX.>"):
             await client.subscribe(subject)

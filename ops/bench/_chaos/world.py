@@ -24,8 +24,10 @@ from ops.bench._chaos.upstream import NAME, upstream
 from ops.bench._children import ROOT, NotStarted, free_port
 from ops.bench._report import say
 from ops.child import Child, Program
+from ops.joining.doorkeeper import Doorkeeper
 from ops.journal import Journal
 from ops.up import BUS_RESTART_S
+from proto.credentials import Holder
 
 GATEWAYS = ("gateway-1", "gateway-2")
 SCHEDULERS = ("scheduler-1", "scheduler-2")
@@ -94,7 +96,7 @@ class World:
             await world._start_links(stack)
             for name, module, told in world._services(upstream_url):
                 world._keep(name, (sys.executable, "-m", module), told)
-            url = world._access.url("mesh")
+            url = world._access.url("health")
             world.presence = await stack.enter_async_context(Presence.follow(url))
             await world.until_whole(START_S)
             world.model = await world._served_model()
@@ -104,9 +106,14 @@ class World:
         server = embedded.prepare(self.folder / "bus")
         stack.callback(os.close, server.claim)
         self._access = server.access
+        nodes = (Holder("runner", name) for name in NODES)
+        gateways = (Holder("gateway", name) for name in GATEWAYS)
+        embedded.admit(self.folder / "bus", server.access, *nodes, *gateways)
         self._keep(BUS, server.argv, os.environ, inherits=(server.claim,), is_leashed=True)
         if not await embedded.answers(server.access):
             raise NotStarted("the bus server does not answer")
+        keeper = Doorkeeper(self.folder / "bus", server.access)
+        stack.callback(asyncio.create_task(keeper.run()).cancel)
 
     async def _start_links(self, stack: AsyncExitStack) -> None:
         self.balancer = Carrier(list(self.gateway_ports.values()))
@@ -135,11 +142,19 @@ class World:
             "ODYSSAI_CRASH_LIMIT": "0",
         }
 
+    def _url(self, name: str) -> str:
+        """A process's own way to the bus."""
+        if name in NODES:
+            return self._access.url("runner", name)
+        if name in GATEWAYS:
+            return self._access.url("gateway", name)
+        return self._access.url("scheduler" if name in SCHEDULERS else Holder.of(f"{name}.x").role)
+
     def _environment(self, name: str, told: Mapping[str, str]) -> dict[str, str]:
         ours = ("ODYSSAI_", "OPENAI_", "OPENROUTER_", "OTEL_")
         plain = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         home = self.folder / ("home" if name not in NODES else name)
-        url = self._access.url("mesh")
+        url = self._url(name)
         if name in self.links:
             url = url.replace(self._access.address, f"{HOST}:{self.links[name].port}")
         return {
