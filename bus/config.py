@@ -1,5 +1,6 @@
 """The mesh's configuration, as every service sees it: the layers in shared state, merged."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import get_args
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 """The lowest first."""
+RETRY_S = 1.0
 TRIES = 5
 """A layer that was changed at the same moment is read and changed again."""
 
@@ -25,6 +27,8 @@ class ConfigFollower:
         """``changed`` is called with every configuration that comes into effect."""
         self.effective = Config()
         self.layers: dict[Layer, ConfigLayer] = {}
+        self.is_known = False
+        """Whether it was read: before, there may be any."""
         self._changed = changed
 
     async def read(self, bus: Bus) -> None:
@@ -34,10 +38,16 @@ class ConfigFollower:
                 self._hear(key, layer)
         except NotConnected as error:
             log.warning("no configuration yet: %s", error)
+        else:
+            self.is_known = True
 
     async def run(self, bus: Bus) -> None:
         """Follow it for ever."""
-        await (await open_layers(bus)).watch(self._hear)
+        while not self.is_known:
+            await self.read(bus)
+            await asyncio.sleep(0 if self.is_known else RETRY_S)
+        known = {str(name): layer for name, layer in self.layers.items()}
+        await (await open_layers(bus)).watch(self._hear, known)
 
     def _hear(self, key: str, layer: ConfigLayer | None) -> None:
         self.layers = {

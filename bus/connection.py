@@ -123,6 +123,11 @@ class Bus:
             await asyncio.sleep(LOOK_S)
 
     @property
+    def identity(self) -> str:
+        """As whom it is known, as two tokens of a subject: the holder, or what its name says."""
+        return str(self.holder) if self.holder else ".".join(self.name.split(":", 1))
+
+    @property
     def makes_buckets(self) -> bool:
         """Whether state that is missing is ours to make: where the server is of a home, that is
         done by its doorkeeper.

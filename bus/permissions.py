@@ -9,17 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from proto.audit import AUDIT
 from proto.config import CONFIG
 from proto.credentials import Holder, Role
 from proto.ids import CLOUD
 from proto.jobs import JOBS
 from proto.kept import KEPT_ANSWERS
+from proto.keys import KEYS, SPENDING
 from proto.plan import PLANS
 from proto.state import ENGINES, LEASES, RESPONSE_EVENTS, RESPONSES
 from proto.store import STORES
 from proto.subjects import (
     ADMIT,
     ALERT_TELEMETRY,
+    AUDIT_TELEMETRY,
     CANCEL,
     CANCEL_RESPONSE,
     CAPTURE_TELEMETRY,
@@ -37,6 +40,7 @@ from proto.subjects import (
     GATEWAY_BEAT,
     GATEWAY_GONE,
     GENERATE,
+    HOLD,
     INVITE,
     INVITE_ROLE,
     JOB_TELEMETRY,
@@ -91,25 +95,29 @@ class Part:
     hears_own: tuple[AnySubject, ...] = ()
     hears: tuple[AnySubject, ...] = ()
     keeps: tuple[Kept, ...] = ()
+    reads_log: bool = False
+    """The audit log."""
 
 
 SERVICE = (SERVICE_BEAT, SERVICE_GONE)
-ENGINE_ASKED = (GENERATE, COUNT_TOKENS, TOKENIZE, DETOKENIZE, EMBED, RERANK, REPLAY, CANCEL)
+ENGINE_ASKED = (GENERATE, COUNT_TOKENS, TOKENIZE, DETOKENIZE, EMBED, RERANK, REPLAY, CANCEL, HOLD)
 ENGINE_SAYS = (STREAM, ENGINE_BEAT, ENGINE_GONE, ENGINE_TELEMETRY)
 GATEWAY_LIFE = (GATEWAY_BEAT, GATEWAY_GONE)
 FLEET = (ENGINE_BEAT, ENGINE_GONE, NODE_BEAT, NODE_GONE)
 ORDERS = (SUBMIT, STEER_JOB, LOOK_AROUND, INVITE)
+ACCESS = (Kept(CONFIG, "admin"), Kept(KEYS, "*"), Kept(SPENDING, "*"))
+"""Who may use the mesh over HTTP, and how."""
 
 PARTS: dict[Role, Part] = {
     "gateway": Part(
-        says_own=(*GATEWAY_LIFE, REQUEST_TELEMETRY, CAPTURE_TELEMETRY, RENEW),
+        says_own=(*GATEWAY_LIFE, REQUEST_TELEMETRY, CAPTURE_TELEMETRY, AUDIT_TELEMETRY, RENEW),
         says=(SCHEDULE, *ORDERS, *ENGINE_ASKED, PROBE, CANCEL_RESPONSE),
         hears_own=(STREAM, FETCH_BLOB, PROBE, CANCEL_RESPONSE),
         hears=(*FLEET, *GATEWAY_LIFE, JOB_TELEMETRY),
         keeps=(
             Kept(ENGINES),
             Kept(STORES),
-            Kept(CONFIG, "admin"),
+            *ACCESS,
             Kept(RESPONSES, ">"),
             Kept(RESPONSE_EVENTS, ">"),
             Kept(KEPT_ANSWERS, ">"),
@@ -152,10 +160,11 @@ PARTS: dict[Role, Part] = {
         hears=(*FLEET, *GATEWAY_LIFE, *SERVICE),
     ),
     "console": Part(
-        says_own=(RENEW,),
+        says_own=(RENEW, AUDIT_TELEMETRY),
         says=(*ORDERS, INVITE_ROLE, ADMIT, CREDENTIALS, ROTATE, DISMISS),
         hears=(GATEWAY_BEAT, JOB_TELEMETRY),
-        keeps=(Kept(CONFIG, "admin"),),
+        keeps=ACCESS,
+        reads_log=True,
     ),
     "ops": Part(says_own=(RENEW,)),
     "doorkeeper": Part(
@@ -173,8 +182,11 @@ def of(holder: Holder) -> Permissions:
     hears = [*_own(part.hears_own, holder), *(each.pattern for each in part.hears)]
     for kept in part.keeps:
         says += _api(kept, holder.name)
+    if part.reads_log:
+        says += [*_reading(AUDIT), f"$JS.API.CONSUMER.MSG.NEXT.{AUDIT}.*"]
     if holder.role == "doorkeeper":
-        says += [api for bucket in BUCKETS for api in _making(bucket)]
+        streams = (*map(_stream_of, BUCKETS), AUDIT)
+        says += [api for stream in streams for api in _making(stream)]
     if holder.role == "ops":
         hears.append(TELEMETRY)
     return {
@@ -210,16 +222,8 @@ def _self(holder: Holder) -> dict[str, str]:
 
 def _api(kept: Kept, name: str) -> list[str]:
     """Open a bucket, read it, watch it, write what it may. It exists: the doorkeeper made it."""
-    stream = f"KV_{kept.bucket}"
-    allowed = [
-        f"$JS.API.STREAM.INFO.{stream}",
-        f"$JS.API.STREAM.MSG.GET.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.>",
-        f"$JS.API.CONSUMER.INFO.{stream}.*",
-        f"$JS.API.CONSUMER.DELETE.{stream}.*",
-        f"$JS.FC.{stream}.>",
-    ]
+    stream = _stream_of(kept.bucket)
+    allowed = [*_reading(stream), f"$JS.API.STREAM.MSG.GET.{stream}", f"$JS.FC.{stream}.>"]
     if kept.written:
         allowed.append(f"$KV.{kept.bucket}.{kept.written.format(name=name)}")
     if kept.is_purged:
@@ -227,6 +231,20 @@ def _api(kept: Kept, name: str) -> list[str]:
     return allowed
 
 
-def _making(bucket: str) -> list[str]:
+def _reading(stream: str) -> list[str]:
+    return [
+        f"$JS.API.STREAM.INFO.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        f"$JS.API.CONSUMER.INFO.{stream}.*",
+        f"$JS.API.CONSUMER.DELETE.{stream}.*",
+    ]
+
+
+def _making(stream: str) -> list[str]:
     """Who could change a stream could have it record what others say: nobody else may."""
-    return [f"$JS.API.STREAM.{what}.KV_{bucket}" for what in ("INFO", "CREATE", "UPDATE")]
+    return [f"$JS.API.STREAM.{what}.{stream}" for what in ("INFO", "CREATE", "UPDATE")]
+
+
+def _stream_of(bucket: str) -> str:
+    return f"KV_{bucket}"

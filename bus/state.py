@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -218,13 +218,16 @@ class Bucket(Generic[M]):
             if record is not None:
                 return record
 
-    async def watch(self, changed: Callable[[str, M | None], None]) -> None:
+    async def watch(
+        self, changed: Callable[[str, M | None], None], read: Mapping[str, M] | None = None
+    ) -> None:
         """Tell every record there is, then every change (None: deleted), for ever.
 
         A change is told once; one that a dead watcher missed is told within
-        REREAD_S, or at once after a reconnect.
+        REREAD_S, or at once after a reconnect. ``read`` was known before: only
+        what became of it since is told.
         """
-        known: dict[str, M] = {}
+        known: dict[str, M] = dict(read or {})
 
         def tell(key: str, record: M | None, _: int) -> None:
             if known.get(key) == record:
@@ -235,14 +238,16 @@ class Bucket(Generic[M]):
                 known[key] = record
             changed(key, record)
 
-        await self.watch_revisions(tell)
+        await self.watch_revisions(tell, tuple(known))
 
-    async def watch_revisions(self, changed: Callable[[str, M | None, int], None]) -> None:
+    async def watch_revisions(
+        self, changed: Callable[[str, M | None, int], None], read: Iterable[str] = ()
+    ) -> None:
         """As ``watch``, with the revision of each; the same may be told more than once.
 
         A record that was found missing comes with revision 0.
         """
-        known: dict[str, int] = {}
+        known: dict[str, int] = dict.fromkeys(read, 0)
         wake = asyncio.Event()
         self._bus.on_reconnect.append(wake.set)
 

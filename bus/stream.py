@@ -10,7 +10,7 @@ server brought 25,000 duplicates.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.connection import Bus
+from bus.credit import WINDOW, Credit
 from bus.dialing import dial, settled
 from bus.errors import BusError
 from bus.hotpath import HotParser
@@ -26,8 +27,8 @@ from bus.strays import Strays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Cancel, Replay
-from proto.subjects import CANCEL, REPLAY, STREAM
+from proto.inference import Cancel, Hold, Replay
+from proto.subjects import CANCEL, HOLD, REPLAY, STREAM
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +54,11 @@ class TokenStream:
         "_spoiled",
         "_waiter",
         "address",
+        "credit",
         "engine",
         "epoch",
         "gateway",
         "heard_at",
-        "held_at",
         "is_over",
         "patience_s",
         "request",
@@ -75,8 +76,7 @@ class TokenStream:
         self.heard_at = time.monotonic()
         self.patience_s = SILENCE_S
         self.is_over = False
-        self.held_at: float | None = None
-        """When its engine was told last to hold it; None: it may go on."""
+        self.credit = Credit()
         self._spoiled = 0
         self._frames: list[AnyFrame] = []
         self._early: dict[int, AnyFrame] = {}
@@ -86,7 +86,7 @@ class TokenStream:
         """Expect the frames of this attempt, from its first on."""
         self.engine, self.epoch, self.want = engine, epoch, 0
         self.address = STREAM.at(self.gateway, engine, self.request).encode()
-        self.held_at = None
+        self.credit = Credit()
         self._spoiled = 0
         self._early.clear()
         self.heard_at = time.monotonic()
@@ -200,9 +200,6 @@ class TokenSource:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def __iter__(self) -> Iterator[TokenStream]:
-        return iter(list(self._streams.values()))
-
     def on_engine(self, engine: EngineId) -> list[TokenStream]:
         """The open streams that an engine is serving."""
         return [s for s in self._streams.values() if s.engine == engine]
@@ -227,6 +224,9 @@ class TokenSource:
         if not stream.push(frame):
             self.gaps += 1
             self._ask_again(request, stream)
+        elif len(stream._frames) > WINDOW:
+            # Whoever reads it, unless he waits for a client, has all of it by then.
+            asyncio.get_running_loop().call_soon(self._keep_within_credit, stream)
 
     def _hear_stranger(self, subject: bytes, body: bytes, stream: TokenStream) -> None:
         """An engine that was asked before goes on with its own attempt; nobody else has a word."""
@@ -270,12 +270,22 @@ class TokenSource:
             await asyncio.sleep(WATCH_S)
             now = time.monotonic()
             for request, stream in list(self._streams.items()):
-                if stream.held_at is not None:
+                self._keep_within_credit(stream)
+                if stream.credit.is_held:
                     stream.heard_at = now
                 elif now - stream.heard_at > stream.patience_s:
                     stream.heard_at = now
                     stream.patience_s = min(2 * stream.patience_s, LONGEST_SILENCE_S)
                     self._ask_again(request, stream)
+
+    def _keep_within_credit(self, stream: TokenStream) -> None:
+        """Tell its engine to hold while its reader is far behind, and then to go on."""
+        if stream.engine is None or stream.is_over:
+            return
+        for_s = stream.credit.due(stream.waiting, time.monotonic())
+        if for_s is not None:
+            hold = Hold(request=stream.request, seq=stream.want, for_s=for_s)
+            self._begin(self._bus.publish(HOLD, hold, stream.engine))
 
     def _ask_again(self, request: bytes, stream: TokenStream) -> None:
         if stream.engine is None or stream.is_over or request in self._asking:

@@ -5,6 +5,7 @@ admin API was told, which wins. Both are kept in shared state; what is in effect
 is computed from them alike by everyone who needs it.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -24,6 +25,9 @@ one's owner's only. Keys that name no owner are owners of their own.
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0)]
+Moment = Annotated[datetime, Meta(tz=True)]
+Scope = Literal["inference", "models", "telemetry", "admin"]
+Patterns = list[Annotated[str, Meta(min_length=1)]]
 
 
 class Setting(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -88,6 +92,18 @@ class KeyConfig(Setting, frozen=True, kw_only=True):
     """Who holds it: keys of one owner find each other's cached prompts; its own name without any
     word.
     """
+    tokens_per_day: Positive | UnsetType | None = UNSET
+    """Of a day in UTC, as the month."""
+    tokens_per_month: Positive | UnsetType | None = UNSET
+    tokens_in_all: Positive | UnsetType | None = UNSET
+    """Since it was made."""
+    scopes: list[Scope] | UnsetType | None = UNSET
+    """What it may do; inference and models without any word. Whoever may ``admin`` may look at
+    models and telemetry as well."""
+    models: Patterns | UnsetType | None = UNSET
+    """Those it may use, by the names that clients say or by id; ``*`` stands for anything."""
+    expires: Moment | UnsetType | None = UNSET
+    """From then on it is refused."""
 
 
 class PrivacyConfig(Setting, frozen=True, kw_only=True):
@@ -112,7 +128,8 @@ class Config(Setting, frozen=True, kw_only=True):
     keys: dict[str, KeyConfig | None] | UnsetType = UNSET
     """By a name of the operator's choice."""
     others: KeyConfig | UnsetType = UNSET
-    """For everybody whose key is not among ``keys``, and for those without one."""
+    """For everybody whose key is not known, and for those without one. Its ``scopes`` let them in
+    where keys are asked for; ``admin`` is never among them."""
     privacy: PrivacyConfig | UnsetType = UNSET
 
 

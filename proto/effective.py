@@ -76,7 +76,11 @@ def _best(named: Mapping[str, V | None], name: str) -> V | None:
 
 
 def _matching(named: Iterable[str], name: str) -> list[str]:
-    return [pattern for pattern in named if "*" in pattern and fnmatchcase(name, _glob(pattern))]
+    return [pattern for pattern in named if "*" in pattern and matches(pattern, name)]
+
+
+def matches(pattern: str, name: str) -> bool:
+    return fnmatchcase(name, _glob(pattern))
 
 
 def _glob(pattern: str) -> str:
@@ -119,11 +123,15 @@ def _loading(config: Config) -> LoadingConfig:
 
 
 def key_config(config: Config, sha256: str | None) -> tuple[str | None, KeyConfig]:
-    """The name and the configuration of a key by its hash; of everybody else's where it is none."""
+    """The name and the configuration of a key by its hash; of everybody else's where it is none.
+
+    All are compared, so that the time it takes tells nothing of which it was.
+    """
+    found: tuple[str | None, KeyConfig] = (None, config.others or KeyConfig())
     for name, entry in (config.keys or {}).items():
         if entry and sha256 and compare_digest(str(entry.sha256), sha256):
-            return name, entry
-    return None, config.others or KeyConfig()
+            found = (name, entry)
+    return found
 
 
 def privacy_of(config: Config, owner: str) -> Privacy:

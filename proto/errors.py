@@ -31,6 +31,7 @@ class Code(Enum):
     HEADERS_TOO_LARGE = ("headers_too_large", 431)
     QUEUE_FULL = ("queue_full", 429)
     RATE_LIMITED = ("rate_limit_exceeded", 429)
+    BUDGET_SPENT = ("insufficient_quota", 429)
     CANCELLED = ("cancelled", 499)
     INTERNAL = ("internal_error", 500)
     LOAD_FAILED = ("model_load_failed", 500)

@@ -328,6 +328,20 @@ class Cancel(Message, frozen=True, kw_only=True):
     request: RequestId
 
 
+class Hold(Message, frozen=True, kw_only=True):
+    """The client of this request does not read: generate no more of it for a while.
+
+    A gateway says it again as long as that lasts, and once more to let the engine go on. Not
+    answered; a lost one does no harm, since each is soon said again or runs out.
+    """
+
+    request: RequestId
+    seq: int
+    """The gateway has every frame before this one, and will ask for none of them again."""
+    for_s: float
+    """From when it is heard; 0: go on."""
+
+
 class Replay(Message, frozen=True, kw_only=True):
     """Send the frames of a request again, from ``seq`` on. Answered by ``Replayed``."""
 

@@ -108,6 +108,8 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     """
     loads: ModelId | None = None
     """The model that is being loaded, by the id it will have."""
+    parked: int = 0
+    """Requests whose clients do not read: neither running nor queued, until they do."""
     upstream: str | None = None
     """The base URL behind it, when it is an engine that is not ours."""
     asyncio_tasks: int = 0

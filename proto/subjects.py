@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from proto import (
+    audit,
     credentials,
     embedding,
     frames,
@@ -257,6 +258,7 @@ REPLAY: Question[inference.Replay, inference.Replayed] = Question(
     "mesh.v1.engine.<engine>.replay", inference.Replay, answer=inference.Replayed
 )
 CANCEL: Subject[inference.Cancel] = Subject("mesh.v1.engine.<engine>.cancel", inference.Cancel)
+HOLD: Subject[inference.Hold] = Subject("mesh.v1.engine.<engine>.hold", inference.Hold)
 STREAM: Subject[frames.AnyFrame] = Subject(
     "mesh.v1.stream.<gateway>.<engine>.<request>", frames.AnyFrame
 )
@@ -307,4 +309,10 @@ CAPTURE_TELEMETRY: Subject[telemetry.CaptureEvent] = Subject(
 )
 JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.<job>", telemetry.JobEvent, is_json=True
+)
+AUDIT_TELEMETRY: Subject[audit.AuditEvent] = Subject(
+    "telemetry.v1.audit.<holder>",
+    audit.AuditEvent,
+    is_json=True,
+    speaker=lambda event: (event.said_by,),
 )

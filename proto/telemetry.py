@@ -25,7 +25,8 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     endpoint: str
     stream: bool
     status: str
-    """``ok``, ``cancelled`` or the word of an error code."""
+    """``ok``, ``cancelled`` (the client left), ``stalled`` (it read nothing for long and was cut)
+    or the word of an error code."""
     finish_reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0

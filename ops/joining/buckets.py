@@ -5,6 +5,7 @@ Who could change a bucket could have it record what others say.
 
 from typing import Any
 
+from bus import audit
 from bus.connection import Bus
 from bus.lease import LIMITS as LEASE_LIMITS
 from bus.permissions import BUCKETS
@@ -33,3 +34,4 @@ async def make(bus: Bus) -> None:
     known = limits()
     for name in BUCKETS:
         await Bucket.open(bus, name, Any, known.get(name))
+    await audit.open_log(bus)

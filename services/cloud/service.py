@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import httpx
 
 from bus.gateways import Gateways
+from bus.holding import Holding
 from bus.presence import beat, farewell
 from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
@@ -85,6 +86,8 @@ class Relay:
         self._sink = sink
         self._client = OpenAIUpstream(upstream)
         self._cards: tuple[ModelCard, ...] = ()
+        self._may_read: dict[RequestId, asyncio.Event] = {}
+        """Cleared while the request's client does not read."""
         self._running: dict[RequestId, _Running] = {}
         self._gateways = Gateways(
             host.bus,
@@ -103,6 +106,7 @@ class Relay:
         await bus.answer(DETOKENIZE, self._refuse_tokens, self._engine)
         await bus.listen(CANCEL, self._cancel, self._engine)
         await answer_replays(bus, self._sink, self._engine)
+        await Holding(self._sink, self._hold, self._go_on).follow(bus, self._engine)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_catalog())
             tasks.create_task(self._gateways.watch())
@@ -152,6 +156,7 @@ class Relay:
             models=self._cards,
             slots=SLOTS,
             running=len(self._running),
+            parked=sum(not event.is_set() for event in self._may_read.values()),
             steps=self._events,
             upstream=self._upstream.url,
         )
@@ -223,8 +228,18 @@ class Relay:
                 log.info("ending %s: its gateway is gone", request)
                 running.task.cancel()
 
+    def _hold(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].clear()
+
+    def _go_on(self, request: RequestId) -> None:
+        if request in self._may_read:
+            self._may_read[request].set()
+
     async def _run(self, request: Generate) -> None:
         frames = Frames(request)
+        may_read = self._may_read[request.request] = asyncio.Event()
+        may_read.set()
         try:
             async with asyncio.timeout(request.left_s), aclosing(self._pieces(request)) as pieces:
                 self._send(request, frames.began())
@@ -232,6 +247,7 @@ class Relay:
                     self._events += 1
                     for frame in frames.of(piece):
                         self._send(request, frame)
+                    await may_read.wait()
                 self._send(request, frames.ended())
         except MeshError as error:
             self._send(request, frames.failed(error))
@@ -241,6 +257,8 @@ class Relay:
         except asyncio.CancelledError:
             self._send(request, frames.failed(MeshError(Code.CANCELLED, "It was cancelled.")))
             raise
+        finally:
+            del self._may_read[request.request]
 
     async def _pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
         asked = await inlined(self._host.bus, request)

@@ -15,11 +15,12 @@ from services.gateway.admin import routes as admin
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
 from services.gateway.count import count_tokens
-from services.gateway.gateway import Gateway
+from services.gateway.gateway import Endpoint, Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
 from services.gateway.http.door import HANG_UP
-from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.http.exchange import JSON, ClientLeft, ClientStalled, Exchange, Headers
+from services.gateway.keys.scopes import Need, need_below_admin, need_of
 from services.gateway.models.models import show_models
 from services.gateway.ollama.embed import embed, embed_one
 from services.gateway.ollama.models import (
@@ -42,7 +43,6 @@ from services.gateway.vectors.rerank import rerank
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, Any, Any], Awaitable[None]]
-Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 
 POSTS: dict[str, Endpoint] = {
     "/v1/chat/completions": repeatable(partial(generate, ChatCompletions())),
@@ -103,7 +103,7 @@ def application(gateway: Gateway) -> Litestar:
     tables.append((read, MOUNTS, True))
     routes = [
         asgi(short, copy_scope=False, is_mount=is_mount)(
-            _on(methods, gateway, endpoint, path.removesuffix(short))
+            _on(methods, gateway, endpoint, path, path.removesuffix(short))
         )
         for methods, table, is_mount in tables
         for path, endpoint in table.items()
@@ -111,7 +111,7 @@ def application(gateway: Gateway) -> Litestar:
     ]
     routes += [
         asgi(short, copy_scope=False, is_mount=True)(
-            _below(gateway, find, path.removesuffix(short))
+            _below(gateway, find, path, path.removesuffix(short))
         )
         for path, find in TREES.items()
         for short in _spellings(path)
@@ -128,21 +128,25 @@ def _spellings(path: str) -> tuple[str, ...]:
     return (path, path.removeprefix(V1)) if path.startswith(V1) else (path,)
 
 
-def _on(methods: tuple[str, ...], gateway: Gateway, endpoint: Endpoint, left_out: str) -> Handler:
+def _on(
+    methods: tuple[str, ...], gateway: Gateway, endpoint: Endpoint, route: str, left_out: str
+) -> Handler:
     """An endpoint that takes these methods, and tells about them."""
+    need = need_of(route)
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
         exchange = _exchange(gateway, scope, receive, send)
         exchange.path = left_out + exchange.path
-        await _serve(gateway, exchange, dict.fromkeys(methods, endpoint))
+        await _serve(gateway, exchange, dict.fromkeys(methods, endpoint), need)
 
     return handle
 
 
 def _below(
-    gateway: Gateway, find: Callable[[str], Mapping[str, Endpoint]], left_out: str
+    gateway: Gateway, find: Callable[[str], Mapping[str, Endpoint]], route: str, left_out: str
 ) -> Handler:
     """The endpoints that ``find`` tells by their whole path."""
+    need = need_of(route)
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
         exchange = _exchange(gateway, scope, receive, send)
@@ -150,7 +154,9 @@ def _below(
         endpoints = find(exchange.path)
         if not endpoints:
             return await refuse(exchange, _nothing_there(exchange))
-        return await _serve(gateway, exchange, endpoints)
+        if need == "admin":
+            return await _serve(gateway, exchange, endpoints, need_below_admin(exchange))
+        return await _serve(gateway, exchange, endpoints, need)
 
     return handle
 
@@ -163,10 +169,12 @@ def _exchange(gateway: Gateway, scope: Any, receive: Any, send: Any) -> Exchange
     return exchange
 
 
-async def _serve(gateway: Gateway, exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> None:
+async def _serve(
+    gateway: Gateway, exchange: Exchange, endpoints: Mapping[str, Endpoint], need: Need
+) -> None:
     endpoint = endpoints.get(exchange.method)
     if endpoint is not None:
-        return await answer(gateway, exchange, endpoint)
+        return await answer(gateway, exchange, endpoint, need)
     allow = ", ".join((*endpoints, "OPTIONS")).encode()
     if exchange.method == "OPTIONS":
         return await exchange.reply(204, b"", [(b"allow", allow), *_told(gateway, exchange, allow)])
@@ -197,11 +205,14 @@ def _nothing_there(exchange: Exchange) -> MeshError:
     return MeshError(Code.NOT_FOUND, why)
 
 
-async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint) -> None:
+async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint, need: Need) -> None:
     """Serve one request; whatever goes wrong is said in the dialect of its path."""
     gateway.open.add(exchange)
     try:
-        await endpoint(gateway, exchange)
+        with gateway.entrance.let_in(exchange, need):
+            await endpoint(gateway, exchange)
+    except ClientStalled:
+        log.info("%s: cut, as its client took nothing", exchange.id)
     except ClientLeft:
         log.debug("%s: the client left", exchange.id)
     except MeshError as error:
@@ -222,6 +233,9 @@ async def refuse(exchange: Exchange, error: MeshError, headers: Headers | None =
             await exchange.write(exchange.last_words(error), more=False)
         return
     said = [JSON, *(headers or [])]
+    if error.code is Code.BUDGET_SPENT:
+        # Both vendors' SDKs would ask again all the same.
+        said.append((b"x-should-retry", b"false"))
     if error.code is Code.SLOW_CLIENT:
         said.append(HANG_UP)
     if error.retry_after_s is not None:

@@ -10,8 +10,10 @@ from msgspec.structs import fields
 
 from bus.fleet import Fleet
 from proto.config import Config
+from proto.keys import may_use
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import Exchange
+from services.gateway.keys.scopes import NEEDS
 from services.gateway.models.models import XOdyssai, entries
 from services.host import VERSION
 
@@ -24,9 +26,18 @@ VENDOR = "odyssai.eu"
 class Auth(Struct, frozen=True):
     required: bool = False
     scheme: str = "none"
+    """Or ``bearer``, which may be sent as ``x-api-key`` as well."""
     scope: str = ""
     public_routes: list[str] = msgspec.field(default_factory=lambda: ["/*"])
     eventsource_query_fallback: bool = False
+
+
+GUARDED = Auth(
+    required=True,
+    scheme="bearer",
+    scope="inference",
+    public_routes=sorted(route for route, need in NEEDS.items() if need == "nothing"),
+)
 
 
 class Speculation(Struct, frozen=True):
@@ -102,18 +113,32 @@ class Contract(Struct, frozen=True, kw_only=True):
 
 
 async def show_contract(gateway: Gateway, exchange: Exchange) -> None:
+    caller = gateway.entrance.known(exchange, "models")
+    is_open = gateway.entrance.guard.access != "keys"
     document = contract(
-        gateway.fleet, gateway.config.effective, gateway.settings.prompt_limit_chars
+        gateway.fleet if caller else Fleet(),
+        gateway.config.effective,
+        gateway.settings.prompt_limit_chars,
+        Auth() if is_open else GUARDED,
+        caller.models if caller else None,
     )
     await exchange.reply(200, msgspec.json.encode(document))
 
 
-def contract(fleet: Fleet, config: Config, prompt_limit_chars: int) -> Contract:
+def contract(
+    fleet: Fleet,
+    config: Config,
+    prompt_limit_chars: int,
+    auth: Auth,
+    patterns: tuple[str, ...] | None,
+) -> Contract:
+    """``patterns`` are those of the models that are told of; None: all."""
     serving = fleet.serving()
-    listed = entries(fleet, config)
+    listed = [e for e in entries(fleet, config) if may_use(patterns, e.id, e.root)]
     capabilities = _capabilities([entry.x_odyssai for entry in listed])
     names = [field.encode_name for field in fields(XOdyssai)]
     return Contract(
+        auth=auth,
         features=_features(capabilities, any(beat.upstream for beat in serving)),
         capabilities=capabilities,
         limits=Limits(sum(beat.slots + beat.queue_limit for beat in serving), prompt_limit_chars),

@@ -17,7 +17,7 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     asked = anthropic.asked_count(body)
-    model = gateway.target(asked.model or default_model(gateway))
+    model = gateway.model_for(exchange, asked.model or default_model(gateway))
     prompt = with_prompt_defaults(asked.prompt, gateway.model_config(model, asked.model))
     question = replace(asked, model=model, prompt=prompt)
     if not gateway.settings.keeps_volatile_lines:

@@ -2,16 +2,19 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
+from bus.audit import AuditLog
 from bus.config import ConfigFollower
 from bus.fleet import Fleet, card_of
 from proto.config import Config, ModelConfig
 from proto.effective import captures, loads_on_demand, model_config, target
 from proto.ids import GatewayId, ModelId
 from proto.inference import Counted, CountTokens, Priority
+from proto.presence import ModelCard
+from proto.store import StoredModel
 from services.gateway.asking.mesh import Mesh
 from services.gateway.asking.shelf import Shelf
 from services.gateway.asking.watch import Watch
@@ -19,9 +22,8 @@ from services.gateway.http.exchange import Exchange
 from services.gateway.idempotency.ledger import Ledger
 from services.gateway.idempotency.once import Once
 from services.gateway.images.images import Images
-from services.gateway.keys.admission import admitted
 from services.gateway.keys.caller import Claim
-from services.gateway.keys.limits import Limits
+from services.gateway.keys.entrance import Entrance
 from services.gateway.settings import Settings
 from services.gateway.stored.background import Background
 from services.gateway.stored.peers import Peers
@@ -38,9 +40,11 @@ class Gateway:
         self.settings = settings
         self.mesh = mesh
         self.watch = watch
-        self.config = ConfigFollower(_tell_of_capture())
+        self.audit = AuditLog(mesh.bus)
+        self._tell_of_capture = _tell_of_capture()
+        self.config = ConfigFollower(self._configured)
+        self.entrance = Entrance(id, self.config, self.audit, settings.admin_token)
         self.shelf = Shelf(mesh.fleet)
-        self.limits = Limits(id)
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)
@@ -51,6 +55,10 @@ class Gateway:
         self.served = 0
         self.started = time.monotonic()
 
+    def _configured(self, config: Config) -> None:
+        self._tell_of_capture(config)
+        self.entrance.look()
+
     @property
     def fleet(self) -> Fleet:
         return self.mesh.fleet
@@ -59,16 +67,29 @@ class Gateway:
         """What a client's name for a model stands for; the name itself where it is no alias."""
         return target(self.config.effective, called)
 
+    def model_for(self, exchange: Exchange, called: str, spelled: str = "") -> ModelId:
+        """The same, for a client whose key may use it; ``spelled`` as the client wrote it, where
+        that is another name. Raises MeshError.
+        """
+        model = self.target(called)
+        known = self._known(model)
+        names = (called, model, known.id if known else model)
+        self.entrance.expect_model(exchange, spelled or called, *names)
+        return model
+
     def model_config(self, model: ModelId, called: str = "") -> ModelConfig:
         """The operator's defaults for a model, under whatever name they are written."""
-        cards = (card_of(beat, model) for beat in self.fleet.holders(model))
-        known = next(filter(None, cards), None) or self.shelf.find(model)
+        known = self._known(model)
         names = (known.id, *known.aliases) if known else ()
         return model_config(self.config.effective, (model, called, *names))
 
+    def _known(self, model: ModelId) -> ModelCard | StoredModel | None:
+        cards = (card_of(beat, model) for beat in self.fleet.holders(model))
+        return next(filter(None, cards), None) or self.shelf.find(model)
+
     def admit(self, exchange: Exchange, asked: Priority = "interactive") -> Claim:
         """Its share of an engine, unless its key has had all that it may. Raises MeshError."""
-        return admitted(self.limits, self.config.effective, exchange, asked)
+        return self.entrance.admit(exchange, asked)
 
     def may_load(self, model: ModelId, called: str = "") -> bool:
         """A request for it loads it, if a node has it stored."""
@@ -92,3 +113,6 @@ def _tell_of_capture() -> Callable[[Config], None]:
             log.warning("capture of prompts and answers is %s", "on" if before else "off")
 
     return changed
+
+
+Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]

@@ -27,7 +27,7 @@ from services.gateway.asking.mesh import size
 from services.gateway.asking.wait import Tell
 from services.gateway.defaults import with_defaults
 from services.gateway.gateway import Gateway
-from services.gateway.http.exchange import JSON, ClientLeft, Exchange, Headers
+from services.gateway.http.exchange import JSON, ClientLeft, ClientStalled, Exchange, Headers
 from services.gateway.idempotency.name import HEADER
 from services.gateway.keys.caller import ANONYMOUS
 from services.gateway.models.models import fingerprint
@@ -80,6 +80,9 @@ async def recorded(
                 yield record
             finally:
                 late |= record.attributes()
+    except ClientStalled:
+        record.status = "stalled"
+        raise
     except ClientLeft:
         record.status = "cancelled"
         raise
@@ -92,7 +95,7 @@ async def recorded(
     finally:
         if not record.is_handed_on:
             event = record.event(gateway.id)
-            gateway.limits.spend(record.key or ANONYMOUS, event.completion_tokens)
+            gateway.entrance.spend(record.key or ANONYMOUS, event.completion_tokens)
             await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
             if record.capture is not None:
                 told = record.capture.event(request, endpoint.endpoint, event.model, event.key)
@@ -115,7 +118,7 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
     claim = gateway.admit(exchange, asked.priority)
     record.key = claim.key
-    asked = with_model(gateway, in_session(asked, exchange.headers))
+    asked = with_model(gateway, exchange, in_session(asked, exchange.headers))
     asked = replace(
         asked,
         key=claim.key,
@@ -133,12 +136,13 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     return asked
 
 
-def with_model(gateway: Gateway, asked: Asked) -> Asked:
+def with_model(gateway: Gateway, exchange: Exchange, asked: Asked) -> Asked:
     """By the name that the mesh has for what the client calls it, with the operator's defaults.
 
-    Raises MeshError when the client names none and the operator chose none for that.
+    Raises MeshError when the client names none and the operator chose none for that, and when its
+    key may not use the model.
     """
-    model = gateway.target(asked.model or default_model(gateway))
+    model = gateway.model_for(exchange, asked.model or default_model(gateway), asked.called)
     called = asked.called or ("" if model == asked.model else asked.model)
     named = replace(asked, model=model, called=called)
     return with_defaults(named, gateway.model_config(model, called))
@@ -181,7 +185,7 @@ async def generating(
         try:
             await _start(generations)
             read = sum(generation.prompt_tokens for generation in generations[:: asked.n])
-            gateway.limits.spend(asked.key, read)
+            gateway.entrance.spend(asked.key, read)
             yield generations
         finally:
             for generation in generations:

@@ -4,23 +4,32 @@ import time
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from proto.effective import captures
+from proto.keys import may_use
 from services.gateway.contract import NAME
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import Exchange
+from services.gateway.keys.guard import Access
 from services.host import VERSION
 
 
-class Health(Struct, frozen=True):
+class Health(Struct, frozen=True, kw_only=True):
+    """Strangers, where keys are asked for, hear the first four only."""
+
     status: Literal["ok"]
     """The process lives; whether it can serve is told by /ready."""
     version: str
     uptime_s: float
-    models_loaded: list[str]
-    open_requests: int
-    requests_served: int
+    access: Access
+    """Whom it serves: whoever is on this machine, holders of keys, or strangers as well."""
+    models_loaded: list[str] | UnsetType = UNSET
+    open_requests: int | UnsetType = UNSET
+    requests_served: int | UnsetType = UNSET
+    requests_refused: int | UnsetType = UNSET
+    """For lack of a key that was good for them."""
     captures: bool
     """Prompts and answers are told on telemetry."""
 
@@ -28,6 +37,7 @@ class Health(Struct, frozen=True):
 class Readiness(Struct, frozen=True):
     ready: bool
     why: str
+    """Nothing, for strangers."""
 
 
 class Welcome(Struct, frozen=True):
@@ -43,16 +53,26 @@ async def show_health(gateway: Gateway, exchange: Exchange) -> None:
         status="ok",
         version=VERSION,
         uptime_s=round(time.monotonic() - gateway.started, 3),
-        models_loaded=[card.id for card in gateway.fleet.models()],
-        open_requests=len(gateway.open),
-        requests_served=gateway.served,
+        access=gateway.entrance.guard.access,
         captures=captures(gateway.config.effective),
     )
+    caller = gateway.entrance.known(exchange, "models")
+    if caller is not None:
+        there = [card.id for card in gateway.fleet.models()]
+        health = replace(
+            health,
+            models_loaded=[model for model in there if may_use(caller.models, model)],
+            open_requests=len(gateway.open),
+            requests_served=gateway.served,
+            requests_refused=gateway.entrance.attempts.refused,
+        )
     await exchange.reply(200, msgspec.json.encode(health))
 
 
 async def show_readiness(gateway: Gateway, exchange: Exchange) -> None:
     readiness = _readiness(gateway)
+    if gateway.entrance.known(exchange, "models") is None:
+        readiness = replace(readiness, why="")
     await exchange.reply(200 if readiness.ready else 503, msgspec.json.encode(readiness))
 
 

@@ -1,13 +1,10 @@
 """Endpoints whose requests may be asked again, under an Idempotency-Key, and are answered once."""
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
-from services.gateway.gateway import Gateway
+from services.gateway.gateway import Endpoint, Gateway
 from services.gateway.http.exchange import Exchange
 from services.gateway.idempotency.name import HEADER, is_streamed
-
-Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 
 
 def repeatable(endpoint: Endpoint) -> Endpoint:
@@ -19,8 +16,14 @@ def repeatable(endpoint: Endpoint) -> Endpoint:
         body = await exchange.body(gateway.settings.body_limit_bytes)
         if is_streamed(exchange.path, body):
             return await endpoint(gateway, exchange)
+        caller = gateway.entrance.caller(exchange)
+
+        async def serve_apart(apart: Exchange) -> None:
+            with gateway.entrance.goes_on(apart, caller):
+                await endpoint(gateway, apart)
+
         return await gateway.once.answer(
-            exchange, body, partial(endpoint, gateway), partial(gateway.admit, exchange)
+            exchange, body, serve_apart, partial(gateway.admit, exchange)
         )
 
     return serve

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import socket
+import time
 
 from bus import blobs
 from bus.fleet import Fleet
@@ -13,6 +14,7 @@ from bus.presence import asyncio_tasks, beat, farewell
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.ids import gateway_id
+from proto.keys import scopes_of_others, unguarded
 from proto.presence import GatewayBeat, Gone
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.app import application, refuse
@@ -21,12 +23,17 @@ from services.gateway.asking.watch import Watch
 from services.gateway.gateway import Gateway
 from services.gateway.http.door import Door
 from services.gateway.http.hosts import Hosts
+from services.gateway.http.loopback import is_loopback
 from services.gateway.http.server import HttpServer, listen
 from services.gateway.http.tls import Tls
 from services.gateway.settings import Settings
-from services.host import Host
+from services.host import Host, SettingError
 
 log = logging.getLogger(__name__)
+
+CONFIGURED_S = 5.0
+"""How long a gateway that strangers reach waits for somebody to say who may come in."""
+LOOK_S = 0.1
 
 
 async def serve(host: Host) -> None:
@@ -44,11 +51,12 @@ async def serve(host: Host) -> None:
         await watch.follow()
         gateway = Gateway(id, host.boot, settings, mesh, watch)
         await gateway.background.follow()
-        await host.bus.listen(GATEWAY_BEAT, gateway.limits.hear)
+        await host.bus.listen(GATEWAY_BEAT, gateway.entrance.limits.hear)
         await blobs.give_out(host.bus, gateway.id, gateway.images.store.find)
         await answer_probes(host.bus, gateway.id, host.boot)
         await host.bus.settled()
-        await gateway.config.read(host.bus)
+        await gateway.entrance.read(host.bus)
+        await _expect_guarded(host, gateway, listener)
         hosts = Hosts.of(settings.host, str(listener.getsockname()[0]), settings.allowed_hosts)
         door = Door(application(gateway), hosts, refuse)
         server = HttpServer(door, settings.drain_s, settings.bounds, tls)
@@ -59,7 +67,8 @@ async def serve(host: Host) -> None:
         async with asyncio.TaskGroup() as tasks:
             living = [
                 tasks.create_task(watch.run()),
-                tasks.create_task(gateway.config.run(host.bus)),
+                tasks.create_task(server.give_up_stalled(settings.stall_s)),
+                tasks.create_task(gateway.entrance.run(host.bus)),
                 tasks.create_task(gateway.shelf.run(host.bus)),
                 tasks.create_task(_present(host, gateway, url)),
             ]
@@ -72,8 +81,28 @@ async def serve(host: Host) -> None:
             await _drain(gateway, serving, settings.drain_s)
             for task in living:
                 task.cancel()
+        await gateway.entrance.budgets.save()
         await gateway.images.close()
         await host.bus.settled()
+
+
+async def _expect_guarded(host: Host, gateway: Gateway, listener: socket.socket) -> None:
+    """Raises SettingError where strangers could come in of whom the operator does not know.
+
+    A scheduler that starts beside this process may be about to tell what its file says.
+    """
+    guard = gateway.entrance.guard
+    address = listener.getsockname()[0]
+    guard.is_local = is_loopback(address)
+    end = time.monotonic() + CONFIGURED_S
+    while guard.is_ready and not (guard.is_guarded or guard.access == "open"):
+        if time.monotonic() > end or host.stopping.is_set():
+            raise SettingError(unguarded(address))
+        await asyncio.sleep(LOOK_S)
+        await gateway.entrance.read(host.bus)
+    if guard.access == "open" and not guard.is_local:
+        log.warning("open to strangers: the configuration lets others %s without a key",
+                    " and ".join(scopes_of_others(gateway.entrance.ring.config)))  # fmt: skip
 
 
 async def _drain(gateway: Gateway, serving: asyncio.Task[None], drain_s: float) -> None:
@@ -96,7 +125,7 @@ async def _present(host: Host, gateway: Gateway, url: str) -> None:
             pid=os.getpid(),
             url=url,
             open_requests=len(gateway.open),
-            used=gateway.limits.told(),
+            used=gateway.entrance.limits.told(),
             asyncio_tasks=asyncio_tasks(),
         )
 

@@ -34,6 +34,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
+    stall_s: float
+    """How long a client may take nothing of what waits for it, before its connection is cut."""
     keeps_volatile_lines: bool
     """Prompts hold also the lines of known clients that change with every request."""
 
@@ -58,6 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             load_wait_s=number("ODYSSAI_LOAD_WAIT_S", 600.0, 0),
             admin_token=setting("ODYSSAI_ADMIN_TOKEN", ""),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
+            stall_s=number("ODYSSAI_STALL_S", 300.0, 1),
             responses=stored_responses(),
             kept_answers=kept_answers(),
             keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),

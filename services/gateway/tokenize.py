@@ -1,5 +1,7 @@
 """POST /tokenize and /detokenize: by an engine, with the model's own tokenizer."""
 
+from functools import partial
+
 import msgspec
 
 from bus import tracing
@@ -22,7 +24,7 @@ async def tokenize(gateway: Gateway, exchange: Exchange) -> None:
     asked = asked_tokens(body)
     prompt = asked.read()
     expect_fitting(prompt, gateway.settings.prompt_limit_chars)
-    model = _model(gateway, asked.model)
+    model = _model(gateway, exchange, asked.model)
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange, gateway.images.held(model, (prompt,), gateway.fleet) as (shown,):
         question = Tokenize(
@@ -46,7 +48,7 @@ async def detokenize(gateway: Gateway, exchange: Exchange) -> None:
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     asked = asked_text(body)
-    model = _model(gateway, asked.model)
+    model = _model(gateway, exchange, asked.model)
     question = Detokenize(model=model, tokens=tuple(asked.tokens))
     tracing.begin(exchange.header(b"traceparent"))
     async with exchange:
@@ -55,11 +57,14 @@ async def detokenize(gateway: Gateway, exchange: Exchange) -> None:
         await exchange.reply(200, msgspec.json.encode(answer))
 
 
-def _model(gateway: Gateway, named: str | None) -> ModelId:
-    """The named one, or the only one. Raises MeshError when that does not tell."""
+def _model(gateway: Gateway, exchange: Exchange, named: str | None) -> ModelId:
+    """The named one, or the only one that the client may use. Raises MeshError when that does not
+    tell.
+    """
     if named is not None:
-        return gateway.target(named)
-    there = [card.id for card in gateway.fleet.models()]
+        return gateway.model_for(exchange, named)
+    may_use = partial(gateway.entrance.may_use, exchange)
+    there = [card.id for card in gateway.fleet.models() if may_use(card.id)]
     if len(there) != 1:
         raise invalid(f"`model` is required where there are {len(there)}; add it.", "model")
     return there[0]

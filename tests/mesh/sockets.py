@@ -37,6 +37,16 @@ class Socket:
         async with asyncio.timeout(20):
             await self._reader.readuntil(word)
 
+    async def read_all(self, last: bytes) -> bytes:
+        """Up to and with its last word; what is not read yet fills no more than buffers."""
+        body = bytearray()
+        async with asyncio.timeout(40):
+            while not body.endswith(last):
+                piece = await self._reader.read(1 << 16)
+                assert piece, f"hung up after {len(body)} bytes"
+                body += piece
+        return bytes(body)
+
     async def leave(self) -> None:
         self._writer.close()
         with suppress(ConnectionError):

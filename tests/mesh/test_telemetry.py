@@ -14,9 +14,7 @@ from nats.aio.client import Client
 
 from bus.address import Address
 from proto.ids import fresh
-from bus.address import Address
 from proto.inference import Chat, Turn
-from bus.address import Address
 from proto.prefix import prefixes_of
 from tests.mesh.asking import chat, message, posted
 from tests.mesh.house import NODE, Command, Mesh

@@ -13,9 +13,8 @@ from proto.errors import Code, MeshError
 from proto.ids import JobId
 from proto.jobs import Job, Order
 from proto.overview import job_view
-from services.gateway.admin.access import Endpoint
 from services.gateway.admin.requests import Ordered
-from services.gateway.gateway import Gateway
+from services.gateway.gateway import Endpoint, Gateway
 from services.gateway.generate import expect_json
 from services.gateway.http.exchange import Exchange
 

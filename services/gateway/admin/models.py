@@ -8,7 +8,6 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId, NodeId
 from proto.jobs import Remove, Unload
 from proto.overview import JobView, ModelView, job_view
-from services.gateway.admin.access import Endpoint
 from services.gateway.admin.carrying import carry_out, end_of, expect_done, ordering
 from services.gateway.admin.requests import (
     ConvertBody,
@@ -20,7 +19,7 @@ from services.gateway.admin.requests import (
     UnloadBody,
     UnloadNow,
 )
-from services.gateway.gateway import Gateway
+from services.gateway.gateway import Endpoint, Gateway
 from services.gateway.http.exchange import Exchange
 from services.gateway.http.query import flag
 

@@ -1,11 +1,11 @@
-"""What there is below /admin, each for those who may."""
+"""What there is below /admin."""
 
 from collections.abc import Mapping
 from functools import partial
 
 from services.gateway.admin import config, jobs, models, nodes
-from services.gateway.admin.access import Endpoint, guarded
 from services.gateway.admin.status import show_status
+from services.gateway.gateway import Endpoint
 
 ROOT = "/admin"
 
@@ -16,12 +16,7 @@ def is_below(path: str) -> bool:
 
 def endpoints(path: str) -> Mapping[str, Endpoint]:
     """By method; none where there is nothing."""
-    found = _endpoints(path.removeprefix(ROOT).strip("/").split("/"))
-    return {method: guarded(endpoint) for method, endpoint in found.items()}
-
-
-def _endpoints(parts: list[str]) -> Mapping[str, Endpoint]:
-    match parts:
+    match path.removeprefix(ROOT).strip("/").split("/"):
         case ["status"]:
             return _read(show_status)
         case ["config", *name]:

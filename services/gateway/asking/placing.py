@@ -1,5 +1,7 @@
 """Where a request goes without a scheduler: by the gateway's own view of the fleet."""
 
+from collections.abc import Callable
+
 from bus.fleet import Fleet, card_of
 from bus.router import Router
 from proto.errors import Code, MeshError
@@ -24,10 +26,12 @@ def pick(question: Schedule, router: Router, fleet: Fleet) -> tuple[Candidate, .
     return candidates
 
 
-def first_that_chats(fleet: Fleet) -> str:
-    """The model of a request that names none: the first by its id. Raises MeshError."""
+def first_that_chats(fleet: Fleet, may_use: Callable[[str], bool]) -> str:
+    """The model of a request that names none: the first by its id of those that its client may
+    use. Raises MeshError.
+    """
     for card in fleet.models():
-        if card.kind in ("llm", "vlm") and card.has_chat_template:
+        if card.kind in ("llm", "vlm") and card.has_chat_template and may_use(card.id):
             return card.id
     raise MeshError(
         Code.NO_ENGINE, "No model that can chat is there at this moment. Try again.",
@@ -49,12 +53,17 @@ def other_kind(model: str, kind: ModelKind, fleet: Fleet, shelf: Shelf) -> Model
     return min(kinds) if kinds and kind not in kinds and not is_upstream else None
 
 
-def expect_kind(model: str, kind: ModelKind, fleet: Fleet, shelf: Shelf) -> None:
-    """Raises MeshError when the model is there, or would be loaded, and for something else."""
+def expect_kind(
+    model: str, kind: ModelKind, fleet: Fleet, shelf: Shelf, may_use: Callable[[str], bool]
+) -> None:
+    """Raises MeshError when the model is there, or would be loaded, and for something else; it
+    names those that the client ``may_use``.
+    """
     other = other_kind(model, kind, fleet, shelf)
     if other is None:
         return
-    there = ", ".join(card.id for card in fleet.models() if card.kind == kind) or "none here yet"
+    fit = [card.id for card in fleet.models() if card.kind == kind and may_use(card.id)]
+    there = ", ".join(fit) or "none here yet"
     raise MeshError(
         Code.INVALID_REQUEST,
         f"The model {model!r} is no {kind} but of kind {other}; choose one that is: {there}.",

@@ -17,6 +17,7 @@ from proto.dialects.asked import invalid
 from proto.errors import Code, MeshError
 from services.gateway.http.crowd import Crowd
 from services.gateway.http.head import LARGEST_HEAD, headers_too_large
+from services.gateway.http.outlet import OUTLET, Outlet
 
 SURPLUS = "is_surplus"
 """In a scope's state: the request comes on a connection too many, and is to be refused."""
@@ -44,12 +45,13 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.outlet = Outlet(transport)
         self._address = self.client[0] if self.client else ""
         verdict = self._crowd.enter(self._address)
         if verdict == "turned away":
             transport.abort()
             return
-        self.app_state = {SURPLUS: verdict == "surplus"}
+        self.app_state = {SURPLUS: verdict == "surplus", OUTLET: self.outlet}
         self._bound()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote
 from proto.errors import Code, MeshError
 from proto.ids import RequestId, fresh
 from services.gateway.http.coding import WORTHWHILE, closed, opened, takes_gzip, too_large
+from services.gateway.http.outlet import OUTLET, Outlet
 from services.gateway.http.query import Query
 
 Scope = MutableMapping[str, Any]
@@ -30,6 +31,10 @@ EVENT_STREAM = [
 
 class ClientLeft(Exception):
     """The client closed its connection before it was answered."""
+
+
+class ClientStalled(ClientLeft):
+    """The client took nothing of its answer for so long that its connection was cut."""
 
 
 class Exchange:
@@ -60,6 +65,7 @@ class Exchange:
         self.last_words: Callable[[MeshError], bytes] | None = None
         """How a response that has begun says that it cannot go on."""
         self._began = time.monotonic()
+        self._outlet: Outlet | None = scope.get("state", {}).get(OUTLET)
         self._query: bytes = scope.get("query_string", b"")
         self._body: bytes | None = None
         self._receive = receive
@@ -179,7 +185,8 @@ class Exchange:
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.interrupt(ClientLeft())
+        is_given_up = self._outlet is not None and self._outlet.is_given_up
+        self.interrupt(ClientStalled() if is_given_up else ClientLeft())
 
     async def __aexit__(
         self,

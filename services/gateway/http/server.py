@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from services.gateway.http.protection import ALWAYS, STRICT_TRANSPORT
 from services.gateway.http.tls import Tls
 from services.host import SettingError
 
+LOOK_S = 1.0
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
 """Longer than clients' pools keep an idle connection, so that the client is the one to close it."""
@@ -79,6 +81,15 @@ class HttpServer(Server):
             for one in sockets
         ]
         self.started = True
+
+    async def give_up_stalled(self, stall_s: float) -> None:
+        """Cut, for ever, every client that takes nothing for so long of what is sent to it."""
+        while True:
+            await asyncio.sleep(min(LOOK_S, stall_s / 4))
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Connection), "startup makes no others"
+                connection.outlet.look(now, stall_s)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -5,22 +5,24 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from proto.config import Config
 from proto.inference import Priority
 from services.gateway.http.exchange import Exchange
-from services.gateway.keys.caller import Claim, caller_of, claim_of
+from services.gateway.keys.budgets import Budgets
+from services.gateway.keys.caller import Caller, Claim, claim_of
 from services.gateway.keys.limits import Allowance, Limits, Standing
 
 
-def admitted(limits: Limits, config: Config, exchange: Exchange, asked: Priority) -> Claim:
+def admitted(
+    limits: Limits, budgets: Budgets, caller: Caller, exchange: Exchange, asked: Priority
+) -> Claim:
     """Whatever comes of it, the response tells how much is left. Raises MeshError.
 
     ``asked`` is how urgent the body says that it is.
     """
-    caller = caller_of(exchange.headers, config)
     claim = claim_of(caller, exchange.headers, asked)
     said = exchange.standing
     try:
+        budgets.admit(caller)
         limits.admit(caller)
     finally:
         tell = _anthropic if exchange.speaks_anthropic else _openai

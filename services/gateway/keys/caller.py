@@ -1,15 +1,15 @@
 """Who asks: an API key the operator knows, one nobody knows, or none; and what it may take."""
 
-import hashlib
 from collections.abc import Mapping
 
 from msgspec import Struct
 
-from proto.config import Config
+from proto.config import Config, KeyConfig, Scope
 from proto.dialects.asked import invalid
-from proto.effective import key_config, privacy_of, value
+from proto.effective import privacy_of, value
 from proto.ids import KeyId
 from proto.inference import Priority, Privacy
+from proto.keys import OTHERS, account_of, has_budget, hash_of, scopes_of, scopes_of_others
 
 ANONYMOUS = KeyId("anonymous")
 """Everybody who shows no key."""
@@ -32,6 +32,9 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     key: KeyId
     """The operator's name for it, or a mark of its hash; never the key itself."""
+    scopes: tuple[Scope, ...] = ()
+    models: tuple[str, ...] | None = None
+    """Patterns of the models it may use; None: every one."""
     weight: float = 1.0
     privacy: Privacy = Privacy()
     best: Priority = "interactive"
@@ -39,22 +42,41 @@ class Caller(Struct, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     """None: not limited."""
     tokens_per_minute: int | None = None
+    account: str = ""
+    """Where the tokens that it takes are written down; empty: it has no budget."""
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    tokens_in_all: int | None = None
 
 
-def caller_of(headers: Mapping[bytes, bytes], config: Config) -> Caller:
-    """By the key that a request shows. Nobody is turned away here for showing another, or none."""
-    shown = shown_key(headers)
-    sha256 = hashlib.sha256(shown).hexdigest() if shown else None
-    name, decided = key_config(config, sha256)
-    unknown = f"key-{sha256[:MARK]}" if sha256 else ANONYMOUS
-    known_as = name or unknown
+def known_caller(key: KeyId, settings: KeyConfig, config: Config) -> Caller:
+    return _caller(key, settings, config, scopes_of(settings), account_of(key))
+
+
+def stranger(shown: bytes, config: Config) -> Caller:
+    """Whoever shows a key that nobody knows, or none; all of them spend together."""
+    unknown = KeyId(f"key-{hash_of(shown)[:MARK]}") if shown else ANONYMOUS
+    settings = config.others or KeyConfig()
+    return _caller(unknown, settings, config, scopes_of_others(config), OTHERS)
+
+
+def _caller(
+    key: KeyId, settings: KeyConfig, config: Config, scopes: tuple[Scope, ...], account: str
+) -> Caller:
+    models = value(settings.models, None)
     return Caller(
-        key=KeyId(known_as),
-        privacy=privacy_of(config, value(decided.owner, known_as)),
-        weight=value(decided.weight, 1.0),
-        best=value(decided.priority, "interactive"),
-        requests_per_minute=value(decided.requests_per_minute, None),
-        tokens_per_minute=value(decided.tokens_per_minute, None),
+        key=key,
+        scopes=scopes,
+        models=None if models is None else tuple(models),
+        privacy=privacy_of(config, value(settings.owner, key)),
+        weight=value(settings.weight, 1.0),
+        best=value(settings.priority, "interactive"),
+        requests_per_minute=value(settings.requests_per_minute, None),
+        tokens_per_minute=value(settings.tokens_per_minute, None),
+        account=account if has_budget(settings) else "",
+        tokens_per_day=value(settings.tokens_per_day, None),
+        tokens_per_month=value(settings.tokens_per_month, None),
+        tokens_in_all=value(settings.tokens_in_all, None),
     )
 
 

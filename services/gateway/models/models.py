@@ -87,8 +87,17 @@ async def show_models(gateway: Gateway, exchange: Exchange) -> None:
     listed = askable(gateway) if wanted else entries(gateway.fleet, config)
     if flag(exchange.query, "include_unloaded"):
         listed = _sorted([*listed, *await _not_ready(gateway)])
-    shown = _one(listed, wanted, exchange, gateway.fleet) if wanted else _all(listed, exchange)
-    await exchange.reply(200, msgspec.json.encode(shown))
+    if wanted:
+        gateway.model_for(exchange, wanted)
+    told = visible(gateway, exchange, listed)
+    answer = _one(told, wanted, exchange, gateway.fleet) if wanted else _all(told, exchange)
+    await exchange.reply(200, msgspec.json.encode(answer))
+
+
+def visible(gateway: Gateway, exchange: Exchange, listed: list[ModelEntry]) -> list[ModelEntry]:
+    """Those that the client's key may use: it does not hear of others."""
+    may_use = gateway.entrance.may_use
+    return [entry for entry in listed if may_use(exchange, entry.id, entry.root)]
 
 
 def _all(listed: list[ModelEntry], exchange: Exchange) -> ModelList | ModelPage:

@@ -70,7 +70,7 @@ async def _found(
     truncate: bool = True,
 ) -> Found:
     """Without a text it is asked whether the model is there, and nothing more."""
-    model = resolve(gateway, name)
+    model = resolve(gateway, exchange, name)
     if other_kind(model, "embedder", gateway.fleet, gateway.shelf) is not None:
         raise invalid(f'"{name}" does not support embeddings', "model")
     if not texts:

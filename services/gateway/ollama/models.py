@@ -12,7 +12,7 @@ from proto.errors import Code, MeshError
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_json
 from services.gateway.http.exchange import Exchange
-from services.gateway.models.models import ModelEntry, askable, entries
+from services.gateway.models.models import ModelEntry, askable, entries, visible
 from services.gateway.ollama.running import resolve
 from services.host import VERSION
 
@@ -85,7 +85,7 @@ class Status(Struct, frozen=True):
 
 async def show_tags(gateway: Gateway, exchange: Exchange) -> None:
     """GET /api/tags: every model under every name, each with a tag."""
-    tags = Tags([_tagged_model(entry) for entry in askable(gateway)])
+    tags = Tags([_tagged_model(entry) for entry in visible(gateway, exchange, askable(gateway))])
     await exchange.reply(200, msgspec.json.encode(tags))
 
 
@@ -93,7 +93,7 @@ async def show_running(gateway: Gateway, exchange: Exchange) -> None:
     """GET /api/ps: every model that engines of ours hold, once."""
     held = [
         entry
-        for entry in entries(gateway.fleet, gateway.config.effective)
+        for entry in visible(gateway, exchange, entries(gateway.fleet, gateway.config.effective))
         if entry.x_odyssai.upstream is None and entry.x_odyssai.alias_for is None
     ]
     await exchange.reply(200, msgspec.json.encode(Running([_running(entry) for entry in held])))
@@ -109,15 +109,15 @@ async def show(gateway: Gateway, exchange: Exchange) -> None:
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     name = ollama.named(body).wanted
-    entry = entry_of(gateway, name)
-    shown = Shown(
+    entry = entry_of(gateway, exchange, name)
+    answer = Shown(
         modelfile=f"FROM {entry.root}\n",
         details=_details(entry),
         model_info=_info(entry, name),
         capabilities=_capabilities(entry),
         modified_at=_modified(entry),
     )
-    await exchange.reply(200, msgspec.json.encode(shown))
+    await exchange.reply(200, msgspec.json.encode(answer))
 
 
 async def refuse_to_make(gateway: Gateway, exchange: Exchange) -> None:
@@ -129,8 +129,9 @@ async def refuse_to_make(gateway: Gateway, exchange: Exchange) -> None:
     )
 
 
-def entry_of(gateway: Gateway, name: str) -> ModelEntry:
-    known = resolve(gateway, name)
+def entry_of(gateway: Gateway, exchange: Exchange, name: str) -> ModelEntry:
+    """Raises MeshError."""
+    known = resolve(gateway, exchange, name)
     for entry in askable(gateway):
         if entry.id == known:
             return entry

@@ -38,14 +38,15 @@ class Ollama:
     endpoint: str
     stream_headers = LINES
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, exchange: Exchange) -> None:
         self._gateway = gateway
+        self._exchange = exchange
         self._name = ""
 
     def _resolved(self, asked: Asked) -> Asked:
         """Raises MeshError when the model cannot do what it is asked for."""
         self._name = asked.model
-        model = resolve(self._gateway, asked.model)
+        model = resolve(self._gateway, self._exchange, asked.model)
         card = _own_card(self._gateway.fleet, model)
         if card is not None:
             _expect_able(card, asked, self.endpoint.rpartition("/")[2])
@@ -84,13 +85,13 @@ class GenerateLines(Ollama):
 async def chat(gateway: Gateway, exchange: Exchange) -> None:
     """POST /api/chat. Raises MeshError, ClientLeft."""
     if not await _answered_empty(gateway, exchange, is_chat=True):
-        await generate(ChatLines(gateway), gateway, exchange)
+        await generate(ChatLines(gateway, exchange), gateway, exchange)
 
 
 async def complete(gateway: Gateway, exchange: Exchange) -> None:
     """POST /api/generate. Raises MeshError, ClientLeft."""
     if not await _answered_empty(gateway, exchange, is_chat=False):
-        await generate(GenerateLines(gateway), gateway, exchange)
+        await generate(GenerateLines(gateway, exchange), gateway, exchange)
 
 
 async def _answered_empty(gateway: Gateway, exchange: Exchange, is_chat: bool) -> bool:
@@ -102,7 +103,7 @@ async def _answered_empty(gateway: Gateway, exchange: Exchange, is_chat: bool) -
     if empty is None:
         return False
     expect_json(exchange)
-    model = resolve(gateway, empty.model)
+    model = resolve(gateway, exchange, empty.model)
     if not empty.unloads:
         async with exchange:
             await gateway.mesh.candidates(Schedule(model=model), gateway.mesh.wait(exchange.id))
@@ -111,16 +112,18 @@ async def _answered_empty(gateway: Gateway, exchange: Exchange, is_chat: bool) -
     return True
 
 
-def resolve(gateway: Gateway, name: str) -> ModelId:
+def resolve(gateway: Gateway, exchange: Exchange, name: str) -> ModelId:
     """The model's name without the tag that clients of this dialect add. Raises MeshError."""
     short = name.removesuffix(":latest")
     engines = gateway.fleet.engines()
-    for known in (gateway.target(name), gateway.target(short)):
+    for called in (name, short):
+        known = gateway.target(called)
         if any(card_of(engine, known) for engine in engines) or gateway.shelf.find(known):
-            return ModelId(known)
+            return gateway.model_for(exchange, called, name)
+    model = gateway.model_for(exchange, short, name)
     if not engines:
         # It may be on its way; whoever asks for it will wait a while, or say that there is none.
-        return gateway.target(short)
+        return model
     raise MeshError(
         Code.MODEL_NOT_FOUND,
         f"model '{name}' not found; GET /api/tags lists what there is",

@@ -11,11 +11,11 @@ from proto.dialects import ollama
 from proto.errors import Code, MeshError
 from proto.ids import ModelId
 from proto.jobs import Job, Pull, Remove
-from services.gateway.admin.access import expect_admin
 from services.gateway.admin.carrying import end_of, expect_done
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_json
 from services.gateway.http.exchange import JSON, Exchange
+from services.gateway.keys.guard import Asked
 from services.gateway.ollama.models import Status, entry_of
 from services.gateway.ollama.running import LINES
 
@@ -31,6 +31,7 @@ class Fetching(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 SUCCESS = Status("success")
+ADMINISTRATION = Asked("admin", is_administration=True)
 
 
 async def pull(gateway: Gateway, exchange: Exchange) -> None:
@@ -39,11 +40,11 @@ async def pull(gateway: Gateway, exchange: Exchange) -> None:
     expect_json(exchange)
     asked = ollama.named(body)
     streams = asked.stream is not False
-    if _is_served(gateway, asked.wanted):
+    if _is_served(gateway, exchange, asked.wanted):
         line = msgspec.json.encode(SUCCESS)
         return await exchange.reply(200, line + b"\n" * streams, LINES if streams else [JSON])
     order = Pull(model=_hub_id(asked.wanted))
-    expect_admin(gateway, exchange)
+    gateway.entrance.expect(exchange, ADMINISTRATION)
     async with exchange:
         job = await jobs.submit(gateway.mesh.bus, order)
         if streams:
@@ -54,7 +55,6 @@ async def pull(gateway: Gateway, exchange: Exchange) -> None:
 
 async def delete(gateway: Gateway, exchange: Exchange) -> None:
     """DELETE /api/delete: its files, on every node. Raises MeshError, ClientLeft."""
-    expect_admin(gateway, exchange)
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     order = Remove(model=_bare(ollama.named(body).wanted))
@@ -92,9 +92,9 @@ def fetching(job: Job) -> Fetching:
     )
 
 
-def _is_served(gateway: Gateway, name: str) -> bool:
+def _is_served(gateway: Gateway, exchange: Exchange, name: str) -> bool:
     try:
-        entry_of(gateway, name)
+        entry_of(gateway, exchange, name)
     except MeshError as error:
         if error.code is not Code.MODEL_NOT_FOUND:
             raise

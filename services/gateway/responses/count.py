@@ -1,5 +1,7 @@
 """POST /v1/responses/input_tokens: counted by an engine, with the model's own tokenizer."""
 
+from functools import partial
+
 import msgspec
 
 from bus import tracing
@@ -24,7 +26,8 @@ async def count_input(gateway: Gateway, exchange: Exchange) -> None:
         gateway.background, request.input, request.previous_response_id, exchange.id
     )
     named = request.model or value(gateway.config.effective.default_model, "")
-    model = gateway.target(named or first_that_chats(gateway.fleet))
+    may_use = partial(gateway.entrance.may_use, exchange)
+    model = gateway.model_for(exchange, named or first_that_chats(gateway.fleet, may_use))
     prompt = request.chat(said.items, request.offered())
     question = CountTokens(
         model=model,

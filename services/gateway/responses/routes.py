@@ -1,16 +1,13 @@
 """What is served at and below /v1/responses."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
-from services.gateway.gateway import Gateway
-from services.gateway.http.exchange import Exchange
+from services.gateway.gateway import Endpoint
 from services.gateway.repeatable import repeatable
 from services.gateway.responses.compact import compact
 from services.gateway.responses.count import count_input
 from services.gateway.responses.create import create
 from services.gateway.responses.stored import cancel, delete, list_input, retrieve
-
-Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 
 ROOT = "/v1/responses"
 READ = {"GET": retrieve, "HEAD": retrieve, "DELETE": delete}

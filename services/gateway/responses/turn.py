@@ -1,6 +1,7 @@
 """A request to the Responses API, understood: what to ask, and what becomes of the answer."""
 
 import time
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -45,7 +46,8 @@ async def read(gateway: Gateway, exchange: Exchange, record: Record) -> Turn:
     """Raises MeshError, ClientLeft."""
     request = create_request(await posted(gateway, exchange, record))
     named = request.model or value(gateway.config.effective.default_model, "")
-    model = ModelId(named or first_that_chats(gateway.fleet))
+    may_use = partial(gateway.entrance.may_use, exchange)
+    model = ModelId(named or first_that_chats(gateway.fleet, may_use))
     said = await conversation(
         gateway.background, request.input, request.previous_response_id, exchange.id
     )

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from array import array
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -64,10 +65,13 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
     async with recorded(Embeddings(), gateway, exchange.id, trace) as record:
         record.operation = "embeddings"
         asked = asked_embeddings(await posted(gateway, exchange, record))
+        model = gateway.model_for(exchange, asked.model)
+        may_use = partial(gateway.entrance.may_use, exchange)
+        expect_kind(model, "embedder", gateway.fleet, gateway.shelf, may_use)
         claim = gateway.admit(exchange)
         record.key = claim.key
         wanted = Wanted(
-            model=gateway.target(asked.model),
+            model=model,
             inputs=asked.inputs(),
             dimensions=asked.dimensions,
             side=asked.input_type,
@@ -90,7 +94,6 @@ async def vectors(
     gateway: Gateway, request: RequestId, wanted: Wanted, expires_at: float | None
 ) -> Found:
     """Every input's vector, in order. Raises MeshError."""
-    expect_kind(wanted.model, "embedder", gateway.fleet, gateway.shelf)
     for given in wanted.inputs:
         expect_fitting(given, gateway.settings.prompt_limit_chars)
     sizes = [size(given) for given in wanted.inputs]
@@ -103,7 +106,7 @@ async def vectors(
         for number, part in enumerate(parts)
     )
     tokens = sum(reply.answer.tokens for reply in replies)
-    gateway.limits.spend(wanted.claim.key, tokens)
+    gateway.entrance.spend(wanted.claim.key, tokens)
     return Found(
         [vector for reply in replies for vector in reply.answer.vectors],
         tokens,

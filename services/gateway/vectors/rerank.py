@@ -1,5 +1,7 @@
 """POST /v1/rerank: how well documents answer a query, the best first."""
 
+from functools import partial
+
 import msgspec
 
 from bus.deadline import left_s
@@ -41,6 +43,9 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
         record.operation = "rerank"
         asked = asked_rerank(await posted(gateway, exchange, record))
         record.model = asked.model
+        model = gateway.model_for(exchange, asked.model)
+        may_use = partial(gateway.entrance.may_use, exchange)
+        expect_kind(model, "reranker", gateway.fleet, gateway.shelf, may_use)
         claim = gateway.admit(exchange)
         record.key = claim.key
         async with exchange:
@@ -49,7 +54,7 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
             record.engine = replies[0].engine
             tokens = sum(reply.answer.tokens for reply in replies)
             record.counted(tokens)
-            gateway.limits.spend(claim.key, tokens)
+            gateway.entrance.spend(claim.key, tokens)
             scores = [score for reply in replies for score in reply.answer.scores]
             answer = RerankAnswer(
                 id=f"rerank-{exchange.id}",
@@ -71,7 +76,6 @@ async def _replies(
     expires_at: float | None,
 ) -> list[Reply[Reranked]]:
     model = gateway.target(asked.model)
-    expect_kind(model, "reranker", gateway.fleet, gateway.shelf)
     for text in (asked.query, *asked.texts):
         expect_fitting(Text(text=text), gateway.settings.prompt_limit_chars)
     sizes = [len(text) for text in asked.texts]

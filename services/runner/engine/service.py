@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from bus import tracing
 from bus.deadline import moment
 from bus.gateways import Gateways
+from bus.holding import Holding
 from bus.sink import TokenSink, answer_replays
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
@@ -117,6 +118,7 @@ class Engine:
         await bus.answer(DETOKENIZE, self._reception.detokenize, engine)
         await bus.listen(CANCEL, self._cancel, engine)
         await answer_replays(bus, self._sink, engine)
+        await Holding(self._sink, self.thread.hold, self.thread.go_on).follow(bus, engine)
 
     def abandon(self) -> None:
         for request in self._open:
@@ -139,7 +141,7 @@ class Engine:
         if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
             return self._again(asked, known.accepted)
         self._refuse_unless_reachable(asked, expires_at)
-        waits = len(self._open) >= self._settings.slots or self.thread.lacks_memory_for(sequence)
+        waits = self._taken >= self._settings.slots or self.thread.lacks_memory_for(sequence)
         self.gateways.hear(asked.gateway)
         self._sink.open(asked.request, asked.gateway)
         self.thread.submit(sequence)
@@ -151,9 +153,14 @@ class Engine:
         self._presence.activity.note(len(self._open))
         return accepted
 
+    @property
+    def _taken(self) -> int:
+        """Requests that run or wait; who does not read takes nobody's place."""
+        return len(self._open) - self.thread.parked
+
     def _refuse_unless_reachable(self, asked: Generate, expires_at: float | None) -> None:
         """Raises MeshError when there is no place for it, or no time."""
-        self._presence.refuse_if_full(len(self._open), self.thread.queue.waiting_of(asked.key))
+        self._presence.refuse_if_full(self._taken, self.thread.queue.waiting_of(asked.key))
         if expires_at is not None and expires_at <= time.monotonic():
             raise MeshError(
                 Code.DEADLINE, "The request's deadline passed before it could be accepted."
@@ -224,11 +231,13 @@ class Engine:
         settings, now = self._settings, self.thread.snapshot()
         # Who just came and finds a slot free is no news, but memory may be short before slots are.
         waiting = now.queued if settings.kv_tokens or settings.kv_bytes else 0
-        queued = max(len(self._open) - settings.slots, min(waiting, len(self._open)), 0)
+        taken = max(len(self._open) - now.parked, 0)
+        queued = max(taken - settings.slots, min(waiting, taken), 0)
         return replace(
             plain,
-            running=len(self._open) - queued,
+            running=taken - queued,
             queued=queued,
+            parked=now.parked,
             batch_requests=sum(known.priority == "batch" for known in self._open.values()),
             queued_tokens=now.queued_tokens,
             unread=now.unread,

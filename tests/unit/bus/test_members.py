@@ -3,7 +3,18 @@
 import pytest
 
 from bus.key import BadSeed, Key
-from bus.members import OVERLAP_S, Invitation, Member, Members, admitted, current, invited, joined, revoked, rotated
+from bus.members import (
+    OVERLAP_S,
+    Invitation,
+    Member,
+    Members,
+    admitted,
+    current,
+    invited,
+    joined,
+    revoked,
+    rotated,
+)
 from proto.credentials import Holder
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
@@ -30,9 +41,7 @@ def let_in(members: Members, join: Join) -> Members:
     return joined(members, join, NOW_S)[0]
 
 
-def refusal_of(
-    members: Members, join: Join, now_s: float = NOW_S
-) -> MeshError:
+def refusal_of(members: Members, join: Join, now_s: float = NOW_S) -> MeshError:
     with pytest.raises(MeshError) as refused:
         joined(members, join, now_s)
     return refused.value

@@ -1,5 +1,6 @@
 """Another server's models, through the whole mesh: cloud, bus and gateway, without any engine."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from tests.mesh.asking import posted, read
 from tests.mesh.house import Mesh
+from tests.mesh.sockets import Socket
 from tests.mesh.telemetry import Telemetry
-from tests.unit.cloud.upstream import PIECES, TEXT, Upstream
+from tests.unit.cloud.upstream import FLOOD, PIECES, TEXT, Upstream
 
 KEY = "upstream-key"
 
@@ -219,6 +221,19 @@ def test_a_stream_that_breaks_off_ends_with_an_error(mesh: Mesh, model: str) -> 
     assert '"code":"upstream_error"' in streamed.text.rstrip().splitlines()[-1]
     assert "[DONE]" not in streamed.text
     assert whole.status_code == 502
+
+
+async def test_an_upstream_is_read_no_faster_than_the_client_reads(mesh: Mesh) -> None:
+    async with (
+        Telemetry.listen(mesh.access.url("ops")) as telemetry,
+        Socket.send(mesh, "/v1/chat/completions", chat("flood", stream=True)) as client,
+    ):
+        held = await telemetry.engine(lambda beat: bool(beat.get("parked")))
+        body = await client.read_all(b"[DONE]\n\n\r\n0\r\n\r\n")
+
+    assert held["steps"] < FLOOD
+    numbers = re.findall(rb"<(\d+)>", body)
+    assert [int(number) for number in numbers] == list(range(FLOOD))
 
 
 async def test_who_leaves_leaves_the_upstream_too(mesh: Mesh, upstream: Upstream) -> None:

@@ -16,6 +16,8 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 4},
 }
 WAIT_S = 0.01
+FLOOD = 2000
+"""Pieces of a kilobyte."""
 
 
 class Upstream:
@@ -166,6 +168,15 @@ def endless(client: Any, upstream: Upstream) -> None:
     upstream.left.set()
 
 
+def flood(client: Any, _: Upstream) -> None:
+    """As fast as it is read."""
+    client.begin()
+    for number in range(FLOOD):
+        client.say(f"<{number}>" + 1000 * "x")
+    client.say(reason="stop")
+    client.raw("data: [DONE]\n\n")
+
+
 def cut(client: Any, _: Upstream) -> None:
     client.begin()
     client.say("Calm")
@@ -198,6 +209,7 @@ WAYS: dict[str, Callable[[Any, Upstream], None]] = {
     "org/brief.v2": brief,
     "caller": caller,
     "endless": endless,
+    "flood": flood,
     "cut": cut,
     "garbled": garbled,
     "sorry": sorry,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bus.connection import Bus
+from bus.holding import Holding
 from bus.presence import farewell
 from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
@@ -101,6 +102,8 @@ class ScriptedEngine:
     counted: list[CountTokens] = field(default_factory=list)
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Queue[RequestId] = field(default_factory=asyncio.Queue)
+    held: set[RequestId] = field(default_factory=set)
+    """By the gateway, as their clients do not read."""
 
     def send(self, asked: Generate, *frames: AnyFrame) -> None:
         self.sink.send((asked.request, frame) for frame in frames)
@@ -194,6 +197,7 @@ class ScriptedEngine:
         await self.bus.answer(RERANK, self._rerank, self.id)
         await self.bus.listen(CANCEL, self._cancel, self.id)
         await answer_replays(self.bus, self.sink, self.id)
+        await Holding(self.sink, self.held.add, self.held.discard).follow(self.bus, self.id)
         await self.bus.settled()
 
 

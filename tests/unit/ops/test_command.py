@@ -1,5 +1,6 @@
 """The odyssai command itself."""
 
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bus import embedded
-from bus.home import private_folder, write_private
 from ops import alone, command, up
 from ops.arguments import services
 

@@ -20,6 +20,7 @@ from services.runner.engine.batching.decoding import Decoder
 from services.runner.engine.batching.drawing import Drawn
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.outbox import Frames, Outbox
+from services.runner.engine.batching.parking import Parking
 from services.runner.engine.batching.pausing import Pausing
 from services.runner.engine.batching.prefixes import Prefixes
 from services.runner.engine.batching.reading import Reader
@@ -68,6 +69,7 @@ class Batch:
         """Requests may be put into it on any thread."""
         self._running = Running(self._new_decoder())
         self._pausing = Pausing(self._running, self.queue, kv, slots, self._prefixes.keep)
+        self._parking = Parking(self._running, self.queue, self._pausing)
         self._reader = Reader(loaded, self._running, self._prefixes, self.queue.rank, self._lose)
         self._outbox = Outbox()
         self._decode_s = 0.0
@@ -85,6 +87,10 @@ class Batch:
     @property
     def queued(self) -> int:
         return len(self.queue)
+
+    @property
+    def parked(self) -> int:
+        return len(self._parking)
 
     @property
     def queued_tokens(self) -> int:
@@ -138,6 +144,14 @@ class Batch:
         with mx.stream(self._running.decoder.stream):
             self._abandon(lambda s: s.request == request, code, message)
 
+    def hold(self, request: RequestId) -> None:
+        """Its client does not read: others get its slot and its memory from the next step on."""
+        self._parking.hold(request)
+
+    def go_on(self, request: RequestId) -> None:
+        """Its client reads again; harmless for a request that was never held."""
+        self._parking.go_on(request)
+
     def abandon_all(self, code: Code, message: str) -> None:
         with mx.stream(self._running.decoder.stream):
             self._abandon(lambda _: True, code, message)
@@ -155,6 +169,7 @@ class Batch:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
         with mx.stream(self._running.decoder.stream):
             self._expire()
+            self._parking.park()
             if self._kv.is_bounded:
                 self._keep_within_memory()
             self._admit()
@@ -333,12 +348,12 @@ class Batch:
             "the request's deadline passed before its answer was complete",
         )
         self._next_expiry = min(
-            (s.expires_at for s in self._running if s.expires_at is not None),
+            (s.expires_at for s in [*self._running, *self._parking] if s.expires_at is not None),
             default=float("inf"),
         )
 
     def _abandon(self, is_over: Callable[[Sequence], bool], code: Code, message: str) -> None:
-        for sequence in self.queue.withdraw(is_over):
+        for sequence in [*self.queue.withdraw(is_over), *self._parking.withdraw(is_over)]:
             self._outbox.fail(sequence, code, message)
         for sequence in [s for s in self._running.reading if is_over(s)]:
             self._running.reading.remove(sequence)

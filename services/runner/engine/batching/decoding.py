@@ -100,14 +100,17 @@ class Decoder:
         """It has made no step yet."""
         return number in self._joined
 
-    def pending(self, number: int) -> tuple[int, mx.array]:
+    def pending(self, number: int, with_row: bool) -> tuple[int, mx.array]:
         """The token that the next step of one who is no newcomer will give, and the
-        log-probabilities that it was drawn from.
+        log-probabilities that it was drawn from, or as good as nothing: a copy as long as the
+        vocabulary, for what may wait long.
         """
         batch = self._generator._generation_batch
         row = batch.uids.index(number)
         token: Any = batch._next_tokens[row].item()
-        return token, batch._next_logprobs[row]
+        kept = batch._next_logprobs[row] + 0 if with_row else mx.zeros(1)
+        mx.eval(kept)
+        return token, kept
 
     @property
     def nbytes(self) -> int:

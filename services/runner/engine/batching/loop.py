@@ -42,6 +42,20 @@ class _Arrival:
 
 
 @dataclass(frozen=True)
+class _Hold:
+    """The client of a request does not read."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True)
+class _GoOn:
+    """It reads again."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True)
 class _Release:
     """The order to let go of a request, which may go on elsewhere."""
 
@@ -54,8 +68,8 @@ class _Stop:
     """The order to end."""
 
 
-_Order = _Arrival | RequestId | _Release | _Stop
-"""That a request came, the id of one to cancel, one to release, or the end."""
+_Order = _Arrival | _Hold | _GoOn | RequestId | _Release | _Stop
+"""That a request came, what its client does, one to cancel, one to release, or the end."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,8 @@ class Snapshot:
     running: int
     queued: int
     """Waiting for a slot."""
+    parked: int
+    """Neither running nor queued, since their clients do not read."""
     queued_tokens: int
     unread: int
     """Requests that these are of."""
@@ -139,6 +155,18 @@ class ModelThread:
         """As ``cancel``, but it ends with ``engine_lost``: whoever still wants it may go on."""
         self._inbox.put(_Release(request, why))
 
+    def hold(self, request: RequestId) -> None:
+        """Its slot and its memory are others' from the next step on, until it may go on."""
+        self._inbox.put(_Hold(request))
+
+    def go_on(self, request: RequestId) -> None:
+        """Harmless for a request that was never held, or is over."""
+        self._inbox.put(_GoOn(request))
+
+    @property
+    def parked(self) -> int:
+        return self._batch.parked if self._batch else 0
+
     def stop(self, timeout_s: float = STOP_S) -> None:
         """What still runs fails with ``engine_lost``, so that it may go on elsewhere.
 
@@ -157,6 +185,7 @@ class ModelThread:
             has_work=arriving > 0 or (work is not None and work.has_work),
             running=work.running if work else 0,
             queued=work.queued if work else 0,
+            parked=work.parked if work else 0,
             queued_tokens=work.queued_tokens if work else 0,
             unread=arriving + (work.unread if work else 0),
             prefill_tokens_per_s=work.prefill_tokens_per_s if work else 0.0,
@@ -211,6 +240,10 @@ class ModelThread:
         match order:
             case _Arrival():
                 pass  # It is in the queue already.
+            case _Hold(request):
+                work.hold(request)
+            case _GoOn(request):
+                work.go_on(request)
             case _Stop():
                 return False
             case _Release(request, why):

@@ -39,7 +39,7 @@ class Pausing:
             newcomer, self._running.pausable(), self._queue.at_once, slots, tokens
         )
         for sequence in leaving:
-            self._pause(sequence)
+            self.pause(sequence)
         return bool(leaving)
 
     def keep_within_memory(self) -> int:
@@ -64,10 +64,11 @@ class Pausing:
         if last is None or len(self._running) == 1:
             return False
         log.info("%s has to wait: the KV memory is used up", last.request)
-        self._pause(last)
+        self.pause(last)
         return True
 
-    def _pause(self, sequence: Sequence) -> None:
+    def pause(self, sequence: Sequence) -> None:
+        """One that can be paused waits again, in front of its key's others."""
         held = self._running.pause(sequence)
         if held is not None:
             self._keep(sequence, *held)

@@ -45,7 +45,7 @@ class Running:
             tokens, cache = sequence.prompt[: sequence.done], sequence.cache
         else:
             del self.answering[number]
-            sequence.pending = self.decoder.pending(number)
+            sequence.pending = self.decoder.pending(number, sequence.logprobs is not None)
             cache, tokens = self.decoder.leave([number])[number]
             sequence.prompt = tokens
         sequence.pause()

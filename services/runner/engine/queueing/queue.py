@@ -111,7 +111,22 @@ class Queue(Generic[W]):
         """One that was taken has to wait again, in front of its key's others."""
         with self._lock:
             request.share.running -= 1
-            self._insert(request, _Place(False, 0.0, -next(self._numbers)))
+            self._insert_first(request)
+
+    def set_aside(self, request: W) -> None:
+        """One that waits is not next, however long, until it is brought back or dropped."""
+        with self._lock:
+            self._remove(request)
+
+    def bring_back(self, request: W) -> None:
+        """One that was set aside waits again, in front of its key's others."""
+        with self._lock:
+            self._insert_first(request)
+
+    def drop(self, request: W) -> None:
+        """One that was set aside is over."""
+        with self._lock:
+            self._shares.leave(request.share)
 
     def next(self) -> W | None:
         """Who is to be taken; the same one until something changes."""
@@ -189,6 +204,11 @@ class Queue(Generic[W]):
                 has_some = line.share.running + at + 1 >= self.at_once
                 served = rank.served + line.waiting[at].remaining / line.share.weight
                 heapq.heappush(heap, (Rank(line.is_batch, has_some, served), number, at + 1))
+
+    def _insert_first(self, request: W) -> None:
+        self._insert(request, _Place(False, 0.0, -next(self._numbers)))
+        if request.expires_at is not None:
+            self.next_expiry = min(self.next_expiry, request.expires_at)
 
     def _insert(self, request: W, place: _Place) -> None:
         name = request.key, request.priority

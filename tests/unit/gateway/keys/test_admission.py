@@ -18,7 +18,8 @@ LIMITED = {"authorization": "Bearer limited"}
 
 
 def config(**limits):
-    return Config(keys={"ci": KeyConfig(sha256=hashlib.sha256(b"limited").hexdigest(), **limits)})
+    key = KeyConfig(sha256=hashlib.sha256(b"limited").hexdigest(), **limits)
+    return Config(keys={"ci": key}, others=KeyConfig(scopes=["inference", "models"]))
 
 
 async def post(http, body=CHAT, path="/v1/chat/completions", **headers):

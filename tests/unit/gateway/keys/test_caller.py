@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from proto.config import Config, KeyConfig, PrivacyConfig
 from proto.errors import MeshError
 from proto.inference import Privacy
-from services.gateway.keys.caller import caller_of, claim_of
+from services.gateway.keys.caller import claim_of, known_caller, shown_key, stranger
+from services.gateway.keys.ring import KeyRing
 
 SECRET = b"sk-secret"
 MARKED = hashlib.sha256(SECRET).hexdigest()[:12]
@@ -16,6 +17,16 @@ CI = KeyConfig(
     sha256=hashlib.sha256(SECRET).hexdigest(), weight=3.0, priority="batch", tokens_per_minute=900
 )
 CONFIG = Config(keys={"ci": CI}, others=KeyConfig(requests_per_minute=10))
+
+
+def caller_of(headers, config):
+    ring = KeyRing(lambda: config, lambda _: None)
+    ring.look()
+    shown = shown_key(headers)
+    known = ring.find(shown)
+    return (
+        known_caller(known.key, known.settings, ring.config) if known else stranger(shown, config)
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from bus import embedded
 from bus.address import Address
 from bus.connection import Bus
 from bus.key import Key
-from ops.joining.doorkeeper import Doorkeeper
 from bus.state import Bucket
+from ops.joining.doorkeeper import Doorkeeper
 from proto.credentials import Holder
 from proto.ids import NodeId
 from proto.joining import Invite, Join, Token

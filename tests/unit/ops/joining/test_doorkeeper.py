@@ -13,17 +13,17 @@ import pytest
 from bus import embedded
 from bus.address import Address
 from bus.connection import Bus
-from bus.errors import NoAnswer, NotConnected, TurnedAway
+from bus.errors import NotConnected, TurnedAway
 from bus.handshake import authority_of
 from bus.key import Key
 from bus.state import Bucket
 from proto.errors import MeshError
 from proto.ids import NodeId
-from proto.joining import Invite, Revoke
+from proto.joining import Revoke
 from proto.plan import PLANS, NodePlan
-from proto.presence import NodeBeat, ServiceBeat
+from proto.presence import NodeBeat
 from proto.state import ENGINES, RESPONSES, EngineRecord
-from proto.subjects import INVITE, NODE_BEAT, REVOKE, SERVICE_BEAT, STREAM
+from proto.subjects import NODE_BEAT, REVOKE
 from tests.unit.ops.joining.house import House, open_house
 
 
@@ -98,7 +98,7 @@ async def test_a_revoked_node_is_cut_off_at_once_and_others_are_not(house: House
         await house.bus.settled()
         assert lost == []
 
-    with pytest.raises(TurnedAway, match="runner.studio was withdrawn"):
+    with pytest.raises(TurnedAway, match=r"runner\.studio was withdrawn"):
         async with Bus.connect(studio_address, "runner:studio"):
             pass
 
