@@ -73,6 +73,7 @@ class Address:
         options: dict[str, Any] = {"servers": list(self.servers)}
         try:
             if self.seed is not None:
+                self.seed.read_text()
                 options["nkeys_seed"] = str(self.seed)
             if self.holder is not None:
                 # By this prefix the server's permissions know the inboxes of a holder.

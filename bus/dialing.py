@@ -136,7 +136,7 @@ class _Line:
 
     async def _failed(self, error: Exception) -> None:
         self._last = error
-        if _is_refusal(error):
+        if _is_refusal(error) or self._has_lost_seed():
             await self._refused(error)
         elif not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
             log.warning("bus: %s", error or type(error).__name__)
@@ -154,6 +154,10 @@ class _Line:
             self._watching.cancel()
         if self.client.last_error is not None and _is_refusal(self.client.last_error):
             self._on_refusal()
+
+    def _has_lost_seed(self) -> bool:
+        """The home removes the seed of whom it withdraws."""
+        return self._was_in and bool(self._seed) and not self._address.seed_text()
 
     async def _disconnected(self) -> None:
         log.info("bus: disconnected, reconnecting")

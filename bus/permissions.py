@@ -124,7 +124,7 @@ PARTS: dict[Role, Part] = {
         ),
     ),
     "scheduler": Part(
-        says_own=(*SERVICE, RENEW),
+        says_own=(*SERVICE, AUDIT_TELEMETRY, RENEW),
         says=(WANT, JOB_TELEMETRY, RESTART_AGENT, ENTRUST, REVOKE),
         hears=(SCHEDULE, LOOK_AROUND, SUBMIT, STEER_JOB, WANT, *FLEET),
         keeps=(
@@ -168,6 +168,7 @@ PARTS: dict[Role, Part] = {
     ),
     "ops": Part(says_own=(RENEW,)),
     "doorkeeper": Part(
+        says_own=(AUDIT_TELEMETRY,),
         hears=(INVITE, INVITE_ROLE, JOIN, REVOKE, ADMIT, CREDENTIALS, ROTATE, RENEW, DISMISS),
     ),
     "guest": Part(says=(JOIN,)),

@@ -24,7 +24,7 @@ async def _main(args: argparse.Namespace, bus: Bus) -> int:
         raise MeshError(
             Code.FORBIDDEN,
             "nobody gives invitations for this bus: that is done by `odyssai up` that brought it "
-            "along. On a bus of your own, `odyssai runner --nats URL` takes part with a password.",
+            "along. On a bus of your own, `odyssai runner --nats URL` takes part.",
         ) from error
     # The token alone goes to standard output, so that TOKEN=$(odyssai invite) holds just it.
     print(invited.token, flush=True)

@@ -77,7 +77,7 @@ async def test_a_request_is_told_once_with_the_numbers_the_client_saw(
     assert event["completion_tokens"] == 11
     assert event["cached_tokens"] == usage.prompt_tokens_details.cached_tokens
     assert event["session"] == session
-    assert event["engine"].startswith(f"{NODE}-tiny")
+    assert event["engine"].startswith(f"{NODE}.tiny")
     assert 0 < event["ttft_s"] <= event["duration_s"] < 10
     assert event["prefill_s"] + event["decode_s"] <= event["duration_s"]
     assert event["tokens_per_s"] == pytest.approx(11 / event["decode_s"], rel=0.01)

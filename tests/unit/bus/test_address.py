@@ -29,7 +29,7 @@ def test_paths_of_any_kind_are_read_back() -> None:
 
 
 def test_a_holder_hears_answers_where_its_credential_says() -> None:
-    address = Address.parse("nats://a:1?seed=/seed&as=gateway.home")
+    address = Address.parse("nats://a:1?as=gateway.home")
 
     assert address.holder == Holder("gateway", "home")
     assert address.dialled("tokens:g")["inbox_prefix"] == "_INBOX.gateway.home.tokens.g"
@@ -39,6 +39,7 @@ def test_a_holder_hears_answers_where_its_credential_says() -> None:
     ("text", "word"),
     [
         ("nats://a:1?sed=/x", "'sed'"),
+        ("nats://a:1?seed=/no/such/file", "/no/such/file"),
         ("nats://a:1?as=king.home", "king.home"),
         ("nats://a:1?as=gateway", "gateway"),
         ("nats://a:1?ca=/no/such/file", "No such file"),

@@ -171,7 +171,7 @@ def test_credentials_that_make_no_sense_are_named(home: Path, text: str) -> None
     (home / "bus").mkdir(parents=True)
     (home / "bus" / "access.json").write_text(text)
 
-    with pytest.raises(ForeignState, match=r"credentials\.json.*remove it"):
+    with pytest.raises(ForeignState, match=r"access\.json.*remove it"):
         embedded.prepare(home)
 
 
