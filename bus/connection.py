@@ -21,9 +21,11 @@ from nats.js import JetStreamContext
 
 from bus import tracing
 from bus.address import Address
-from bus.dialing import dial
+from bus.deadline import PATIENCE, patience_s
+from bus.dialing import dial, settled
 from bus.ear import LOOK_S, Ear
-from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
+from bus.errors import Garbled, NoAnswer, NobodyThere, NotConnected, TooLarge
+from bus.unread import UnreadLedger
 from proto.errors import Code, MeshError, Refused
 from proto.subjects import Question, Subject
 
@@ -35,8 +37,7 @@ T = TypeVar("T")
 
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
-PATIENCE = "patience"
-"""Header of a question: seconds that its asker listens, from when it is said."""
+QUIET_S = 1.0
 DEAF_PINGS = 3
 """So many pings of ours without an answer: the server does not hear us, nor we it."""
 DOWN_S = 0.02
@@ -75,7 +76,7 @@ class Bus:
     """What one process says and hears, tokens apart.
 
     A malformed message, and one that says it is from somebody else than its
-    address proves, is logged, counted in ``bad_mail`` and dropped here; it never
+    address proves, is logged, counted in ``unread`` and dropped here; it never
     ends a loop.
     """
 
@@ -85,12 +86,13 @@ class Bus:
         """As whom the server knows us; None where the server is not ours."""
         self.name = name
         """``kind:id``; the server reports it when the connection ends."""
-        self.bad_mail = 0
+        self.unread = UnreadLedger()
         self.on_reconnect: list[Callable[[], None]] = []
         self.on_refusal: list[Callable[[], None]] = []
         """Told when the server no longer lets us in."""
         self.ear = Ear(self._is_reached)
         self._client: Client
+        self._questions: list[Hearing] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -146,6 +148,18 @@ class Bus:
         for hook in self.on_refusal:
             hook()
 
+    async def quiet(self) -> None:
+        """Hear no more questions, and return when those that were heard are answered.
+
+        One that takes longer than QUIET_S is given up: its asker hears nothing.
+        """
+        for hearing in self._questions:
+            await hearing.stop()
+        await settled(self._client)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=QUIET_S)
+        await settled(self._client)
+
     async def settled(self) -> None:
         """Return when the server has seen everything said so far.
 
@@ -198,7 +212,7 @@ class Bus:
     ) -> A:
         """The answer to a question.
 
-        Raises MeshError when it is refused, NobodyThere, NoAnswer, TooLarge or
+        Raises MeshError when it is refused, NobodyThere, NoAnswer, Garbled, TooLarge or
         NotConnected when it never got that far.
         """
         left_s = await self._connected(timeout_s)
@@ -223,7 +237,11 @@ class Bus:
             raise TooLarge(f"more than {self._client.max_payload} bytes") from error
         except (nats.errors.Error, OSError) as error:
             raise NotConnected(str(error) or type(error).__name__) from error
-        answer = question.decode_answer(mail.data)
+        try:
+            answer = question.decode_answer(mail.data)
+        except msgspec.DecodeError as error:
+            self.unread.message(f"the answer to {question.pattern}", error)
+            raise Garbled(f"{question.pattern}: {error}; run one version everywhere") from error
         if isinstance(answer, Refused):
             raise answer.error()
         return answer
@@ -260,13 +278,15 @@ class Bus:
             task.add_done_callback(self._tasks.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
-        return Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        self._questions.append(hearing)
+        return hearing
 
     async def _reply(
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg
     ) -> None:
         headers = mail.headers or {}
-        if self.ear.stood_s > _seconds(headers.get(PATIENCE)):
+        if self.ear.stood_s > patience_s(headers):
             return
         tracing.begin(headers.get(tracing.HEADER))
         try:
@@ -274,7 +294,7 @@ class Bus:
             with tracing.span(question.pattern.rpartition(".")[2]):
                 answer: A | Refused = await reply(message)
         except msgspec.DecodeError as error:
-            self.bad_mail += 1
+            self.unread.message(mail.subject, error)
             answer = Refused(code=Code.INVALID_REQUEST.word, message=f"malformed message: {error}")
         except MeshError as error:
             answer = error.refusal()
@@ -292,12 +312,10 @@ class Bus:
         try:
             message = subject.decode(mail.data)
         except msgspec.DecodeError as error:
-            self.bad_mail += 1
-            log.warning("bus: dropped a malformed message on %s: %s", mail.subject, error)
+            self.unread.message(mail.subject, error)
             return None
         if not subject.is_proven(mail.subject, message):
-            self.bad_mail += 1
-            log.warning("bus: dropped a message on %s that says it is another's", mail.subject)
+            self.unread.message(mail.subject, "it says that it is another's")
             return None
         return message
 
@@ -308,13 +326,6 @@ class Bus:
             heard(mail.subject, mail.data)
 
         await self._client.subscribe(address, cb=receive)
-
-
-def _seconds(header: str | None) -> float:
-    try:
-        return float(header or "inf")
-    except ValueError:
-        return float("inf")
 
 
 def _proven(question: Question[M, A], mail: Msg) -> M:

@@ -72,6 +72,10 @@ from proto.subjects import (
 )
 
 Permissions = dict[str, Any]
+BUCKETS = (
+    CONFIG, ENGINES, JOBS, KEPT_ANSWERS, KEYS, LEASES, PLANS,
+    RESPONSE_EVENTS, RESPONSES, SPENDING, STORES,
+)  # fmt: skip
 AnySubject = Subject[Any]
 
 
@@ -163,7 +167,8 @@ PARTS: dict[Role, Part] = {
         says_own=(RENEW, AUDIT_TELEMETRY),
         says=(*ORDERS, INVITE_ROLE, ADMIT, CREDENTIALS, ROTATE, DISMISS),
         hears=(GATEWAY_BEAT, JOB_TELEMETRY),
-        keeps=ACCESS,
+        # For `odyssai state`, which finds and removes what cannot be read.
+        keeps=tuple(Kept(bucket, ">") for bucket in BUCKETS),
         reads_log=True,
     ),
     "ops": Part(says_own=(RENEW,)),
@@ -173,7 +178,6 @@ PARTS: dict[Role, Part] = {
     ),
     "guest": Part(says=(JOIN,)),
 }
-BUCKETS = tuple(dict.fromkeys(kept.bucket for part in PARTS.values() for kept in part.keeps))
 
 
 def of(holder: Holder) -> Permissions:

@@ -4,15 +4,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 from nats.errors import Error as NatsError
-from nats.js.api import DiscardPolicy
 from nats.js.errors import (
     APIError,
-    BucketNotFoundError,
     KeyDeletedError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
@@ -20,7 +17,8 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from bus.connection import Bus, uncaught
-from bus.errors import Conflict, NotConnected
+from bus.errors import Conflict, Foreign, NotConnected
+from bus.provision import Limits, existing, opened
 
 log = logging.getLogger(__name__)
 
@@ -30,26 +28,23 @@ _WRONG_REVISION = (10071, 10164)
 """The server's codes for a record that is not at the revision that was named."""
 WATCHER_S = 10.0
 """So long the server keeps the consumer of a watcher that stopped; nats-py says five minutes."""
-MADE_S = 20.0
-"""How long a bucket is waited for that somebody else makes, as a home does when it starts."""
-MADE_LOOK_S = 0.05
 REREAD_S = 15.0
 """Watchers of nats-py end in silence when the server restarts: all is read now and then."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much a bucket keeps, and for how long. What is oldest goes first."""
-
-    ttl_s: float
-    """A record is gone so long after it was written last."""
-    max_bytes: int
+class _Unread(NamedTuple):
+    revision: int
+    why: str
+    is_foreign: bool
+    """It is well formed, only not as this version knows it."""
 
 
 class Bucket(Generic[M]):
     """Records of one type by key. Keys are ids: no stars or spaces; a dot parts levels.
 
-    Every method raises NotConnected while the bus is away.
+    Every method raises NotConnected while the bus is away. A record that cannot be read is told
+    (``Bus.unread``) and is as if it were absent; watchers keep to what they knew. What is no
+    record at all is replaced by the next one; what may be a newer version's is not.
     """
 
     def __init__(self, bus: Bus, kv: KeyValue, type_: type[M], is_packed: bool = False) -> None:
@@ -58,6 +53,7 @@ class Bucket(Generic[M]):
         self._kv = kv
         self._encode = codec.Encoder().encode
         self._decode: Callable[[bytes], M] = codec.Decoder(type_).decode
+        self._unread: dict[str, _Unread] = {}
 
     @classmethod
     async def open(
@@ -73,62 +69,26 @@ class Bucket(Generic[M]):
 
         Packed records hold bytes, and nobody reads them by eye.
         """
-        try:
-            try:
-                kv = await uncaught(bus.jetstream.key_value(name))
-            except BucketNotFoundError:
-                kv = await (cls._create if bus.makes_buckets else cls._made)(bus, name)
-            if limits is not None and bus.makes_buckets:
-                await cls._limit(bus, name, limits)
-        except (NatsError, OSError) as error:
-            raise NotConnected(f"state {name!r}: {error or type(error).__name__}") from error
-        return cls(bus, kv, type_, is_packed)
+        return cls(bus, await opened(bus, name, limits), type_, is_packed)
 
-    @staticmethod
-    async def _limit(bus: Bus, name: str, limits: Limits) -> None:
-        config = (await uncaught(bus.jetstream.stream_info(f"KV_{name}"))).config
-        wanted = config.evolve(
-            max_age=limits.ttl_s,
-            max_bytes=limits.max_bytes,
-            discard=DiscardPolicy.OLD,
-            duplicate_window=min(limits.ttl_s, config.duplicate_window or limits.ttl_s),
-        )
-        if wanted != config:
-            await uncaught(bus.jetstream.update_stream(wanted))
-
-    @staticmethod
-    async def _made(bus: Bus, name: str) -> KeyValue:
-        """Once it is there. Raises NotConnected."""
-        end = asyncio.get_running_loop().time() + MADE_S
-        while asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(MADE_LOOK_S)
-            with contextlib.suppress(BucketNotFoundError):
-                return await uncaught(bus.jetstream.key_value(name))
-        raise NotConnected(f"state {name!r} is not there; does `odyssai up` run where the bus is?")
-
-    @staticmethod
-    async def _create(bus: Bus, name: str) -> KeyValue:
-        """On three servers where the bus has them, so that one may be lost."""
-        try:
-            return await uncaught(
-                bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
-            )
-        except APIError:
-            pass
-        try:
-            return await uncaught(bus.jetstream.create_key_value(bucket=name, history=1))
-        except APIError:  # Somebody else made it meanwhile, and gave it limits.
-            return await uncaught(bus.jetstream.key_value(name))
+    @classmethod
+    async def find(
+        cls, bus: Bus, name: str, type_: type[M], *, is_packed: bool = False
+    ) -> "Bucket[M] | None":
+        """The bucket of that name, if the mesh has it. Raises NotConnected."""
+        kv = await existing(bus, name)
+        return None if kv is None else cls(bus, kv, type_, is_packed)
 
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""
         try:
             entry = await uncaught(self._kv.get(key))
         except (KeyNotFoundError, KeyDeletedError):
+            self._is_read(key)
             return None
         except (NatsError, OSError) as error:
             raise NotConnected(str(error)) from error
-        record = self._open(key, entry.value or b"")
+        record = self._open(entry)
         return None if record is None else (record, entry.revision or 0)
 
     async def put(self, key: str, record: M) -> int:
@@ -139,7 +99,14 @@ class Bucket(Generic[M]):
             raise NotConnected(str(error)) from error
 
     async def swap(self, key: str, record: M, revision: int) -> int:
-        """Write only if the record is still at ``revision`` (0: absent). Raises Conflict."""
+        """Write only if the record is still at ``revision`` (0: absent, or no record at all).
+
+        Raises Conflict, and Foreign where there is one that may be a newer version's.
+        """
+        if revision == 0 and (unread := self._unread.get(key)):
+            if unread.is_foreign:
+                raise Foreign(f"{self._name(key)} is of another version: {unread.why}")
+            revision = unread.revision
         try:
             if revision == 0:
                 return await uncaught(self._kv.create(key, self._encode(record)))
@@ -170,10 +137,28 @@ class Bucket(Generic[M]):
         return {key: record for key, (record, _) in (await self.all_revisions()).items()}
 
     async def all_revisions(self) -> dict[str, tuple[M, int]]:
-        found = {key: await self.get(key) for key in await self._keys()}
+        found = await self._found()
         return {key: record for key, record in found.items() if record is not None}
 
-    async def _keys(self) -> list[str]:
+    async def _found(self) -> dict[str, tuple[M, int] | None]:
+        """None for what cannot be read."""
+        found = {key: await self.get(key) for key in await self.keys()}
+        there = {key: it for key, it in found.items() if it is not None or key in self._unread}
+        for key in self._unread.keys() - there.keys():
+            self._is_read(key)
+        return there
+
+    async def unread(self) -> dict[str, str]:
+        """Why each record that cannot be read cannot."""
+        await self._found()
+        return {key: unread.why for key, unread in self._unread.items()}
+
+    def is_spoiled(self, key: str) -> bool:
+        """What is there was no record at all when it was read last."""
+        unread = self._unread.get(key)
+        return unread is not None and not unread.is_foreign
+
+    async def keys(self) -> list[str]:
         """Also of records that are deleted. nats-py's own way leaves a consumer behind each time,
         and a stream has room for so many.
         """
@@ -214,7 +199,7 @@ class Bucket(Generic[M]):
                 return None
             if entry is None:
                 continue
-            record: M | None = self._open(entry.key, entry.value or b"")
+            record: M | None = self._open(entry)
             if record is not None:
                 return record
 
@@ -262,7 +247,7 @@ class Bucket(Generic[M]):
             while True:
                 wake.clear()
                 try:
-                    self._compare(known, await self.all_revisions(), tell)
+                    self._compare(known, await self._found(), tell)
                     await self._follow(tell, wake)
                 except (NotConnected, NatsError, APIError, OSError) as error:
                     log.info("state: watching again after %s", error or type(error).__name__)
@@ -283,9 +268,11 @@ class Bucket(Generic[M]):
                     continue
                 if entry is None:
                     continue
-                is_gone = entry.operation in ("DEL", "PURGE")
-                record = None if is_gone else self._open(entry.key, entry.value or b"")
-                tell(entry.key, record, entry.revision or 0)
+                if entry.operation in ("DEL", "PURGE"):
+                    self._is_read(entry.key)
+                    tell(entry.key, None, entry.revision or 0)
+                elif (record := self._open(entry)) is not None:
+                    tell(entry.key, record, entry.revision or 0)
         finally:
             # Of a connection that is closed there is nothing to stop.
             with contextlib.suppress(NatsError):
@@ -294,17 +281,30 @@ class Bucket(Generic[M]):
     @staticmethod
     def _compare(
         known: dict[str, int],
-        there: dict[str, tuple[M, int]],
+        there: dict[str, tuple[M, int] | None],
         tell: Callable[[str, M | None, int], None],
     ) -> None:
         for key in [key for key in known if key not in there]:
             tell(key, None, 0)
-        for key, (record, revision) in there.items():
-            tell(key, record, revision)
+        for key, found in there.items():
+            if found is not None:
+                tell(key, *found)
 
-    def _open(self, key: str, value: bytes) -> M | None:
+    def _open(self, entry: KeyValue.Entry) -> M | None:
         try:
-            return self._decode(value)
+            record = self._decode(entry.value or b"")
         except msgspec.DecodeError as error:
-            log.warning("state: unreadable record %r: %s", key, error)
+            is_foreign = isinstance(error, msgspec.ValidationError)
+            self._unread[entry.key] = _Unread(entry.revision or 0, str(error), is_foreign)
+            self._bus.unread.record(self._name(entry.key), entry.revision or 0, error)
             return None
+        self._is_read(entry.key)
+        return record
+
+    def _is_read(self, key: str) -> None:
+        """There is nothing there any more that could not be read."""
+        if self._unread.pop(key, None):
+            self._bus.unread.mended(self._name(key))
+
+    def _name(self, key: str) -> str:
+        return f"{self._kv._name}/{key}"

@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from bus.connection import Bus
 from bus.credit import WINDOW, Credit
 from bus.dialing import dial, settled
-from bus.errors import BusError
+from bus.errors import BusError, NobodyThere
 from bus.hotpath import HotParser
 from bus.strays import Strays
 from proto.errors import Code, MeshError
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 SILENCE_S = 1.0
 """A stream silent this long may have lost its tail: ask for it, then ever more seldom."""
 LONGEST_SILENCE_S = 8.0
+ABSENCES, ABSENT_S = 2, 0.5
+"""Questions in a row, and the time between them, that find nobody there: the engine has ended."""
 WATCH_S = 0.25
 EARLY_FRAMES = 1024
 """Most frames kept that came before one that is missing; a replay brings the others again."""
@@ -49,6 +51,7 @@ class TokenStream:
     """
 
     __slots__ = (
+        "_absences",
         "_early",
         "_frames",
         "_spoiled",
@@ -77,6 +80,7 @@ class TokenStream:
         self.patience_s = SILENCE_S
         self.is_over = False
         self.credit = Credit()
+        self._absences = 0
         self._spoiled = 0
         self._frames: list[AnyFrame] = []
         self._early: dict[int, AnyFrame] = {}
@@ -87,6 +91,7 @@ class TokenStream:
         self.engine, self.epoch, self.want = engine, epoch, 0
         self.address = STREAM.at(self.gateway, engine, self.request).encode()
         self.credit = Credit()
+        self._absences = 0
         self._spoiled = 0
         self._early.clear()
         self.heard_at = time.monotonic()
@@ -111,6 +116,12 @@ class TokenStream:
         self._spoiled += 1
         return self._spoiled >= MOST_SPOILED
 
+    def miss(self) -> bool:
+        """Nobody is there to replay it; True when that is so again, after a moment."""
+        self._absences += 1
+        self.heard_at, self.patience_s = time.monotonic(), ABSENT_S
+        return self._absences >= ABSENCES
+
     def fail(self, code: Code, message: str) -> None:
         """End the stream from this side."""
         if not self.is_over:
@@ -118,7 +129,7 @@ class TokenStream:
 
     def _deliver(self, frame: AnyFrame) -> None:
         self.want += 1
-        self._spoiled = 0
+        self._absences = self._spoiled = 0
         self.is_over = isinstance(frame, End | Failed)
         self._frames.append(frame)
         if self._waiter is not None and not self._waiter.done():
@@ -152,7 +163,6 @@ class TokenSource:
         self._asking: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._strays = Strays(self._cancel)
-        self.bad_mail = 0
         self.gaps = 0
 
     @classmethod
@@ -235,14 +245,12 @@ class TokenSource:
         except msgspec.DecodeError:
             is_late = False
         if not is_late:
-            self.bad_mail += 1
-            log.warning("dropped a frame of an engine that was not asked: %s", subject.decode())
+            self._bus.unread.message(subject.decode(), "its engine was not asked")
         self._strays.heard(subject)
 
     def _hear_nonsense(self, subject: bytes, stream: TokenStream, error: Exception) -> None:
         """It counts as lost; where it is all that the engine has to say, the stream is."""
-        self.bad_mail += 1
-        log.warning("dropped a malformed frame on %s: %s", subject.decode(), error)
+        self._bus.unread.message(subject.decode(), error)
         if stream.spoil():
             stream.fail(
                 Code.INTERNAL,
@@ -253,8 +261,11 @@ class TokenSource:
             self._ask_again(stream.request.encode(), stream)
 
     def _cancel(self, engine: EngineId, request: RequestId) -> None:
+        """All of its attempts but one that is waited for."""
         log.info("nobody waits for %s: telling %s", request, engine)
-        self._begin(self._bus.publish(CANCEL, Cancel(request=request), engine))
+        stream = self._streams.get(request.encode())
+        epoch = None if stream is None else stream.epoch - 1
+        self._begin(self._bus.publish(CANCEL, Cancel(request=request, epoch=epoch), engine))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -301,6 +312,9 @@ class TokenSource:
         except MeshError as error:
             if stream.epoch == epoch:
                 stream.fail(error.code, error.message)
+        except NobodyThere:
+            if stream.epoch == epoch and stream.miss():
+                stream.fail(Code.ENGINE_LOST, f"Engine {stream.engine} was lost while answering.")
         except BusError as error:
             log.info("no replay of %s yet: %s", stream.request, error)
         finally:

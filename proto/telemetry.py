@@ -80,6 +80,8 @@ AlertKind = Literal[
     "gateway_gone",
     "service_gone",
     "model_quarantined",
+    "state_unreadable",
+    "messages_unreadable",
 ]
 
 

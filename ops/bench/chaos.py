@@ -116,7 +116,7 @@ async def measure(
         async with asyncio.TaskGroup() as tasks:
             sampling = tasks.create_task(vitals.run())
             asking = tasks.create_task(load.run(args.streams, over))
-            breaking = [tasks.create_task(Campaign(scene, hits).run(plan)) for plan in plans]
+            breaking = [Campaign(scene, hits).run(plan, 60 * args.minutes) for plan in plans]
             await asyncio.gather(*breaking, asyncio.sleep(60 * args.minutes))
             over.set()
             await asking

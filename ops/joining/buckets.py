@@ -9,7 +9,8 @@ from bus import audit
 from bus.connection import Bus
 from bus.lease import LIMITS as LEASE_LIMITS
 from bus.permissions import BUCKETS
-from bus.state import Bucket, Limits
+from bus.provision import Limits
+from bus.state import Bucket
 from proto.jobs import JOBS
 from proto.kept import KEPT_ANSWERS
 from proto.state import LEASES, RESPONSE_EVENTS, RESPONSES

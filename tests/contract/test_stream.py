@@ -153,7 +153,7 @@ async def test_malformed_frames_are_dropped(nats_url: str) -> None:
         mesh.sink.send([(stream.request, delta(0))])
 
         assert await read(stream, 1) == [delta(0)]
-        assert mesh.source.bad_mail == 1
+        assert mesh.source._bus.unread.messages == 1
 
 
 async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str) -> None:
@@ -165,7 +165,7 @@ async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str)
         mesh.sink.send([(stream.request, delta(0)), (stream.request, delta(1))])
 
         assert await read(stream, 2) == [delta(0), delta(1)]
-        assert mesh.source.bad_mail == 1
+        assert mesh.source._bus.unread.messages == 1
 
 
 async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats_url: str) -> None:
@@ -178,7 +178,7 @@ async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats
         (last,) = await read(stream, 1)
         assert isinstance(last, Failed)
         assert "same version" in last.message
-        assert mesh.source.bad_mail == MOST_SPOILED
+        assert mesh.source._bus.unread.messages == MOST_SPOILED
 
 
 async def test_an_engine_is_told_that_nobody_waits_for_its_frames(nats_url: str) -> None:
@@ -230,6 +230,8 @@ def test_a_socket_that_dies_while_frames_are_sent_costs_none(nats_url: str) -> N
             stream = ends.open(gateway, "r")
             # The loop that services run on refuses a closed socket before nats-py knows of it.
             ends.sink._client._transport._io_writer.transport.abort()
+            await asyncio.sleep(0)
+            assert ends.sink._client.is_connected
             ends.sink.send([(stream.request, delta(seq)) for seq in range(3)])
             return [frame.seq for frame in await read(stream, 3)]
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from bus import embedded
+from bus.buckets import KINDS
 from ops import command
+from ops.bench._chaos.faults import FAULTS
 from proto import subjects
 from proto.subjects import Subject
 
@@ -24,6 +26,12 @@ def test_every_subject_is_described(constant: str) -> None:
     assert f"| `{constant}` |" in (ROOT / "docs/messages.md").read_text()
 
 
+def test_every_bucket_is_described_and_looked_after() -> None:
+    _, _, page = (ROOT / "docs/messages.md").read_text().partition("State in JetStream KV")
+
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(KINDS)
+
+
 def test_every_setting_is_described_and_none_that_is_not_there() -> None:
     used = {name for file in SOURCES for name in SETTING.findall(file.read_text())}
     described = set(SETTING.findall((ROOT / "docs/settings.md").read_text()))
@@ -36,6 +44,14 @@ def test_every_command_is_described() -> None:
     (commands,) = [a for a in command.parser()._actions if isinstance(a.choices, dict)]
 
     assert [name for name in commands.choices or () if f"`odyssai {name}" not in page] == []
+
+
+def test_every_fault_is_in_the_table() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
+
+    told = {f.name: ", ".join(sorted(f.costs)) or "nothing" for f in FAULTS.values()}
+    assert rows == told
 
 
 def test_every_package_is_on_the_map() -> None:

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 
 from bus import embedded, permissions
 from bus.address import Address
+from bus.buckets import KINDS
 from bus.connection import Bus
 from bus.errors import NoAnswer, NotConnected, TurnedAway
 from bus.key import Key
@@ -270,7 +271,7 @@ async def test_what_jetstream_repeats_is_not_taken_for_its_speakers_word(
         made = await evil.client.request("$JS.API.CONSUMER.CREATE.KV_stores", asked, timeout=5)
         assert "error" not in json.loads(made.data)
         async with asyncio.timeout(5):
-            while not engine.bad_mail:
+            while not engine.unread.messages:
                 await asyncio.sleep(0.01)
         honest = Cancel(request="honest")  # type: ignore[arg-type]
         await gateway.publish(CANCEL, honest, "hall.e")
@@ -337,6 +338,10 @@ async def test_a_server_beyond_loopback_hears_nobody_in_plain(tmp_path: Path) ->
                     pass
     finally:
         os.close(prepared.claim)
+
+
+def test_every_bucket_is_made() -> None:
+    assert set(permissions.BUCKETS) == KINDS.keys()
 
 
 def test_nobodys_rights_hold_a_wildcard_for_everything() -> None:

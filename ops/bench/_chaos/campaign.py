@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ops.bench._chaos.answer import Broken, Failure
 from ops.bench._chaos.faults import Scene
 from ops.bench._chaos.ledger import Hit
-from ops.bench._chaos.schedule import Planned
+from ops.bench._chaos.schedule import LAST_S, Planned
 from ops.bench._children import NotStarted
 from ops.bench._report import say
 
@@ -23,9 +23,13 @@ class Campaign:
         self._hits = hits
         self._began = time.monotonic()
 
-    async def run(self, plan: Sequence[Planned]) -> None:
+    async def run(self, plan: Sequence[Planned], span_s: float) -> None:
+        """What is too late for the span is left out."""
         for planned in plan:
             await asyncio.sleep(max(0.0, self._began + planned.at_s - time.monotonic()))
+            if time.monotonic() - self._began + planned.lasts_s > span_s - LAST_S:
+                say(f"chaos: no time is left for: {planned}")
+                continue
             hit = await self._carry_out(planned)
             self._hits.append(hit)
             say(f"chaos: {self._told(planned, hit)}")
@@ -39,7 +43,8 @@ class Campaign:
             await asyncio.sleep(planned.lasts_s)
             await fault.mend(scene, planned.target)
             mended = time.monotonic()
-            await scene.world.until_whole(RECOVERED_S)
+            if fault.breaks_mesh:
+                await scene.world.until_whole(RECOVERED_S)
         except (NotStarted, Failure, Broken, TimeoutError) as error:
             trouble = str(error) or type(error).__name__
         return Hit(

@@ -41,6 +41,8 @@ class Fault:
     lasts_s: tuple[float, float] = (0.0, 0.0)
     """Between ``act`` and ``mend``."""
     costs: frozenset[Cost] = frozenset()
+    breaks_mesh: bool = True
+    """The next one waits until the mesh is whole again."""
 
 
 async def kill(scene: Scene, target: str) -> None:
@@ -96,7 +98,7 @@ async def leave(scene: Scene, _: str) -> None:
 
 async def read_slowly(scene: Scene, _: str) -> None:
     async with asyncio.timeout(90):
-        await scene.load.crowd(STALLING, Manner(pause_s=0.4))
+        await scene.load.crowd(STALLING, Manner(pause_s=0.05))
 
 
 ENGINES = tuple(f"engine {node}" for node in NODES)
@@ -260,12 +262,14 @@ CLIENTS: tuple[Fault, ...] = (
         what="sixteen clients more hang up in the middle of their streams",
         targets=("clients",),
         act=leave,
+        breaks_mesh=False,
     ),
     Fault(
         name="clients-stall",
         what="eight clients more take their answers a few bytes at a time",
         targets=("clients",),
         act=read_slowly,
+        breaks_mesh=False,
     ),
 )
 """Beside those of the mesh."""

@@ -26,7 +26,7 @@ class Outcome:
     began: float
     ended: float
     first_s: float | None = None
-    """To the first piece; None: there was none."""
+    """To the first piece of a stream; None: there was none."""
     stall_s: float = 0.0
     """The longest silence between two pieces."""
     tokens: int = 0

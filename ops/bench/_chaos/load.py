@@ -10,7 +10,7 @@ from ops.bench._chaos.answer import Broken, Failure
 from ops.bench._chaos.checker import Checker, Deviation
 from ops.bench._chaos.client import Connection, Left, Manner, ask
 from ops.bench._chaos.ledger import Kind, Ledger, Outcome
-from ops.bench._chaos.reading import READINGS
+from ops.bench._chaos.reading import READINGS, Reading
 from ops.bench._chaos.rehearsal import Exchange
 from proto.ids import fresh
 
@@ -18,6 +18,8 @@ AGAIN_S = 0.25
 """Before an exchange is asked again whose gateway was lost."""
 PATIENCE_S = 45.0
 """An exchange that has to be asked again for longer has failed."""
+WHOLE_S = 90.0
+"""Far longer than any answer takes, with all that may happen to it."""
 LEAVERS = 0.04
 """Of all streams: clients that hang up in the middle, as clients do."""
 AT_ONCE = Manner()
@@ -94,10 +96,13 @@ class Load:
         headers = dict(exchange.headers)
         if exchange.is_repeatable:
             headers["Idempotency-Key"] = fresh()
-        began = time.monotonic()
+        began, answered = time.monotonic(), ""
         while True:
-            outcome, again_s = await self._attempt(exchange, manner, headers, previous)
+            outcome, again_s = await self._attempt(exchange, manner, headers, previous, answered)
             if outcome.kind not in RETRIED:
+                if outcome.kind == "whole" and exchange.is_repeatable and not answered:
+                    answered = outcome.request
+                    continue  # Whoever asks again under its key gets the very answer.
                 return outcome.request if outcome.kind == "whole" else None
             if time.monotonic() - began > PATIENCE_S:
                 self._note(outcome, "failed", f"for {PATIENCE_S:g} s; last: {outcome.what}")
@@ -110,9 +115,17 @@ class Load:
         self._ledger.note(Outcome(**told, **times))  # type: ignore[arg-type]
 
     async def _attempt(
-        self, exchange: Exchange, manner: Manner, headers: dict[str, str], previous: str
+        self,
+        exchange: Exchange,
+        manner: Manner,
+        headers: dict[str, str],
+        previous: str,
+        answered: str,
     ) -> tuple[Outcome, float]:
-        """What became of it, and when to ask again if that makes sense."""
+        """What became of it, and when to ask again if that makes sense.
+
+        ``answered`` is the id of the answer that has to come again; empty: a new one.
+        """
         checker = Checker(exchange.expected)
         pace = _Pace(time.monotonic())
 
@@ -129,10 +142,15 @@ class Load:
             async with Connection.open(self._port, is_slow=manner.pause_s > 0) as connection:
                 try:
                     body = exchange.content(previous)
-                    await ask(connection, exchange.path, body, headers, reading, manner)
+                    async with asyncio.timeout(WHOLE_S):
+                        await ask(connection, exchange.path, body, headers, reading, manner)
+                except TimeoutError as error:
+                    raise Failure(200, f"not over after {WHOLE_S:g} s") from error
                 finally:
                     request = connection.headers.get("x-request-id", "")
             checker.over(reading.answer)
+            if answered:
+                _expect_replay(answered, reading, connection)
         except (Broken, Failure, Left, Deviation) as error:
             kind, what, tokens = _judged(error, exchange, checker)
             if isinstance(error, Failure) and error.retry_after_s:
@@ -145,13 +163,20 @@ class Load:
             request=reading.answer.id if kind == "whole" else request,
             began=pace.began,
             ended=time.monotonic(),
-            first_s=None if pace.first is None else pace.first - pace.began,
+            first_s=pace.first - pace.began if pace.first and exchange.is_streamed else None,
             stall_s=pace.stall_s,
             tokens=tokens or checker.tokens,
             what=what,
         )
         self._ledger.note(outcome)
         return outcome, again_s
+
+
+def _expect_replay(answered: str, reading: Reading, connection: Connection) -> None:
+    """Raises Deviation when it is another answer than the one of that id."""
+    if reading.answer.id != answered or connection.headers.get("idempotent-replayed") != "true":
+        tokens = reading.answer.completion_tokens
+        raise Deviation("duplicated", tokens, "generated again under one key")
 
 
 def _judged(

@@ -13,19 +13,21 @@ HOST = "127.0.0.1"
 class End(asyncio.Protocol):
     """One end of a carried connection: what it reads, the other end writes."""
 
-    def __init__(self, is_open: Callable[[], bool]) -> None:
+    def __init__(self, ends: "set[End]", is_open: Callable[[], bool]) -> None:
         self.transport: asyncio.Transport
         self.other: End | None = None
         self.lost = False
+        self._ends = ends
         self._is_open = is_open
         self._is_full = False
         """The other end's socket takes no more."""
         self._early = bytearray()
-        """What came before there was another end. (uvloop does not pause what has only begun.)"""
+        """What came before there was another end: uvloop does not pause what has only begun."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
         self.transport = cast(asyncio.Transport, transport)
+        self._ends.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self.other is not None and self._is_open() and not self._early:
@@ -35,6 +37,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        self._ends.discard(self)
         if self.other is None or self.other.lost:
             return
         # An end that broke breaks the other; one that was closed lets it have the rest.
@@ -86,13 +89,13 @@ class Carrier:
         while self._dialling:
             await asyncio.wait(self._dialling)
         self.cut()
-        while not all(end.lost for end in self._ends):
+        while self._ends:
             await asyncio.sleep(0)
 
     def cut(self) -> None:
         """Break every connection there is; new ones are carried."""
-        for end in list(self._ends):
-            if end.other is not None and not end.lost:
+        for end in self._ends:
+            if end.other is not None:
                 end.transport.abort()
 
     def hole(self) -> None:
@@ -105,14 +108,11 @@ class Carrier:
         self._look()
 
     def _look(self) -> None:
-        self._ends = {end for end in self._ends if not end.lost}
         for end in self._ends:
             end.look()
 
     def _end(self) -> End:
-        end = End(lambda: self._is_open)
-        self._ends.add(end)
-        return end
+        return End(self._ends, lambda: self._is_open)
 
     def _accept(self) -> End:
         near = self._end()
@@ -130,8 +130,6 @@ class Carrier:
         near.other, far.other = far, near
         near.look()
         far.look()
-        if len(self._ends) > 1000:
-            self._ends = {end for end in self._ends if not end.lost}
 
     async def _dial(self) -> End | None:
         """The next target that is there; None when none is."""

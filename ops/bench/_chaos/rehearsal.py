@@ -29,6 +29,10 @@ class Exchange:
     is_upstream: bool
 
     @property
+    def is_streamed(self) -> bool:
+        return bool(self.body["stream"])
+
+    @property
     def path(self) -> str:
         return PATHS[self.dialect]
 

@@ -10,6 +10,8 @@ from ops.bench._report import Report, percentile
 
 SHOWN = 20
 """Of what is unexplained; the JSON has all."""
+SLOWEST = 5
+"""That were whole all the same: shown."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,13 @@ class Story:
         report.add("not recovered", sum(bool(h.trouble) for h in self.hits), "faults", at_most=0)
         self._tell_growth(report)
         report.notes += [self._fault_line(name) for name in sorted({h.fault for h in self.hits})]
+        report.notes += [f"slow {self._outcome_line(each)}" for each in self.slowest()]
         report.notes += [f"UNEXPLAINED {self._outcome_line(each)}" for each in unexplained[:SHOWN]]
         report.notes += [f"NOT RECOVERED {h.fault} {h.target}: {h.trouble}" for h in self._failed()]
+
+    def slowest(self) -> list[Outcome]:
+        whole = [outcome for outcome in self.ledger.outcomes if outcome.kind == "whole"]
+        return sorted(whole, key=lambda outcome: outcome.began - outcome.ended)[:SLOWEST]
 
     def _failed(self) -> Iterable[Hit]:
         return (hit for hit in self.hits if hit.trouble)
@@ -95,6 +102,7 @@ class Story:
             "counts": dict(self.ledger.counts()),
             "faults": {h.fault: self.of_fault(h.fault) for h in self.hits},
             "hits": [self._hit(hit) for hit in self.hits],
+            "slowest": [asdict(outcome) for outcome in self.slowest()],
             "unexplained": [asdict(outcome) for outcome in self.unexplained()],
             "seconds": self._seconds(),
             "processes": [life.as_json() for life in self.lives],

@@ -26,7 +26,8 @@ async def upstream() -> AsyncIterator[str]:
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError, asyncio.IncompleteReadError):
+    # RuntimeError is uvloop's word for a socket that is closed already.
+    with suppress(OSError, RuntimeError, asyncio.IncompleteReadError):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         if head.startswith("get"):
             await _list_models(writer)

@@ -17,6 +17,12 @@ class StoredResponse(Message, frozen=True, kw_only=True):
     tells_events: bool = False
     """Its events are kept for a while, so that a reader may come later, or come back."""
 
+    owner: str = ""
+    """Who had it made, and is given it; empty: everybody, as no key was known then."""
+
+    def is_for(self, owner: str) -> bool:
+        return self.owner in ("", owner)
+
     @property
     def conversation(self) -> tuple[Item, ...]:
         return (*self.items, *self.response.output)

@@ -36,6 +36,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] | None = None
     """Patterns of the models it may use; None: every one."""
     weight: float = 1.0
+    owner: str = ""
+    """Who holds it; empty where no key is known, so that all who ask are one."""
     privacy: Privacy = Privacy()
     best: Priority = "interactive"
     """The best priority that its requests may have."""
@@ -64,11 +66,13 @@ def _caller(
     key: KeyId, settings: KeyConfig, config: Config, scopes: tuple[Scope, ...], account: str
 ) -> Caller:
     models = value(settings.models, None)
+    owner = value(settings.owner, key)
     return Caller(
         key=key,
         scopes=scopes,
         models=None if models is None else tuple(models),
-        privacy=privacy_of(config, value(settings.owner, key)),
+        owner=owner if config.keys else "",
+        privacy=privacy_of(config, owner),
         weight=value(settings.weight, 1.0),
         best=value(settings.priority, "interactive"),
         requests_per_minute=value(settings.requests_per_minute, None),

@@ -48,8 +48,9 @@ async def compact(gateway: Gateway, exchange: Exchange) -> None:
     trace = exchange.header(b"traceparent")
     async with recorded(Compactions(), gateway, exchange.id, trace) as record:
         request = compact_request(await posted(gateway, exchange, record))
+        owner = gateway.entrance.caller(exchange).owner
         said = await conversation(
-            gateway.background, request.input, request.previous_response_id, exchange.id
+            gateway.background, request.input, request.previous_response_id, exchange.id, owner
         )
         asked = understood(gateway, exchange, record, _asked(request, said.items, said.ignored))
         # Nothing is short already.

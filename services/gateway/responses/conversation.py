@@ -26,18 +26,24 @@ class Conversation(Struct, frozen=True):
 
 
 async def conversation(
-    background: Background, said: Input | None, previous: str | None, request: RequestId
+    background: Background,
+    said: Input | None,
+    previous: str | None,
+    request: RequestId,
+    owner: str,
 ) -> Conversation:
-    """Raises MeshError where a response or an item is named that is not stored."""
+    """Raises MeshError where a response or an item is named that is not stored, or not for
+    ``owner``.
+    """
     given = received(said)
-    before = () if previous is None else await _before(background, previous)
-    own = await _resolved(background.store, given, before)
+    before = () if previous is None else await _before(background, previous, owner)
+    own = await _resolved(background.store, given, before, owner)
     return Conversation((*before, *named(own, request, "i")), given.ignored)
 
 
-async def _before(background: Background, id: str) -> tuple[Item, ...]:
+async def _before(background: Background, id: str, owner: str) -> tuple[Item, ...]:
     found = await background.find(id)
-    if found is None:
+    if found is None or not found.is_for(owner):
         raise MeshError(
             Code.PREVIOUS_NOT_FOUND,
             f"Previous response with id {id!r} not found. It was not stored, was deleted, or has "
@@ -52,13 +58,15 @@ async def _before(background: Background, id: str) -> tuple[Item, ...]:
     return found.conversation
 
 
-async def _resolved(store: Store, given: Received, before: tuple[Item, ...]) -> tuple[Item, ...]:
+async def _resolved(
+    store: Store, given: Received, before: tuple[Item, ...], owner: str
+) -> tuple[Item, ...]:
     known = {item.id: item for item in before}
     resolved: list[Item] = []
     for item in given.items:
         if isinstance(item, ItemReference):
             if item.id not in known:
-                known |= await _stored_with(store, item.id)
+                known |= await _stored_with(store, item.id, owner)
             resolved.append(known[item.id])
         else:
             resolved.append(item)
@@ -66,11 +74,12 @@ async def _resolved(store: Store, given: Received, before: tuple[Item, ...]) -> 
     return tuple(resolved)
 
 
-async def _stored_with(store: Store, id: str) -> dict[str, Item]:
+async def _stored_with(store: Store, id: str, owner: str) -> dict[str, Item]:
     """The items of the response that an item belongs to, by their ids."""
     request = request_of(id)
     found = await store.find(response_id(RequestId(request))) if request else None
-    items = {item.id: item for item in found[0].conversation} if found else {}
+    stored = found[0] if found is not None and found[0].is_for(owner) else None
+    items = {item.id: item for item in stored.conversation} if stored else {}
     if id not in items:
         raise MeshError(
             Code.NOT_FOUND,

@@ -22,8 +22,9 @@ async def count_input(gateway: Gateway, exchange: Exchange) -> None:
     body = await exchange.body(gateway.settings.body_limit_bytes)
     expect_json(exchange)
     request = count_request(body)
+    owner = gateway.entrance.caller(exchange).owner
     said = await conversation(
-        gateway.background, request.input, request.previous_response_id, exchange.id
+        gateway.background, request.input, request.previous_response_id, exchange.id, owner
     )
     named = request.model or value(gateway.config.effective.default_model, "")
     may_use = partial(gateway.entrance.may_use, exchange)

@@ -1,5 +1,7 @@
 """POST /v1/responses: answered while the client waits, or left to the background."""
 
+from msgspec.structs import replace
+
 from proto.dialects.responses.event import replayed
 from proto.dialects.responses.stored import StoredResponse
 from proto.errors import MeshError
@@ -101,12 +103,7 @@ async def _stream(
 async def _leave_to_background(gateway: Gateway, exchange: Exchange, turn: Turn) -> StoredResponse:
     """The record by which it is found from now on. Raises MeshError."""
     background, id = gateway.background, turn.events.response.id
-    stored = StoredResponse(
-        response=turn.events.response,
-        items=turn.items,
-        gateway=gateway.id,
-        tells_events=turn.asked.stream,
-    )
+    stored = replace(turn.stored(), gateway=gateway.id, tells_events=turn.asked.stream)
     background.admit(id)
     try:
         revision = await background.store.write(stored)

@@ -24,7 +24,7 @@ def _id(exchange: Exchange) -> str:
 
 async def _find(gateway: Gateway, exchange: Exchange) -> StoredResponse:
     stored = await gateway.background.find(_id(exchange))
-    if stored is None:
+    if stored is None or not stored.is_for(gateway.entrance.caller(exchange).owner):
         raise not_found(_id(exchange))
     return stored
 

@@ -37,9 +37,11 @@ class Turn(Struct):
     items: tuple[Item, ...]
     """The whole conversation before the answer."""
     events: Events
+    owner: str
+    """Of the key that asks."""
 
     def stored(self) -> StoredResponse:
-        return StoredResponse(response=self.events.response, items=self.items)
+        return StoredResponse(response=self.events.response, items=self.items, owner=self.owner)
 
 
 async def read(gateway: Gateway, exchange: Exchange, record: Record) -> Turn:
@@ -48,8 +50,9 @@ async def read(gateway: Gateway, exchange: Exchange, record: Record) -> Turn:
     named = request.model or value(gateway.config.effective.default_model, "")
     may_use = partial(gateway.entrance.may_use, exchange)
     model = ModelId(named or first_that_chats(gateway.fleet, may_use))
+    owner = gateway.entrance.caller(exchange).owner
     said = await conversation(
-        gateway.background, request.input, request.previous_response_id, exchange.id
+        gateway.background, request.input, request.previous_response_id, exchange.id, owner
     )
     offered = request.offered()
     asked = request.asked(model, said.items, offered)
@@ -64,4 +67,4 @@ async def read(gateway: Gateway, exchange: Exchange, record: Record) -> Turn:
         tells_summary=request.tells_summary,
         seals_reasoning=request.seals_reasoning,
     )
-    return Turn(request, asked, said.items, events)
+    return Turn(request, asked, said.items, events, owner)

@@ -6,7 +6,10 @@ takes long: tokens, thinking, calls, formats. What cannot be is refused.
 
 import asyncio
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
@@ -30,12 +33,14 @@ from proto.inference import (
 from services.runner.engine.answer.markup import markup_of
 from services.runner.engine.answer.splitting import NORMAL
 from services.runner.engine.batching import sampling
+from services.runner.engine.batching.continuing import go_on
 from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.calls.family import family_of
 from services.runner.engine.constraints.grammars import Grammars
 from services.runner.engine.constraints.guide import Rules
 from services.runner.engine.constraints.outline import Outline
 from services.runner.engine.constraints.thinking import Resolved, Thinking
+from services.runner.engine.constraints.trial import Trial
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.opening import Openings
 from services.runner.engine.prompts.prompt import room, tokens_and_sight, tokens_of
@@ -46,6 +51,10 @@ log = logging.getLogger(__name__)
 
 INLINE_CHARS = 20_000
 """A longer prompt is tokenised beside the event loop."""
+COMPILERS = 4
+"""Grammars that are compiled, or wait for it, beside everything else."""
+SLOW_S = 0.05
+"""A prompt that took longer held up everybody's frames."""
 _SILENT = Resolved(False, None, {})
 
 
@@ -108,10 +117,15 @@ class Reception:
     """One model's requests as they arrive."""
 
     def __init__(
-        self, model: LoadedModel, album: Album | None = None, made_for: int | None = None
+        self,
+        model: LoadedModel,
+        album: Album | None = None,
+        made_for: int | None = None,
+        trial: Trial | None = None,
     ) -> None:
         """``album`` has the pictures, for a model that sees. ``made_for`` is the context that the
-        model could have, where its card tells the one that it was granted.
+        model could have, where its card tells the one that it was granted. ``trial`` is where
+        formats are compiled first.
         """
         self._model = model
         self._made_for = made_for or model.card.context_length
@@ -123,8 +137,11 @@ class Reception:
         self._thinking = Thinking(
             model.tokenizer, reasons=self._markup.reasons, efforts=self._markup.efforts
         )
-        self._grammars = Grammars(model, self._family)
+        self._grammars = Grammars(model, self._family, trial)
+        # Of its own: whatever else is done beside the event loop must not wait for a grammar.
+        self._compilers = ThreadPoolExecutor(COMPILERS, "grammar")
         self._openings = Openings(model)
+        self._is_slow = False
         self._keeps_formats = model.card.keeps_formats
 
     def _marker(self, text: str) -> tuple[int, ...]:
@@ -153,15 +170,20 @@ class Reception:
         context = self._model.card.context_length
         granted = room(len(tokens), asked.max_tokens, context, self._made_for)
         wanted = Wanted.of(asked)
-        outline = self._marked(asked.prompt, tokens, wanted)
+        outline = self._marked(asked, tokens, wanted)
         rules = self._rules(outline, thinking, granted)
         if wanted.needs_grammar:
             self._refuse_unless_possible(wanted)
-            rules = await asyncio.to_thread(self._constrained, rules, wanted)
+            loop = asyncio.get_running_loop()
+            constrained = partial(self._constrained, rules, wanted)
+            rules = await loop.run_in_executor(self._compilers, constrained)
             outline = replace(outline, tokenizer=self._grammars.tokenizer)
         outline = replace(outline, rules=rules if rules.do_matter else None)
         common = await self._common(asked, tokens, thinking)
-        return Sequence.of(asked, tokens, granted, outline, sight, common)
+        sequence = Sequence.of(asked, tokens, granted, outline, sight, common)
+        if asked.continues is not None:
+            await asyncio.to_thread(go_on, sequence, asked.continues, self._model)
+        return sequence
 
     async def tokenize(self, asked: Tokenize) -> Tokenized:
         """Raises MeshError."""
@@ -201,8 +223,13 @@ class Reception:
 
     async def _tokens(self, prompt: Prompt, thinking: Resolved) -> list[int]:
         arguments = thinking.template_arguments
-        if _size(prompt) <= INLINE_CHARS:
-            return tokens_of(prompt, self._model, arguments)
+        if _size(prompt) <= INLINE_CHARS and not self._is_slow:
+            began = time.monotonic()
+            try:
+                return tokens_of(prompt, self._model, arguments)
+            finally:
+                # Templates and tokenizers are the model's own: one that took long may do so again.
+                self._is_slow = time.monotonic() - began > SLOW_S
         return await asyncio.to_thread(tokens_of, prompt, self._model, arguments)
 
     async def _common(self, asked: Generate, tokens: list[int], thinking: Resolved) -> int:
@@ -221,14 +248,14 @@ class Reception:
                 bias[token] = bias.get(token, 0.0) + value
         return msgspec.structs.replace(asked, logit_bias=bias, word_bias={})
 
-    def _marked(self, prompt: Prompt, tokens: list[int], wanted: Wanted) -> Outline:
+    def _marked(self, asked: Generate, tokens: list[int], wanted: Wanted) -> Outline:
         """Only a conversation has channels: a plain prompt's answer is given as it is."""
-        if not isinstance(prompt, Chat):
+        if not isinstance(asked.prompt, Chat):
             return Outline()
         return Outline(
             machine=self._markup.machine(calls=bool(wanted.tools)),
             state=self._markup.begins(self._model.tokenizer, tokens, wanted.prefill),
-            reader=self._family.reader(wanted.tools) if wanted.tools else None,
+            reader=self._family.reader(wanted.tools, asked.request) if wanted.tools else None,
             is_parallel=wanted.choice.parallel,
             is_formatted=wanted.content is not None,
         )

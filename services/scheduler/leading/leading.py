@@ -155,6 +155,8 @@ class Reign:
         for job in (*self._known.demand.abandoned(view), *orphans(view)):
             await self._records.write(job, steered(job, "cancel"), view.now_s)
         await self._records.forget_oldest()
+        await self._plans.mend()
+        await self._records.mend()
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 
 import llguidance.hf
 import msgspec
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 
 from proto.errors import Code, MeshError
@@ -22,19 +23,22 @@ from proto.inference import Format, Grammar, JsonObject, JsonSchema, Regex, Tool
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.calls.family import Family
 from services.runner.engine.calls.lark import SPACE
+from services.runner.engine.constraints.trial import Trial
+from services.runner.engine.constraints.trying import LIMITS, Vocabulary
 from services.runner.engine.loading import LoadedModel
 
 log = logging.getLogger(__name__)
 
 KEPT = 64
 """Compiled grammars kept; one takes some hundred kilobytes."""
-LIMITS = LLParserLimits(verbose_errors=False)
 
 
 class Grammars:
     """All grammars of one model. May be asked from any thread."""
 
-    def __init__(self, model: LoadedModel, family: Family) -> None:
+    def __init__(self, model: LoadedModel, family: Family, trial: Trial | None = None) -> None:
+        """``trial`` is where grammars are compiled first; None: nowhere."""
+        self._trial = trial
         self._model = model
         self._family = family
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
@@ -96,6 +100,8 @@ class Grammars:
             if known is not None:
                 self._kept.move_to_end(source)
                 return known.deep_copy()
+        if self._trial is not None and (wrong := self._trial.error(source)):
+            raise refused(what, wrong, param)
         made = LLMatcher(self.tokenizer, source, log_level=0, limits=LIMITS)
         if made.is_error():
             raise refused(what, made.get_error(), param)
@@ -104,6 +110,15 @@ class Grammars:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return made.deep_copy()
+
+
+def vocabulary(model: LoadedModel) -> Vocabulary:
+    """Of a model, as a process that compiles its grammars has to know it."""
+    backend = copy(model.tokenizer._tokenizer.backend_tokenizer)
+    backend.no_padding()
+    backend.no_truncation()
+    ends = sorted(model.tokenizer.eos_token_ids)
+    return Vocabulary(tokenizer=backend.to_str(), size=model.mask_width, ends=ends)
 
 
 def _source(wanted: Format) -> str:

@@ -8,6 +8,7 @@ from jinja2 import TemplateError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from proto.inference import Chat, Effort
+from services.runner.engine.rendering import render
 from services.runner.engine.template import mentions
 
 LADDER: tuple[Effort, ...] = ("minimal", "low", "medium", "high", "xhigh")
@@ -105,10 +106,7 @@ class Thinking:
 
     def _rendered(self, effort: Effort) -> str | None:
         try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    _PROBE, tokenize=False, add_generation_prompt=True, reasoning_effort=effort
-                )
-            )
+            options = {"add_generation_prompt": True, "reasoning_effort": effort}
+            return render(self._tokenizer, _PROBE, **options)
         except (TemplateError, ValueError, TypeError, KeyError, AssertionError):
             return None

@@ -13,6 +13,7 @@ from services.runner.engine.calls.schema import typed_function
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.adapting import adapted
 from services.runner.engine.prompts.messages import Content, messages_of, words, words_only
+from services.runner.engine.rendering import Excessive, render
 from services.runner.engine.vision import prompt as vision
 from services.runner.engine.vision.picture import Picture
 from services.runner.engine.vision.sight import Sight
@@ -60,11 +61,11 @@ def tokens_and_sight(
     eyes = model.eyes
     assert eyes is not None, "only a model that sees is given pictures"
 
-    def render(chat: Chat, is_spelled: bool) -> str:
+    def text_of(chat: Chat, is_spelled: bool) -> str:
         content = partial(eyes.manner.content, is_spelled=is_spelled)
         return rendered(chat, model, template_arguments, content)
 
-    return vision.tokens_and_sight(chat, pictures, eyes, render)
+    return vision.tokens_and_sight(chat, pictures, eyes, text_of)
 
 
 def room(prompt_tokens: int, max_tokens: int | None, context_length: int, made_for: int = 0) -> int:
@@ -116,7 +117,10 @@ def rendered(
         if model.eyes is not None:
             messages = model.eyes.manner.fitted(messages)
         try:
-            return str(model.tokenizer.apply_chat_template(messages, tokenize=False, **given))
+            return render(model.tokenizer, messages, **given)
+        except Excessive as excessive:
+            first = excessive
+            break
         except _REJECTIONS as rejected:
             first = first or rejected
     raise _invalid(f"the model's chat template rejects this conversation: {first}") from first

@@ -10,6 +10,7 @@ import numpy as np
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from numpy.typing import NDArray
 
+from services.runner.engine.rendering import render
 from services.runner.engine.vision.families import Family
 from services.runner.engine.vision.opening import opened
 from services.runner.engine.vision.picture import Picture, Unreadable
@@ -34,9 +35,7 @@ class Eyes:
         """What a rendered prompt holds in a picture's place."""
         self.has_grid = family.has_grid
         self.manner = manner(
-            lambda messages: tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
-            ),
+            lambda messages: render(tokenizer, messages, add_generation_prompt=True),
             self.mark,
         )
         self._encoder = tokenizer.backend_tokenizer

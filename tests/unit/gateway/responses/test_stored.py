@@ -1,11 +1,14 @@
 """What is stored: shown, listed, gone on from by any gateway, deleted, never lost in silence."""
 
 import os
+from contextlib import AsyncExitStack
 
 import openai as openai_sdk
 import pytest
 
 from bus.large import PIECE
+from proto.config import Config, KeyConfig
+from proto.keys import hash_of
 from proto.state import RESPONSES
 from services.gateway.stored import store as storing
 from tests.unit.gateway.responses.frames import called, ended, said, telling, thought
@@ -203,3 +206,43 @@ async def test_only_background_responses_can_be_cancelled(ask, strict):
 
     with pytest.raises(openai_sdk.BadRequestError, match="background"):
         await strict.responses.cancel(response.id)
+
+
+@pytest.fixture
+async def two_owners(decide, url):
+    """Clients with the keys of Ann, of Ann's other machine, and of Bob."""
+    keys = {
+        name: KeyConfig(sha256=hash_of(name.encode()), owner=owner)
+        for name, owner in (("ann", "ann"), ("ann-too", "ann"), ("bob", "bob"))
+    }
+    await decide(Config(keys=keys, others=KeyConfig(scopes=["models"])))
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                openai_sdk.AsyncOpenAI(base_url=f"{url}/v1", api_key=name, max_retries=0)
+            )
+            for name in keys
+        ]
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_a_response_is_its_owners_alone(two_owners, is_left):
+    ann, ann_too, bob = two_owners
+    made = await ann.responses.create(model=MODEL, input="Hi", background=is_left)
+
+    assert (await ann_too.responses.retrieve(made.id)).id == made.id
+    for attempt in (
+        bob.responses.retrieve(made.id),
+        bob.responses.delete(made.id),
+        bob.responses.cancel(made.id),
+        bob.responses.input_items.list(made.id),
+        bob.responses.create(
+            model=MODEL,
+            input=[{"type": "item_reference", "id": f"msg_{made.id.removeprefix('resp_')}_0"}],
+        ),
+    ):
+        with pytest.raises(openai_sdk.NotFoundError):
+            await attempt
+    with pytest.raises(openai_sdk.BadRequestError, match="not found"):
+        await bob.responses.create(model=MODEL, input="And?", previous_response_id=made.id)
+    assert (await ann.responses.retrieve(made.id)).id == made.id

@@ -90,3 +90,14 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
     except ConnectionError:
         return b""
+
+
+async def test_it_ends_also_after_a_target_that_was_away() -> None:
+    carrier = Carrier([free_port()])
+    await carrier.start()
+    reader, writer = await asyncio.open_connection(HOST, carrier.port)
+
+    async with asyncio.timeout(SOON_S):
+        assert await _rest(reader) == b""
+        await carrier.close()
+    writer.close()
