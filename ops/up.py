@@ -40,7 +40,7 @@ _ASK_S = 0.1
 
 
 Beside = Callable[[], Coroutine[None, None, None]]
-ProgramOf = Callable[["Plan", str, Sequence[socket.socket]], Program]
+ProgramOf = Callable[["Plan", Service, Sequence[socket.socket]], Program]
 
 
 class CannotStart(Exception):
