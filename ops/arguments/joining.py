@@ -6,7 +6,9 @@ from typing import Any
 from ops.arguments import values
 from ops.arguments.reach import add_home, add_json, add_log_level, add_nats
 from ops.arguments.services import add_gateway, add_runner
-from proto.credentials import INVITED_ROLES
+
+ROLES = ("runner", "gateway", "scheduler", "cloud", "health", "ops")
+"""Those that another machine can have."""
 
 
 def add(commands: Any) -> None:
@@ -37,7 +39,7 @@ def _add_invite(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--role",
-        choices=INVITED_ROLES,
+        choices=ROLES,
         default="runner",
         help="what the machine will run: a gateway, a scheduler … or ops, which hears telemetry "
         "(default: %(default)s)",

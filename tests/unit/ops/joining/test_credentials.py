@@ -10,12 +10,21 @@ from bus import dialing, members
 from bus.connection import Bus
 from bus.errors import TurnedAway
 from bus.membership import known_membership
+from ops.arguments import joining
 from ops.command import parser
 from ops.joining import credentials
 from ops.joining.credentials import one_of
 from ops.joining.entry import enter
 from ops.joining.local import own_url
-from proto.credentials import Credential, Dismiss, Holder, InviteRole, ListCredentials, Rotate
+from proto.credentials import (
+    INVITED_ROLES,
+    Credential,
+    Dismiss,
+    Holder,
+    InviteRole,
+    ListCredentials,
+    Rotate,
+)
 from proto.errors import MeshError
 from proto.joining import Token
 from proto.subjects import CREDENTIALS, DISMISS, INVITE_ROLE, ROTATE
@@ -155,6 +164,10 @@ async def test_the_command_lists_rotates_and_revokes(
     assert "health.home has a new key" in await said("rotate", "health")
     assert "cloud.home is cut off" in await said("revoke", "cloud")
     assert "cloud" not in await said()
+
+
+def test_the_command_invites_for_every_role_that_another_machine_can_have() -> None:
+    assert set(joining.ROLES) == set(INVITED_ROLES)
 
 
 def test_a_credential_is_found_by_role_or_name_if_there_is_one() -> None:
