@@ -149,7 +149,6 @@ PARTS: dict[Role, Part] = {
             Kept(ENGINES, "{name}.*"),
             Kept(PLANS, "{name}"),
             Kept(STORES, "{name}"),
-            Kept(CONFIG),
         ),
     ),
     "cloud": Part(

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,6 +23,7 @@ from bus.home import HomeError, claim_home, private_folder
 from bus.membership import Membership, known_membership
 from ops import control, probe
 from ops.child import Program
+from ops.guarded import Guarded
 from ops.listening import NotListening, listen
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
@@ -174,12 +176,20 @@ async def run(plan: Plan, screen: Screen, program_of: ProgramOf | None = None) -
         if "gateway" in plan.services:
             sockets.append(stack.enter_context(listen(plan.host, plan.port)))
         plan, bus, beside = _bus_of(plan)
+        near = embedded.LOOPBACK
+        guarded = Guarded(plan.nats or "", plan.home, plan.host if sockets else near, bus)
+        if bus is None and not await guarded.answers():
+            raise CannotStart(guarded.why)
+        bus = bus and replace(bus, answers=guarded.answers)
         supervisor = _supervisor(plan, screen, bus, sockets, program_of or _program)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, _stop, supervisor, sockets)
         beside.append(lambda: control.answer(plan.home, supervisor, plan.services))
-        await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
+        try:
+            await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
+        except BusSilent as silent:
+            raise (CannotStart(guarded.why) if guarded.why else silent) from None
 
 
 def _stop(supervisor: Supervisor, sockets: list[socket.socket]) -> None:
@@ -308,8 +318,9 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
     while (await probe.fetch(plan.near, plan.port, sign, tls))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)
-    _, body = await probe.fetch(plan.near, plan.port, "/v1/models", tls)
-    screen.say(_welcome(plan, _models_of(body), time.monotonic() - started_s))
+    status, body = await probe.fetch(plan.near, plan.port, "/v1/models", tls)
+    needs_key = status == HTTPStatus.UNAUTHORIZED
+    screen.say(_welcome(plan, _models_of(body), needs_key, time.monotonic() - started_s))
 
 
 def _awaited(plan: Plan) -> str:
@@ -339,16 +350,20 @@ def example(models: dict[str, str]) -> tuple[str, dict[str, object]]:
     return "/v1/rerank", {"model": id, "query": text, "documents": ["Paris is.", "No idea."]}
 
 
-def _welcome(plan: Plan, models: dict[str, str], took_s: float) -> str:
+def _welcome(plan: Plan, models: dict[str, str], needs_key: bool, took_s: float) -> str:
     path, question = example(models)
+    there = ", ".join(models) or "none yet"
+    if needs_key:
+        there = "for holders of a key; `odyssai key create NAME` makes one"
+    shown = " -H 'Authorization: Bearer KEY'" if needs_key else ""
     return f"""
 odyssai serves, after {took_s:.1f} s
 
   address  {plan.address}/v1
-  model    {", ".join(models) or "none yet"}
+  model    {there}
 {_places(plan)}
 
-  curl {plan.address}{path} -H 'Content-Type: application/json' \
+  curl {plan.address}{path}{shown} -H 'Content-Type: application/json' \
 -d {shlex.quote(json.dumps(question))}
 
   Ctrl-C ends all.

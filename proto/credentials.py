@@ -4,6 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from proto.audit import NOBODY, Actor
 from proto.joining import Name, PublicKey
 from proto.message import Message
 
@@ -49,6 +50,7 @@ class InviteRole(Message, frozen=True, kw_only=True):
     name: Name | None = None
     """Good for this name only; None: for any that is free."""
     lasts_s: Annotated[float, Meta(gt=0)] = 86_400.0
+    actor: Actor = NOBODY
 
 
 class Admit(Message, frozen=True, kw_only=True):
@@ -60,6 +62,7 @@ class Admit(Message, frozen=True, kw_only=True):
     role: InvitedRole
     name: Name
     key: PublicKey
+    actor: Actor = NOBODY
 
 
 class Admitted(Message, frozen=True, kw_only=True, tag="admitted"):
@@ -95,6 +98,7 @@ class Rotate(Message, frozen=True, kw_only=True):
 
     credential: str
     """A holder, or CERTIFICATE."""
+    actor: Actor = NOBODY
 
 
 class Renew(Message, frozen=True, kw_only=True):
@@ -112,6 +116,7 @@ class Dismiss(Message, frozen=True, kw_only=True):
     """Withdraw a credential: its connections end at once. Answered by ``Dismissed``."""
 
     holder: str
+    actor: Actor = NOBODY
 
 
 class Dismissed(Message, frozen=True, kw_only=True, tag="dismissed"):

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from proto.audit import NOBODY, Actor
 from proto.ids import NodeId
 from proto.message import Message
 
@@ -67,6 +68,8 @@ class Invite(Message, frozen=True, kw_only=True):
     node: Name | None = None
     """Good for a node of this name only; None: for any name that is free."""
     lasts_s: Annotated[float, Meta(gt=0)] = 86_400.0
+    actor: Actor = NOBODY
+    """Who invites, for the audit log."""
 
 
 class Invited(Message, frozen=True, kw_only=True, tag="invited"):

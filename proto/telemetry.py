@@ -45,6 +45,8 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     """Who asked, by the name of the API key or a hash of it."""
     trace: str | None = None
     """W3C trace id."""
+    resumed: int = 0
+    """How often another engine went on with an answer whose own was lost."""
 
 
 class Said(Message, frozen=True, kw_only=True, omit_defaults=False):

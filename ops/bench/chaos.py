@@ -123,5 +123,13 @@ async def measure(
             sampling.cancel()
         span_s = time.monotonic() - began
         return Story(
-            args.seed, schedule, began, span_s, ledger, hits, vitals.lives, vitals.telling()
+            seed=args.seed,
+            schedule=schedule,
+            began=began,
+            span_s=span_s,
+            ledger=ledger,
+            hits=hits,
+            lives=vitals.lives,
+            resumed=world.presence.resumed,
+            telling=vitals.telling(),
         )

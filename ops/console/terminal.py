@@ -3,8 +3,8 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 from bus.connection import Bus
 from bus.errors import BusError
@@ -13,34 +13,22 @@ from ops import reach
 from proto.errors import MeshError
 
 Act = Callable[[argparse.Namespace, Bus], Awaitable[int]]
+Reached = Callable[[argparse.Namespace], AbstractAsyncContextManager[Bus]]
+"""How the bus is come by."""
 
 
-def run(act: Act, args: argparse.Namespace) -> int:
+def run(act: Act, args: argparse.Namespace, reached: Reached = reach.connected) -> int:
     """The exit status: what ``act`` returns, 1 where something went wrong."""
-
-    async def ask() -> int:
-        async with reach.connected(args) as bus:
-            return await act(args, bus)
-
-    return _explained(ask())
-
-
-def run_on(url: str, act: Callable[[Bus], Awaitable[int]]) -> int:
-    """The same, by another credential than the console's."""
-
-    async def ask() -> int:
-        async with Bus.connect(url, reach.own_name(), reach.CONNECT_S) as bus:
-            return await act(bus)
-
-    return _explained(ask())
-
-
-def _explained(asking: Coroutine[Any, Any, int]) -> int:
     try:
-        return asyncio.run(asking)
+        return asyncio.run(_run(act, args, reached))
     except (MeshError, BusError, HomeError) as error:
         complain(str(error))
         return 1
+
+
+async def _run(act: Act, args: argparse.Namespace, reached: Reached) -> int:
+    async with reached(args) as bus:
+        return await act(args, bus)
 
 
 def complain(sentence: str) -> None:

@@ -10,8 +10,10 @@ from bus.connection import Bus
 from bus.home import write_private
 from bus.key import Key
 from bus.membership import Membership, known_membership
+from ops import reach
+from ops.console.operator import operator
 from ops.console.tables import Table, show
-from ops.console.terminal import run, run_on
+from ops.console.terminal import run
 from proto.credentials import (
     CERTIFICATE,
     Credential,
@@ -29,7 +31,11 @@ def main(args: argparse.Namespace) -> int:
     home = args.home.expanduser().absolute()
     member = None if args.nats else known_membership(home)
     if member and args.act == "rotate":
-        return run_on(member.url(home), lambda bus: _renew(bus, args, member))
+        return run(
+            lambda args, bus: _renew(args, bus, member),
+            args,
+            lambda _: Bus.connect(member.url(home), reach.own_name(), reach.CONNECT_S),
+        )
     return run(_ACTS[args.act], args)
 
 
@@ -44,23 +50,23 @@ async def _list(args: argparse.Namespace, bus: Bus) -> int:
 
 async def _rotate(args: argparse.Namespace, bus: Bus) -> int:
     if args.whose == CERTIFICATE:
-        await bus.ask(ROTATE, Rotate(credential=CERTIFICATE))
+        await bus.ask(ROTATE, Rotate(credential=CERTIFICATE, actor=operator()))
         print("the bus server has a new certificate")
         return 0
     whose = one_of(await _known(bus), args.whose)
-    await bus.ask(ROTATE, Rotate(credential=str(whose)))
+    await bus.ask(ROTATE, Rotate(credential=str(whose), actor=operator()))
     print(f"{whose} has a new key, which its processes take up within a second")
     return 0
 
 
 async def _revoke(args: argparse.Namespace, bus: Bus) -> int:
     whose = one_of(await _known(bus), args.whose)
-    await bus.ask(DISMISS, Dismiss(holder=str(whose)))
+    await bus.ask(DISMISS, Dismiss(holder=str(whose), actor=operator()))
     print(f"{whose} is cut off")
     return 0
 
 
-async def _renew(bus: Bus, args: argparse.Namespace, member: Membership) -> int:
+async def _renew(args: argparse.Namespace, bus: Bus, member: Membership) -> int:
     """A machine that joined makes itself a new key; the home learns its public half."""
     own = Holder(member.role, member.node)
     if args.whose not in (None, member.role, member.node, str(own)):

@@ -7,11 +7,13 @@ Runs beside the services of `odyssai up`, where the bus server's settings are.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bus import authority, certificates, embedded, members, seeds
+from bus.audit import AuditLog
 from bus.connection import Bus
 from bus.embedded import Access
 from bus.errors import NotConnected
@@ -20,6 +22,7 @@ from bus.key import Key
 from bus.members import Invitation, Member, Members
 from bus.reload import reload
 from ops.joining import buckets
+from proto.audit import Actor
 from proto.credentials import (
     CERTIFICATE,
     Admit,
@@ -49,9 +52,12 @@ from proto.subjects import (
     RENEW,
     REVOKE,
     ROTATE,
+    Question,
 )
 
 log = logging.getLogger(__name__)
+
+Reply = Callable[[Any], Awaitable[Any]]
 
 FINGERPRINT = 16
 """Digits of it that are shown."""
@@ -80,15 +86,9 @@ class Doorkeeper:
                 log.warning("nobody can join yet: %s", error)
 
     async def serve(self, bus: Bus) -> None:
-        await bus.answer(INVITE, self._invite)
-        await bus.answer(INVITE_ROLE, self._invite_role)
-        await bus.answer(JOIN, self._join)
-        await bus.answer(REVOKE, self._revoke)
-        await bus.answer(ADMIT, self._admit)
-        await bus.answer(CREDENTIALS, self._list)
-        await bus.answer(ROTATE, self._rotate)
-        await bus.answer(RENEW, self._renew)
-        await bus.answer(DISMISS, self._dismiss)
+        audit = AuditLog(bus)
+        for question, reply in self._questions(audit):
+            await bus.answer(question, reply)
         await buckets.make(bus)
         while True:
             self._changed.clear()
@@ -98,6 +98,33 @@ class Doorkeeper:
             with suppress(MeshError):
                 async with self._turn:
                     await self._become(members.current(self._members, self._now()))
+
+    def _questions(self, audit: AuditLog) -> list[tuple[Question[Any, Any], Reply]]:
+        """With what answers them; acts are written down."""
+
+        def told(
+            act: str,
+            reply: Reply,
+            target: Callable[[Any], str],
+            by: Callable[[Any], Actor] = _actor,
+        ) -> Reply:
+            async def replied(asked: Any) -> Any:
+                async with audit.act(act, by(asked), target(asked)):
+                    return await reply(asked)
+
+            return replied
+
+        return [
+            (INVITE, told("node.invite", self._invite, lambda asked: asked.node or "")),
+            (INVITE_ROLE, told("credential.invite", self._invite_role, lambda asked: asked.role)),
+            (JOIN, told("node.join", self._join, lambda asked: asked.node, _guest)),
+            (REVOKE, told("node.revoke", self._revoke, lambda asked: asked.node, _scheduler)),
+            (ADMIT, told("credential.admit", self._admit, lambda a: f"{a.role}.{a.name}")),
+            (ROTATE, told("credential.rotate", self._rotate, lambda asked: asked.credential)),
+            (RENEW, told("credential.renew", self._renew, lambda a: a.holder, _holder_itself)),
+            (DISMISS, told("credential.revoke", self._dismiss, lambda asked: asked.holder)),
+            (CREDENTIALS, self._list),
+        ]
 
     def _until_next_look(self) -> float:
         expiry_s = self._members.next_expiry_s
@@ -222,6 +249,23 @@ class Doorkeeper:
         if not self._access.ca:
             return ""
         return authority.fingerprint_of(Path(self._access.ca).read_text())
+
+
+def _actor(asked: Any) -> Actor:
+    actor: Actor = asked.actor
+    return actor
+
+
+def _guest(_: Join) -> Actor:
+    return Actor(name="invitation")
+
+
+def _scheduler(_: Revoke) -> Actor:
+    return Actor(name="scheduler")
+
+
+def _holder_itself(asked: Renew) -> Actor:
+    return Actor(name=asked.holder)
 
 
 def _holder(text: str) -> Holder:

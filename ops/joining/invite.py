@@ -6,6 +6,7 @@ import time
 
 from bus.connection import Bus
 from bus.errors import NobodyThere
+from ops.console.operator import operator
 from ops.console.terminal import run
 from proto.credentials import InviteRole
 from proto.errors import Code, MeshError
@@ -34,8 +35,10 @@ async def _main(args: argparse.Namespace, bus: Bus) -> int:
 
 async def _invited(args: argparse.Namespace, bus: Bus) -> Invited:
     if args.role == "runner":
-        return await bus.ask(INVITE, Invite(node=args.for_node, lasts_s=args.expires))
-    asked = InviteRole(role=args.role, name=args.for_node, lasts_s=args.expires)
+        return await bus.ask(
+            INVITE, Invite(node=args.for_node, lasts_s=args.expires, actor=operator())
+        )
+    asked = InviteRole(role=args.role, name=args.for_node, lasts_s=args.expires, actor=operator())
     return await bus.ask(INVITE_ROLE, asked)
 
 

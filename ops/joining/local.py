@@ -4,6 +4,7 @@ from bus import seeds
 from bus.connection import Bus
 from bus.embedded import Access
 from bus.key import Key
+from ops.console.operator import operator
 from proto.credentials import Admit, Holder, InvitedRole
 from proto.ids import NodeId
 from proto.subjects import ADMIT
@@ -17,6 +18,7 @@ async def own_url(access: Access, role: InvitedRole, name: str) -> str:
     if not seeds.file_of(access.folder, holder).exists():
         key = Key.fresh()
         async with Bus.connect(access.url("console"), f"ops:admit-{name}", CONNECT_S) as bus:
-            await bus.ask(ADMIT, Admit(role=role, name=NodeId(name), key=key.public))
+            asked = Admit(role=role, name=NodeId(name), key=key.public, actor=operator())
+            await bus.ask(ADMIT, asked)
         seeds.keep(access.folder, holder, key.seed)
     return access.url(role, name)

@@ -13,7 +13,7 @@ import httpx
 from bus.gateways import Gateways
 from bus.holding import Holding
 from bus.presence import LOOK_S, beat, farewell
-from bus.sink import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays, digest_of
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
@@ -214,13 +214,16 @@ class Relay:
     async def _generate(self, request: Generate) -> Accepted:
         await self._end_before(request)
         if self._sink.knows(request.request, request.epoch):
+            self._sink.resend(request)
+            if (running := self._running.get(request.request)) is not None:
+                running.gateway = request.gateway
             return Accepted(prompt_tokens=0)
         if request.continues is not None:
             raise MeshError(
                 Code.NO_ENGINE, f"{self._upstream.name} cannot go on with another engine's answer."
             )
         self._refuse_if_full()
-        self._sink.open(request.request, request.gateway, request.epoch)
+        self._sink.open(request.request, request.gateway, request.epoch, digest_of(request))
         task = asyncio.create_task(self._run(request))
         self._running[request.request] = _Running(request.gateway, task)
         self._gateways.hear(request.gateway)

@@ -49,6 +49,7 @@ class Gateway:
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)
         self.once = Once(mesh.bus, id, boot, Ledger(mesh.bus, settings.kept_answers))
+        self.entrance.on_revoked.append(self.background.stop_for)
         self.images = Images(settings.images)
         self.is_leaving = False
         """Its balancer is to send it nothing more."""

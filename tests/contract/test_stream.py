@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
 import uvloop
 
 from bus.connection import Bus
-from bus.sink import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays, digest_of
 from bus.stream import MOST_SPOILED, TokenSource, TokenStream
+from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
-from proto.ids import EngineId, GatewayId, RequestId, fresh
+from proto.ids import EngineId, GatewayId, ModelId, RequestId, fresh
+from proto.inference import Generate, Text
 from proto.subjects import CANCEL, STREAM
 from tests.conftest import NatsServer
 
@@ -236,3 +239,31 @@ def test_a_socket_that_dies_while_frames_are_sent_costs_none(nats_url: str) -> N
             return [frame.seq for frame in await read(stream, 3)]
 
     assert uvloop.run(run()) == [0, 1, 2]
+
+
+def asked(gateway: GatewayId, text: str = "Hi", epoch: int = 0) -> Generate:
+    prompt = Text(text=text)
+    return Generate(
+        request=RequestId("r1"), gateway=gateway, model=ModelId("m"), prompt=prompt, epoch=epoch
+    )
+
+
+async def test_a_stream_goes_to_another_gateway_that_asks_the_same_and_to_nobody_else(
+    nats_url: str,
+) -> None:
+    async with pair(nats_url) as (mesh, first), pair(nats_url) as (other, second):
+        mesh.sink.open(RequestId("r1"), first, 0, digest_of(asked(first)))
+        mesh.sink.send([(RequestId("r1"), delta(0))])
+        stream = other.source.open(RequestId("r1"))
+        stream.attach(mesh.engine, 0)
+        for stranger in (asked(second, "Guess"), asked(second, epoch=1)):
+            with pytest.raises(MeshError, match="no longer holds"):
+                mesh.sink.resend(stranger)
+
+        mesh.sink.resend(asked(second))
+        mesh.sink.send([(RequestId("r1"), End(0, 1, "stop", *END))])
+
+        assert await read(stream, 2) == [delta(0), End(0, 1, "stop", *END)]
+        mesh.sink.forget(RequestId("r1"), 1)
+        with pytest.raises(MeshError, match="no longer holds"):
+            mesh.sink.resend(asked(first))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ops.bench._chaos.client import Manner
 from ops.bench._chaos.ledger import Cost
 from ops.bench._chaos.load import Load
-from ops.bench._chaos.world import BUS, GATEWAYS, NODES, SCHEDULERS, World
+from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, OTHERS, SCHEDULERS
+from ops.bench._chaos.world import World
 
 LEAVING, STALLING = 16, 8
 """Clients of a crowd."""
@@ -59,6 +60,11 @@ async def terminate(scene: Scene, target: str) -> None:
     scene.world.end(target, signal.SIGTERM)
 
 
+async def renew(scene: Scene, target: str) -> None:
+    """A successor first, then the end of who serves: what `odyssai renew` does."""
+    await scene.world.members[target].child.renew()
+
+
 async def wedge(scene: Scene, target: str) -> None:
     """It never comes back by itself: somebody has to end it."""
     scene.world.end(target, signal.SIGSTOP)
@@ -102,7 +108,6 @@ async def read_slowly(scene: Scene, _: str) -> None:
 
 
 ENGINES = tuple(f"engine {node}" for node in NODES)
-BEHIND_LINKS = (*NODES, GATEWAYS[1])
 
 MESH: tuple[Fault, ...] = (
     Fault(
@@ -172,7 +177,7 @@ MESH: tuple[Fault, ...] = (
         what="SIGTERM of a gateway: it drains",
         targets=GATEWAYS,
         act=terminate,
-        costs=frozenset({"gateway lost", "refused"}),
+        costs=frozenset({"gateway lost", "gateway stopped", "refused"}),
     ),
     Fault(
         name="scheduler-kill",
@@ -244,6 +249,12 @@ MESH: tuple[Fault, ...] = (
         mend=heal,
         lasts_s=(6.0, 12.0),
         costs=frozenset({"refused"}),
+    ),
+    Fault(
+        name="renewal",
+        what="a service starts anew, as by `odyssai renew`: nobody notices",
+        targets=(GATEWAYS[0], *SCHEDULERS, *NODES, *OTHERS),
+        act=renew,
     ),
     Fault(
         name="model-reload",

@@ -23,7 +23,9 @@ WHOLE_S = 90.0
 LEAVERS = 0.04
 """Of all streams: clients that hang up in the middle, as clients do."""
 AT_ONCE = Manner()
-RETRIED = ("gateway lost", "refused", "upstream lost")
+RETRIED = ("gateway lost", "gateway stopped", "refused", "upstream lost")
+STOPPING = "gateway is stopping"
+"""How a gateway says that it can no longer finish an answer."""
 
 
 @dataclass
@@ -196,5 +198,7 @@ def _judged(
         return "gateway lost", str(error), 0
     if exchange.is_upstream:
         return "upstream lost", str(error), 0
+    if STOPPING in str(error):
+        return "gateway stopped", str(error), 0
     is_refusal = error.status in (429, 503) and error.retry_after_s is not None
     return "refused" if is_refusal else "failed", str(error), 0

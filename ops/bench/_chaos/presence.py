@@ -14,7 +14,15 @@ from proto.presence import (
     NodeBeat,
     ServiceBeat,
 )
-from proto.subjects import ENGINE_BEAT, ENGINE_GONE, GATEWAY_BEAT, NODE_BEAT, SERVICE_BEAT
+from proto.subjects import (
+    ENGINE_BEAT,
+    ENGINE_GONE,
+    GATEWAY_BEAT,
+    NODE_BEAT,
+    REQUEST_TELEMETRY,
+    SERVICE_BEAT,
+)
+from proto.telemetry import RequestEvent
 
 FRESH_S = 1.75
 """One heartbeat, and as much again for a busy machine, minus a little."""
@@ -26,18 +34,25 @@ class Presence:
     def __init__(self) -> None:
         self._heard: dict[int, tuple[float, int]] = {}
         """When a process was heard, and how many tasks it had."""
+        self.resumed = 0
+        """How often another engine went on with an answer, of requests that are over."""
         self._engines: dict[EngineId, tuple[float, EngineBeat]] = {}
 
     @classmethod
     @asynccontextmanager
-    async def follow(cls, url: str) -> "AsyncIterator[Presence]":
+    async def follow(cls, url: str, telemetry_url: str) -> "AsyncIterator[Presence]":
+        """By the credentials of health and of ops."""
         presence = cls()
-        async with Bus.connect(url, "ops:chaos") as bus:
+        async with (
+            Bus.connect(url, "ops:chaos") as bus,
+            Bus.connect(telemetry_url, "ops:chaos-telemetry") as telemetry,
+        ):
             await bus.listen(ENGINE_BEAT, presence._hear_engine)
             await bus.listen(GATEWAY_BEAT, presence._hear)
             await bus.listen(NODE_BEAT, presence._hear)
             await bus.listen(SERVICE_BEAT, presence._hear)
             await bus.listen(ENGINE_GONE, presence._hear_gone)
+            await telemetry.listen(REQUEST_TELEMETRY, presence._hear_request)
             yield presence
 
     def _hear(self, beat: GatewayBeat | NodeBeat | ServiceBeat) -> None:
@@ -47,6 +62,9 @@ class Presence:
         self._engines[beat.engine] = time.monotonic(), beat
         if beat.upstream is None:
             self._heard[beat.pid] = time.monotonic(), beat.asyncio_tasks
+
+    def _hear_request(self, event: RequestEvent) -> None:
+        self.resumed += event.resumed
 
     def _hear_gone(self, gone: Gone) -> None:
         self._engines.pop(EngineId(gone.id), None)

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from ops.bench._chaos.world import BUS, World
+from ops.bench._chaos.roles import BUS
+from ops.bench._chaos.world import World
 
 EVERY_S = 2.0
 WARM_UP = 0.25

@@ -55,6 +55,8 @@ class Generation:
         """The client has seen text, so that nobody can begin anew."""
         self.beginnings = 0
         """How often it began anew: what was handed out before counts no more."""
+        self.resumed = 0
+        """How often another engine went on with it."""
         self._expires_at = moment(question.left_s)
         self._mesh = mesh
         self._keeper = keeper
@@ -125,6 +127,8 @@ class Generation:
             self._delivered = Delivered()
             self.beginnings += 1
             frames = []
+        else:
+            self.resumed += 1
         self._delivered.interrupt()
         self._moving = asyncio.create_task(self._move(error))
         return frames

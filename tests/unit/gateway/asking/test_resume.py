@@ -68,13 +68,15 @@ async def streamed(openai):
 
 @pytest.mark.parametrize("last", [dies, failing("engine_lost")])
 async def test_a_client_sees_one_stream_that_another_engine_goes_on_with(
-    openai, http, scripted, other, last
+    openai, http, scripted, other, last, events
 ):
     await both_heard(http, scripted, other)
     scripted.script = speaking(2, last)
     other.script = speaking()
 
     said, usage = await streamed(openai)
+
+    assert (await events.get()).resumed == 1
 
     assert said == "".join(WORDS)
     assert usage.completion_tokens == len(WORDS)
@@ -84,7 +86,7 @@ async def test_a_client_sees_one_stream_that_another_engine_goes_on_with(
     assert asked.epoch > scripted.asked[0].epoch
 
 
-async def test_who_waits_for_the_whole_answer_gets_it_all_the_same(http, scripted, other):
+async def test_who_waits_for_the_whole_answer_gets_it_all_the_same(http, scripted, other, events):
     await both_heard(http, scripted, other)
     scripted.script = speaking(3, dies)
     other.script = speaking()
@@ -94,6 +96,7 @@ async def test_who_waits_for_the_whole_answer_gets_it_all_the_same(http, scripte
     assert answer.json()["choices"][0]["message"]["content"] == "".join(WORDS)
     assert other.asked[0].continues.tokens == (0, 1, 2)
     assert answer.headers["x-odyssai-engine"] == other.id
+    assert (await events.get()).resumed == 1
 
 
 async def test_frames_of_one_token_are_counted_whatever_they_tell(http, scripted, other):
