@@ -53,8 +53,6 @@ class Gateway:
         self.images = Images(settings.images)
         self.is_leaving = False
         """Its balancer is to send it nothing more."""
-        self.is_closed = False
-        """It takes no request any more."""
         self.open: set[Exchange] = set()
         """Requests that are being served."""
         self.served = 0

@@ -152,23 +152,6 @@ async def test_who_has_seen_nothing_yet_gets_a_whole_answer_from_the_next_engine
     assert waiting.result() == expected
 
 
-async def test_a_killed_gateway_returns_and_its_requests_are_cancelled(
-    breakable: Mesh, client: openai.AsyncOpenAI, heard: Telemetry
-) -> None:
-    reader = await Reader(client, max_tokens=FULL).until_under_way()
-    await heard.engine(lambda beat: beat["running"] == 1, since=heard.now)
-
-    dying = breakable.process_of("gateway")
-    dying.kill()
-
-    with pytest.raises((openai.APIError, httpx.HTTPError)):
-        await reader.whole(within_s=5)
-    await replaced(breakable, "gateway", dying)
-    await soon(lambda: "tiny" in breakable.models(), 15, "the gateway")
-    assert await greedy_text(client)
-    await heard.idle(within_s=8)
-
-
 @pytest.fixture
 def second_node(breakable: Mesh, tiny_model: Path, tmp_path: Path) -> Iterator[Command]:
     """A machine that joins with the same model."""

@@ -1,16 +1,17 @@
 """Another server's models, through the whole mesh: cloud, bus and gateway, without any engine."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import anthropic
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from tests.mesh.asking import posted, read
-from tests.mesh.house import Mesh
+from tests.mesh.house import Command, Mesh, until
 from tests.mesh.sockets import Socket
 from tests.mesh.telemetry import Telemetry
 from tests.unit.cloud.upstream import FLOOD, PIECES, TEXT, Upstream
@@ -338,3 +339,38 @@ def test_its_refusal_of_texts_is_passed_on(
 
     assert answer.status_code == status
     assert words in answer.json()["error"]["message"]
+
+
+def said(stream: Iterable[ChatCompletionChunk]) -> str:
+    return read(stream).text
+
+
+@pytest.mark.timeout(120)
+def test_streams_outlive_a_renewal_of_the_service(
+    mesh: Mesh, gpt: openai.OpenAI, upstream: Upstream
+) -> None:
+    stream = gpt.chat.completions.create(**chat("patient"), stream=True)
+    first = next(stream)
+    renewal = Command("renew", "--home", str(mesh.home), "cloud")
+    renewal.said.wait_for("cloud: serves", 60)
+    renewal.end()
+
+    assert said(gpt.chat.completions.create(**chat(), stream=True)) == TEXT
+    upstream.may_end.set()
+    assert said([first, *stream]) == TEXT
+    until(lambda: len(mesh.pids("cloud")) == 1, 20, "the end of the one before")
+
+
+def test_no_upstream_speaks_for_a_gateway_that_died_and_another_comes(
+    mesh: Mesh, gpt: openai.OpenAI, upstream: Upstream
+) -> None:
+    upstream.left.clear()
+    stream = gpt.chat.completions.create(**chat("endless"), stream=True)
+    next(stream)
+    mesh.process_of("gateway").kill()
+
+    assert upstream.left.wait(3.0 + 2.0), "within 3 s, and what a busy machine adds"
+    with pytest.raises((openai.APIError, httpx.HTTPError)):
+        said(stream)
+    assert gpt.with_options(max_retries=3).chat.completions.create(**chat())
+    assert "Traceback" not in mesh.logs()
