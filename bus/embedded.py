@@ -31,8 +31,6 @@ _LOOPBACKS = (LOOPBACK, "::1", "localhost")
 READY_S = 10.0
 """From start to answering takes 25 ms; a large store on a busy disk takes longer."""
 
-THIS_NODE = NodeId("node")
-"""Where nobody says what this machine is called."""
 _PROBE_S = 0.005
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}
 
@@ -126,10 +124,10 @@ class EmbeddedServer:
     """Descriptor of the lock on the home; the server inherits it, and so extends the claim."""
 
 
-def prepare(home: Path, host: str = LOOPBACK, node: NodeId = THIS_NODE) -> EmbeddedServer:
+def prepare(home: Path, host: str = LOOPBACK, node: NodeId | None = None) -> EmbeddedServer:
     """Port and keys, once chosen, stay: clients find it again. Raises HomeError.
 
-    ``node`` is this machine's, whose runner gets a key like the home's services.
+    ``node`` is this machine's, whose runner gets a key like the home's services; None: it has none.
     """
     program = find_server()
     claim = claim_home(home)

@@ -18,13 +18,14 @@ def file_of(folder: Path, holder: Holder) -> Path:
     return folder / "keys" / f"{holder}.seed"
 
 
-def own_holders(node: NodeId) -> Iterator[Holder]:
-    """Of a home on whose machine that node is."""
+def own_holders(node: NodeId | None) -> Iterator[Holder]:
+    """Of a home, and of the node that its machine is."""
     yield from (Holder(role, HOME) for role in OWN_ROLES)
-    yield Holder("runner", node)
+    if node is not None:
+        yield Holder("runner", node)
 
 
-def settled(folder: Path, members: Members, node: NodeId, now_s: float) -> Members:
+def settled(folder: Path, members: Members, node: NodeId | None, now_s: float) -> Members:
     """With the home's own, each with a seed in ``folder``. Raises ForeignState."""
     private_folder(folder / "keys")
     for holder in own_holders(node):

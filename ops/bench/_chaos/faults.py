@@ -3,13 +3,16 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ops.bench._chaos.client import Manner
 from ops.bench._chaos.ledger import Cost
 from ops.bench._chaos.load import Load
 from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, OTHERS, SCHEDULERS
+from ops.bench._chaos.spoiling import Spoilt, repair, spoil
 from ops.bench._chaos.world import World
+from proto.plan import PLANS
+from proto.store import STORES
 
 LEAVING, STALLING = 16, 8
 """Clients of a crowd."""
@@ -21,6 +24,8 @@ class Scene:
 
     world: World
     load: Load
+    spoilt: dict[str, Spoilt] = field(default_factory=dict)
+    """By bucket and key."""
 
 
 Act = Callable[[Scene, str], Awaitable[None]]
@@ -88,6 +93,15 @@ async def hole(scene: Scene, target: str) -> None:
 
 async def heal(scene: Scene, target: str) -> None:
     scene.world.links[target].heal()
+
+
+async def garble(scene: Scene, target: str) -> None:
+    bucket, _, key = target.partition(" ")
+    scene.spoilt[target] = await spoil(scene.world.presence.bus, bucket, key)
+
+
+async def ungarble(scene: Scene, target: str) -> None:
+    await repair(scene.world.presence.bus, scene.spoilt.pop(target))
 
 
 async def unload(scene: Scene, target: str) -> None:
@@ -255,6 +269,14 @@ MESH: tuple[Fault, ...] = (
         what="a service starts anew, as by `odyssai renew`: nobody notices",
         targets=(GATEWAYS[0], *SCHEDULERS, *NODES, *OTHERS),
         act=renew,
+    ),
+    Fault(
+        name="state-garbled",
+        what="a record of the shared state is overwritten with bytes that nobody can read",
+        targets=tuple(f"{bucket} {node}" for bucket in (PLANS, STORES) for node in NODES),
+        act=garble,
+        mend=ungarble,
+        lasts_s=(4.0, 8.0),
     ),
     Fault(
         name="model-reload",

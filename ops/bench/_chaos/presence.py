@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bus.connection import Bus
+from bus.embedded import Access
 from proto.ids import EngineId, NodeId
 from proto.presence import (
     STALL_S,
@@ -31,7 +32,9 @@ FRESH_S = 1.75
 class Presence:
     """The latest heartbeat of everybody."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        """Of the console, which may write what an operator may."""
         self._heard: dict[int, tuple[float, int]] = {}
         """When a process was heard, and how many tasks it had."""
         self.resumed = 0
@@ -40,13 +43,13 @@ class Presence:
 
     @classmethod
     @asynccontextmanager
-    async def follow(cls, url: str, telemetry_url: str) -> "AsyncIterator[Presence]":
-        """By the credentials of health and of ops."""
-        presence = cls()
+    async def follow(cls, access: Access) -> "AsyncIterator[Presence]":
         async with (
-            Bus.connect(url, "ops:chaos") as bus,
-            Bus.connect(telemetry_url, "ops:chaos-telemetry") as telemetry,
+            Bus.connect(access.url("health"), "ops:chaos") as bus,
+            Bus.connect(access.url("ops"), "ops:chaos-telemetry") as telemetry,
+            Bus.connect(access.url("console"), "ops:chaos-console") as console,
         ):
+            presence = cls(console)
             await bus.listen(ENGINE_BEAT, presence._hear_engine)
             await bus.listen(GATEWAY_BEAT, presence._hear)
             await bus.listen(NODE_BEAT, presence._hear)

@@ -90,8 +90,7 @@ class World:
             held = stack.enter_context(listen(HOST, world.gateway_ports[GATEWAYS[0]]))
             for role in roles(model, world.gateway_ports, held, upstream_url):
                 world._start(role)
-            url, telemetry = world._access.url("health"), world._access.url("ops")
-            world.presence = await stack.enter_async_context(Presence.follow(url, telemetry))
+            world.presence = await stack.enter_async_context(Presence.follow(world._access))
             await world.until_whole(START_S)
             world.model = await world._served_model()
             yield world
