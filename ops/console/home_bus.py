@@ -14,8 +14,7 @@ from bus import embedded
 from bus.connection import Bus
 from bus.errors import NotConnected
 from bus.membership import known_membership
-from ops import reach
-from ops.joining import buckets
+from ops import buckets, reach
 
 END_S = 5.0
 ANSWER_S = 0.5

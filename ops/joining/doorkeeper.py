@@ -21,7 +21,7 @@ from bus.home import HomeError
 from bus.key import Key
 from bus.members import Invitation, Member, Members
 from bus.reload import reload
-from ops.joining import buckets
+from ops import buckets
 from proto.audit import Actor
 from proto.credentials import (
     CERTIFICATE,

@@ -18,7 +18,7 @@ from bus.connection import Bus
 from bus.errors import NoAnswer, NotConnected, TurnedAway
 from bus.key import Key
 from bus.permissions import PARTS
-from ops.joining import buckets
+from ops import buckets
 from proto import subjects
 from proto.credentials import HOME, Holder, Role
 from proto.ids import NodeId
