@@ -77,6 +77,11 @@ class TokenSink:
         stream = self._streams.get(request)
         return stream is not None and stream.epoch >= epoch
 
+    def epoch_of(self, request: RequestId) -> int | None:
+        """The attempt whose frames are sent; None for a request that is unknown."""
+        stream = self._streams.get(request)
+        return None if stream is None else stream.epoch
+
     def send(self, frames: Iterable[tuple[RequestId, AnyFrame]]) -> None:
         """Send what one step yielded in a single write."""
         out: list[bytes] = []

@@ -177,7 +177,8 @@ async def run(plan: Plan, screen: Screen, program_of: ProgramOf | None = None) -
             sockets.append(stack.enter_context(listen(plan.host, plan.port)))
         plan, bus, beside = _bus_of(plan)
         near = embedded.LOOPBACK
-        guarded = Guarded(plan.nats or "", plan.home, plan.host if sockets else near, bus)
+        url, door = plan.bus_url("gateway"), plan.access.url("doorkeeper") if plan.access else ""
+        guarded = Guarded(url, plan.home, plan.host if sockets else near, bus, door)
         if bus is None and not await guarded.answers():
             raise CannotStart(guarded.why)
         bus = bus and replace(bus, answers=guarded.answers)

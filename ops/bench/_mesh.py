@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +57,14 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(*models: str) -> AsyncIterator[Mesh]:
-    """With no model there is no runner: the caller brings the engine."""
+async def mesh(*models: str, told: Mapping[str, str] | None = None) -> AsyncIterator[Mesh]:
+    """With no model there is no runner: the caller brings the engine. ``told``: its settings."""
     services = ("gateway", "scheduler", "runner") if models else ("gateway", "scheduler")
     with tempfile.TemporaryDirectory(prefix="odyssai-bench-") as folder:
         home, port = Path(folder) / "home", free_port()
         argv = [sys.executable, "-m", "ops.command", "up", "--home", str(home)]
         argv += ["--port", str(port), "--only", ",".join(services), "--node", NODE]
         argv += [part for model in models for part in ("--model", model)]
-        async with running((*argv, "--log-level", "warning"), Path(folder) / "up.log") as program:
+        log = Path(folder) / "up.log"
+        async with running((*argv, "--log-level", "warning"), log, told) as program:
             yield Mesh(home, port, program)

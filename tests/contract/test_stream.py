@@ -9,7 +9,8 @@ import uvloop
 
 from bus.connection import Bus
 from bus.sink import TokenSink, answer_replays, digest_of
-from bus.stream import MOST_SPOILED, TokenSource, TokenStream
+from bus.stream import TokenSource
+from bus.token_stream import MOST_SPOILED, TokenStream
 from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
 from proto.ids import EngineId, GatewayId, ModelId, RequestId, fresh

@@ -16,8 +16,7 @@ import psutil
 from bus import embedded
 from bus.home import private_folder
 from ops import probe
-from ops.bench._chaos.answer import Failure
-from ops.bench._chaos.client import Connection, encoded
+from ops.bench._chaos.client import Door
 from ops.bench._chaos.pipe import HOST, Carrier
 from ops.bench._chaos.presence import Presence
 from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, Role, holder_of, roles
@@ -68,6 +67,7 @@ class World:
         self.links: dict[str, Carrier] = {}
         """To the bus."""
         self.balancer: Carrier
+        self.door: Door
         self.presence: Presence
         self.gateway_ports = {name: free_port() for name in GATEWAYS}
         self._doomed: set[int] = set()
@@ -93,6 +93,9 @@ class World:
             world.presence = await stack.enter_async_context(Presence.follow(world._access))
             await world.until_whole(START_S)
             world.model = await world._served_model()
+            world.door = Door(world.balancer.port)
+            key = await world.make_key("chaos", "inference", "models", "admin")
+            world.door = Door(world.balancer.port, key)
             yield world
 
     async def _start_bus(self, stack: AsyncExitStack) -> None:
@@ -183,11 +186,14 @@ class World:
     async def order(self, what: str, node: str) -> None:
         """``load`` or ``unload`` the model on a node, and wait until that is done."""
         body = {"model": self.model, "nodes": [node], "wait": True}
-        async with Connection.open(self.balancer.port, is_slow=False) as connection:
-            await connection.send(f"/admin/models/{what}", encoded(body), {})
-            said = b"".join([piece async for piece in connection.body()])
-            if connection.status >= 300:
-                raise Failure(connection.status, said.decode(errors="replace"))
+        await self.door.order("POST", f"/admin/models/{what}", body)
+
+    async def make_key(self, name: str, *scopes: str) -> str:
+        made = await self.door.order("POST", "/admin/keys", {"name": name, "scopes": scopes})
+        return str(made["key"])
+
+    async def revoke_key(self, name: str) -> None:
+        await self.door.order("DELETE", f"/admin/keys/{name}")
 
     # Whether it is whole
 

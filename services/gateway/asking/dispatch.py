@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from bus.deadline import left_s, moment
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
-from bus.stream import SILENCE_S, TokenStream
+from bus.token_stream import SILENCE_S, TokenStream
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed
 from proto.ids import EngineId

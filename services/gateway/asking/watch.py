@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
-from bus.stream import TokenStream
+from bus.token_stream import TokenStream
 from proto.embedding import Embed, Rerank
 from proto.ids import EngineId, ModelId, RequestId
 from proto.inference import Cancel, Generate

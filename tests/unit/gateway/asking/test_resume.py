@@ -6,7 +6,7 @@ import json
 import openai as openai_sdk
 import pytest
 
-from bus import stream as streams
+from bus import token_stream as streams
 from bus.presence import farewell
 from proto.errors import Code, MeshError
 from proto.frames import CallDelta, Delta, End, Failed, Progress, Timings, Usage
