@@ -14,6 +14,7 @@ from bus import embedded
 from ops import probe
 from ops.bench._children import Running, free_port, running
 from ops.bench._load import Server
+from proto.credentials import HOME, Role
 
 NODE = "bench"
 START_S = 120.0
@@ -26,12 +27,11 @@ class Mesh:
     port: int
     program: Running
 
-    @property
-    def engine_url(self) -> str:
-        """The way to the bus for an engine of its node."""
+    def bus_url(self, role: Role, name: str = HOME) -> str:
+        """The way to the bus by one of the home's credentials."""
         access = embedded.known_access(self.home)
         assert access is not None, "a mesh that runs has a bus"
-        return access.url("runner", NODE)
+        return access.url(role, name)
 
     async def server(self) -> Server:
         """Its gateway and its one model, once that can be asked for. Raises NotStarted."""
