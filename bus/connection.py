@@ -38,6 +38,8 @@ T = TypeVar("T")
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 QUIET_S = 1.0
+STATE_S = 2.0
+"""How long one question to the servers that keep state waits."""
 DEAF_PINGS = 3
 """So many pings of ours without an answer: the server does not hear us, nor we it."""
 DOWN_S = 0.02
@@ -93,7 +95,7 @@ class Bus:
         self.ear = Ear(self._is_reached)
         self._client: Client
         self._questions: list[Hearing] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._replies: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -103,13 +105,14 @@ class Bus:
         """Raises NotConnected, after ``within_s`` at the latest (None: as ``dial`` has it)."""
         bus = cls(url, name)
         bus._client = await dial(url, name, bus._reconnected, bus._refused, within_s)
-        bus._tasks.add(asyncio.create_task(bus._look()))
+        looking = asyncio.create_task(bus._look())
         try:
             yield bus
         finally:
-            for task in bus._tasks:
+            tasks = [looking, *bus._replies]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*bus._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await bus._client.close()
 
     @property
@@ -138,7 +141,7 @@ class Bus:
 
     @property
     def jetstream(self) -> JetStreamContext:
-        return self._client.jetstream(timeout=ANSWER_S)
+        return self._client.jetstream(timeout=STATE_S)
 
     def _reconnected(self) -> None:
         for hook in self.on_reconnect:
@@ -156,8 +159,8 @@ class Bus:
         for hearing in self._questions:
             await hearing.stop()
         await settled(self._client)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=QUIET_S)
+        if self._replies:
+            await asyncio.wait(self._replies, timeout=QUIET_S)
         await settled(self._client)
 
     async def settled(self) -> None:
@@ -274,8 +277,8 @@ class Bus:
 
         async def receive(mail: Msg) -> None:
             task = asyncio.create_task(self._reply(question, reply, mail))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._replies.add(task)
+            task.add_done_callback(self._replies.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
         hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))

@@ -12,6 +12,7 @@ from nats.js.kv import KeyValue
 
 from bus.connection import Bus, uncaught
 from bus.errors import NotConnected
+from bus.patience import patiently
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +35,16 @@ class Limits:
 async def existing(bus: Bus, name: str) -> KeyValue | None:
     """None where the mesh has no such bucket. Raises NotConnected."""
     try:
-        return await uncaught(bus.jetstream.key_value(name))
+        return await patiently(bus, lambda: _looked_up(bus, name))
+    except NotConnected as error:
+        raise NotConnected(f"state {name!r}: {error}") from error
+
+
+async def _looked_up(bus: Bus, name: str) -> KeyValue | None:
+    try:
+        return await bus.jetstream.key_value(name)
     except BucketNotFoundError:
         return None
-    except (NatsError, OSError) as error:
-        raise _unusable(name, error) from error
 
 
 async def opened(bus: Bus, name: str, limits: Limits | None) -> KeyValue:

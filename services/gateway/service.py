@@ -89,7 +89,6 @@ async def serve(host: Host) -> None:
                 task.cancel()
         await gateway.entrance.budgets.save()
         await gateway.images.close()
-        await host.bus.settled()
 
 
 async def _expect_guarded(host: Host, gateway: Gateway, listener: socket.socket) -> None:

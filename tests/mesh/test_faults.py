@@ -14,7 +14,7 @@ from bus.connection import Bus
 from ops.joining.local import own_url
 from proto.ids import NodeId
 from proto.jobs import RestartAgent
-from proto.subjects import RESTART_AGENT
+from proto.subjects import CANCEL, RESTART_AGENT
 from tests.mesh.asking import Reader, async_gpt_of, chat, greedy_text, posted
 from tests.mesh.fixtures import OwnMesh
 from tests.mesh.house import NODE, Command, Mesh, soon, until
@@ -139,6 +139,24 @@ async def test_the_stream_of_a_killed_engine_goes_on_in_its_next_life(
     streamed = await reader.whole()
     assert (streamed.text, streamed.finish) == (expected, "length")
     assert breakable.pids("engine") != {engine.pid}
+
+
+async def test_an_engine_that_stood_still_for_a_while_goes_on_with_what_it_was_left_for(
+    breakable: Mesh, client: openai.AsyncOpenAI, expected: str
+) -> None:
+    reader = await Reader(client, max_tokens=SPAN).until_under_way()
+    engine, is_left = breakable.process_of("engine"), asyncio.Event()
+    (name,) = engines_of(breakable)
+    async with Bus.connect(breakable.access.url("runner", NODE), "test:cancels") as bus:
+        await bus.listen(CANCEL, lambda _: is_left.set(), name)
+        await bus.settled()
+
+        engine.suspend()
+        await asyncio.wait_for(is_left.wait(), 9)
+        engine.resume()
+
+    assert (await reader.whole()).text == expected
+    assert breakable.process_of("engine") == engine
 
 
 async def test_who_has_seen_nothing_yet_gets_a_whole_answer_from_the_next_engine(

@@ -49,6 +49,7 @@ def speaking(upto=None, last=None):
 
 
 async def dies(engine, asked, seq):
+    await engine.sink.settled()
     await engine.die()
 
 
@@ -112,7 +113,7 @@ async def test_frames_of_one_token_are_counted_whatever_they_tell(http, scripted
             CallDelta(epoch, 3, 0, "call_1", "look", '{"a"', ()),
             CallDelta(epoch, 4, 0, "", "", ": 1}", ()),
         )
-        await engine.die()
+        await dies(engine, asked, 5)
 
     async def rest(engine, asked):
         usage, epoch = Usage(10, 3, 0), asked.epoch
@@ -249,7 +250,7 @@ async def test_what_an_upstream_began_begins_anew_unless_it_was_seen(
 
     async def untold(engine, asked):
         engine.send(asked, Progress(asked.epoch, 0, 0, 0, 0), Delta(asked.epoch, 1, "Half", ()))
-        await engine.die()
+        await dies(engine, asked, 2)
 
     scripted.script = untold
     other.script = speaking()
