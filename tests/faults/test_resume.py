@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from ops.joining.local import own_url
 from proto.ids import EngineId, node_of
 from tests.mesh.asking import chat, message_body, text
 from tests.mesh.fixtures import OwnMesh
@@ -146,9 +147,10 @@ def pair(start_mesh: OwnMesh, thinker: Path, tmp_path_factory: Any) -> Iterator[
     """Engines die by the tests' hands, which says nothing against the model."""
     told = {"ODYSSAI_CRASH_LIMIT": "0"}
     mesh = start_mesh(thinker, told=told)
+    url = asyncio.run(own_url(mesh.access, "runner", "b"))
     joined = Command(
         "runner", "--node", "b", "--home", str(tmp_path_factory.mktemp("b")),
-        "--model", str(thinker), told=told | {"ODYSSAI_NATS": mesh.access.url("mesh")},
+        "--model", str(thinker), told=told | {"ODYSSAI_NATS": url},
     )  # fmt: skip
     yield Pair(mesh, joined)
     joined.end()

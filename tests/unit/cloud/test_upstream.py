@@ -277,7 +277,7 @@ async def test_another_engine_s_answer_is_not_gone_on_with(mesh: Mesh, stand_in:
         prompt=Text(text="Hi"),
         continues=Continuation(tokens=(1, 2)),
     )
-    async with Bus.connect(mesh.access.url("mesh"), "test:continuing") as bus:
+    async with Bus.connect(mesh.access.url("gateway"), "test:continuing") as bus:
         with pytest.raises(MeshError) as refused:
             await bus.ask(GENERATE, asked, stand_in)
 
