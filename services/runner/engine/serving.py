@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar
 
 from services.host import Host
 from services.runner.engine.embedding.service import ReadingEngine
-from services.runner.engine.loading import NotLoadable, Source, locate
+from services.runner.engine.loading import Source, locate
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.engine.presence.activity import Activity
 from services.runner.engine.presence.presence import Presence
 from services.runner.engine.service import Engine
