@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -58,7 +57,9 @@ async def serve(host: Host) -> None:
             task.cancel()
     if trouble is not None:
         log.error("%s", trouble)
-        sys.exit(os.EX_DATAERR)
+        logging.shutdown()
+        # Nothing after the last word: mlx's threads do not always survive the end of Python.
+        os._exit(os.EX_DATAERR)
 
 
 async def _live(presence: Presence) -> NotLoadable | None:
