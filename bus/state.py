@@ -57,9 +57,9 @@ class Bucket(Generic[M]):
         *,
         is_packed: bool = False,
     ) -> "Bucket[M]":
-        """The bucket of that name, created if the mesh does not have it yet.
+        """The bucket of that name, made, and given these limits, by who may do that; others wait.
 
-        One that exists gets these limits. Packed records hold bytes, and nobody reads them by eye.
+        Packed records hold bytes, and nobody reads them by eye.
         """
         return cls(bus, await opened(bus, name, limits), type_, is_packed)
 
