@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
-from bus.dialing import dial
+from bus.dialing import dial, settled
 from bus.ear import LOOK_S, Ear
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from proto.errors import Code, MeshError, Refused
@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
+QUIET_S = 1.0
 PATIENCE = "patience"
 """Header of a question: seconds that its asker listens, from when it is said."""
 DEAF_PINGS = 3
@@ -88,6 +89,7 @@ class Bus:
         """Told when the server no longer lets us in."""
         self.ear = Ear(self._is_reached)
         self._client: Client
+        self._questions: list[Hearing] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -130,6 +132,18 @@ class Bus:
     def _refused(self) -> None:
         for hook in self.on_refusal:
             hook()
+
+    async def quiet(self) -> None:
+        """Hear no more questions, and return when those that were heard are answered.
+
+        One that takes longer than QUIET_S is given up: its asker hears nothing.
+        """
+        for hearing in self._questions:
+            await hearing.stop()
+        await settled(self._client)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=QUIET_S)
+        await settled(self._client)
 
     async def settled(self) -> None:
         """Return when the server has seen everything said so far.
@@ -245,7 +259,9 @@ class Bus:
             task.add_done_callback(self._tasks.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
-        return Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))
+        self._questions.append(hearing)
+        return hearing
 
     async def _reply(
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg

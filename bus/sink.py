@@ -25,9 +25,10 @@ RING_FRAMES = 8192
 class _Outgoing:
     """One request's frames on the engine's side."""
 
-    __slots__ = ("ended_at", "head", "next_seq", "ring")
+    __slots__ = ("ended_at", "epoch", "head", "next_seq", "ring")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, epoch: int) -> None:
+        self.epoch = epoch
         self.head = f"PUB {address} ".encode()
         self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING_FRAMES)
         self.next_seq = 0
@@ -47,7 +48,7 @@ class TokenSink:
         self._engine = engine
         self._streams: dict[RequestId, _Outgoing] = {}
         self._encode = msgspec.msgpack.Encoder().encode
-        self._ended: deque[RequestId] = deque()
+        self._ended: deque[tuple[RequestId, _Outgoing]] = deque()
 
     @classmethod
     @asynccontextmanager
@@ -58,20 +59,24 @@ class TokenSink:
         finally:
             await client.close()
 
-    def open(self, request: RequestId, gateway: GatewayId) -> None:
-        """Begin a stream; frames of a request that is not open are dropped."""
-        self._streams[request] = _Outgoing(STREAM.at(gateway, self._engine, request))
+    def open(self, request: RequestId, gateway: GatewayId, epoch: int = 0) -> None:
+        """Begin a stream. Frames of a request that is not open, or of an earlier attempt of it,
+        are dropped.
+        """
+        self._streams[request] = _Outgoing(STREAM.at(gateway, self._engine, request), epoch)
         self._forget_ended()
 
-    def knows(self, request: RequestId) -> bool:
-        return request in self._streams
+    def knows(self, request: RequestId, epoch: int = 0) -> bool:
+        """This attempt of the request, or a later one."""
+        stream = self._streams.get(request)
+        return stream is not None and stream.epoch >= epoch
 
     def send(self, frames: Iterable[tuple[RequestId, AnyFrame]]) -> None:
         """Send what one step yielded in a single write."""
         out: list[bytes] = []
         for request, frame in frames:
             stream = self._streams.get(request)
-            if stream is None:
+            if stream is None or frame.epoch < stream.epoch:
                 continue
             body = self._encode(frame)
             stream.ring.append((frame.seq, body))
@@ -79,7 +84,7 @@ class TokenSink:
             out.append(b"%b%d\r\n%b\r\n" % (stream.head, len(body), body))
             if isinstance(frame, End | Failed):
                 stream.ended_at = time.monotonic()
-                self._ended.append(request)
+                self._ended.append((request, stream))
         self._write(out)
 
     def replay(self, request: RequestId, seq: int) -> int:
@@ -115,11 +120,10 @@ class TokenSink:
 
     def _forget_ended(self) -> None:
         oldest = time.monotonic() - KEEP_S
-        while self._ended:
-            stream = self._streams.get(self._ended[0])
-            if stream is not None and (stream.ended_at or 0.0) > oldest:
-                return
-            self._streams.pop(self._ended.popleft(), None)
+        while self._ended and (self._ended[0][1].ended_at or 0.0) <= oldest:
+            request, stream = self._ended.popleft()
+            if self._streams.get(request) is stream:  # Else another attempt took its place.
+                del self._streams[request]
 
 
 async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> None:

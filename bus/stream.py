@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from bus.connection import Bus
 from bus.credit import WINDOW, Credit
 from bus.dialing import dial, settled
-from bus.errors import BusError
+from bus.errors import BusError, NobodyThere
 from bus.hotpath import HotParser
 from bus.strays import Strays
 from proto.errors import Code, MeshError
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 SILENCE_S = 1.0
 """A stream silent this long may have lost its tail: ask for it, then ever more seldom."""
 LONGEST_SILENCE_S = 8.0
+ABSENCES, ABSENT_S = 2, 0.5
+"""Questions in a row, and the time between them, that find nobody there: the engine has ended."""
 WATCH_S = 0.25
 EARLY_FRAMES = 1024
 """Most frames kept that came before one that is missing; a replay brings the others again."""
@@ -49,6 +51,7 @@ class TokenStream:
     """
 
     __slots__ = (
+        "_absences",
         "_early",
         "_frames",
         "_spoiled",
@@ -77,6 +80,7 @@ class TokenStream:
         self.patience_s = SILENCE_S
         self.is_over = False
         self.credit = Credit()
+        self._absences = 0
         self._spoiled = 0
         self._frames: list[AnyFrame] = []
         self._early: dict[int, AnyFrame] = {}
@@ -87,6 +91,7 @@ class TokenStream:
         self.engine, self.epoch, self.want = engine, epoch, 0
         self.address = STREAM.at(self.gateway, engine, self.request).encode()
         self.credit = Credit()
+        self._absences = 0
         self._spoiled = 0
         self._early.clear()
         self.heard_at = time.monotonic()
@@ -111,6 +116,12 @@ class TokenStream:
         self._spoiled += 1
         return self._spoiled >= MOST_SPOILED
 
+    def miss(self) -> bool:
+        """Nobody is there to replay it; True when that is so again, after a moment."""
+        self._absences += 1
+        self.heard_at, self.patience_s = time.monotonic(), ABSENT_S
+        return self._absences >= ABSENCES
+
     def fail(self, code: Code, message: str) -> None:
         """End the stream from this side."""
         if not self.is_over:
@@ -118,7 +129,7 @@ class TokenStream:
 
     def _deliver(self, frame: AnyFrame) -> None:
         self.want += 1
-        self._spoiled = 0
+        self._absences = self._spoiled = 0
         self.is_over = isinstance(frame, End | Failed)
         self._frames.append(frame)
         if self._waiter is not None and not self._waiter.done():
@@ -253,8 +264,11 @@ class TokenSource:
             self._ask_again(stream.request.encode(), stream)
 
     def _cancel(self, engine: EngineId, request: RequestId) -> None:
+        """All of its attempts but one that is waited for."""
         log.info("nobody waits for %s: telling %s", request, engine)
-        self._begin(self._bus.publish(CANCEL, Cancel(request=request), engine))
+        stream = self._streams.get(request.encode())
+        epoch = None if stream is None else stream.epoch - 1
+        self._begin(self._bus.publish(CANCEL, Cancel(request=request, epoch=epoch), engine))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -301,6 +315,9 @@ class TokenSource:
         except MeshError as error:
             if stream.epoch == epoch:
                 stream.fail(error.code, error.message)
+        except NobodyThere:
+            if stream.epoch == epoch and stream.miss():
+                stream.fail(Code.ENGINE_LOST, f"Engine {stream.engine} was lost while answering.")
         except BusError as error:
             log.info("no replay of %s yet: %s", stream.request, error)
         finally:

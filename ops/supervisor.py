@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.child import Child, Program
+from ops.child import Child, NotRenewed, Program
 from ops.journal import Journal
 
 GRACE_S = 10.0
@@ -49,6 +49,13 @@ class Supervisor:
         self._echo = echo
         self._stopping = asyncio.Event()
         self._children: list[Child] = []
+
+    async def renew(self, name: str) -> None:
+        """A new life of one service, without a moment in which none serves. Raises NotRenewed."""
+        child = next((c for c in self._children if c.program.name == name), None)
+        if child is None or child.program.needs_leash:
+            raise NotRenewed(f"{name} does not run here")
+        await child.renew()
 
     def stop(self) -> None:
         """End all in order. The second time: at once."""

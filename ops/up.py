@@ -19,8 +19,9 @@ from bus import embedded
 from bus.address import Address
 from bus.home import HomeError, claim_home, private_folder
 from bus.membership import Membership, known_membership
-from ops import probe
+from ops import control, probe
 from ops.child import Program
+from ops.listening import NotListening, listen
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
 from proto.ids import CLOUD, NodeId
@@ -36,6 +37,7 @@ _ASK_S = 0.1
 
 
 Beside = Callable[[], Coroutine[None, None, None]]
+ProgramOf = Callable[["Plan", str, Sequence[socket.socket]], Program]
 
 
 class CannotStart(Exception):
@@ -85,7 +87,7 @@ class Plan:
 def main(args: argparse.Namespace) -> int:
     try:
         asyncio.run(run(planned(args), Screen()))
-    except (CannotStart, BusSilent, HomeError) as error:
+    except (CannotStart, NotListening, BusSilent, HomeError) as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     return 0
@@ -147,23 +149,45 @@ def node_name() -> str:
     return f"{name}-1" if name == CLOUD else name
 
 
-async def run(plan: Plan, screen: Screen, programs: Sequence[Program] | None = None) -> None:
-    """Until Ctrl-C. Raises CannotStart, HomeError and BusSilent; ``programs`` are a test's."""
+async def run(plan: Plan, screen: Screen, program_of: ProgramOf | None = None) -> None:
+    """Until Ctrl-C. Raises CannotStart, NotListening, HomeError and BusSilent.
+
+    ``program_of`` is a test's: what to run for a service, which may inherit sockets.
+    """
     started_s = time.monotonic()
-    if "gateway" in plan.services and not embedded.is_free(plan.host, plan.port):
-        raise CannotStart(f"port {plan.port} on {plan.host} is taken; choose another with --port")
-    plan, bus, beside = _bus_of(plan)
-    supervisor = Supervisor(
-        [_program(plan, name) for name in plan.services] if programs is None else programs,
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        if "gateway" in plan.services:
+            sockets.append(stack.enter_context(listen(plan.host, plan.port)))
+        plan, bus, beside = _bus_of(plan)
+        supervisor = _supervisor(plan, screen, bus, sockets, program_of or _program)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, _stop, supervisor, sockets)
+        beside.append(lambda: control.answer(plan.home, supervisor, plan.services))
+        await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
+
+
+def _stop(supervisor: Supervisor, sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+    supervisor.stop()
+
+
+def _supervisor(
+    plan: Plan,
+    screen: Screen,
+    bus: BusProgram | None,
+    sockets: list[socket.socket],
+    program_of: ProgramOf,
+) -> Supervisor:
+    return Supervisor(
+        [program_of(plan, name, sockets) for name in plan.services],
         bus,
         private_folder(plan.home / "logs"),
         screen.say,
         (lambda name, line: screen.say(f"{name:9} | {line}")) if plan.is_verbose else None,
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, supervisor.stop)
-    await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
 
 
 def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
@@ -212,11 +236,16 @@ async def announce_bus(access: embedded.Access) -> None:
             await asyncio.Event().wait()
 
 
-def _program(plan: Plan, service: str) -> Program:
+def _program(plan: Plan, service: str, sockets: Sequence[socket.socket]) -> Program:
+    """Services but the gateway have no use for the sockets."""
+    inherited = [each.fileno() for each in sockets] if service == "gateway" else []
+    listening = {"ODYSSAI_LISTEN_FD": str(inherited[0])} if inherited else {}
     return Program(
         service,
         (sys.executable, "-m", f"services.{service}"),
-        environment={**os.environ, **_import_path(), **_settings(plan, service)},
+        environment={**os.environ, **_import_path(), **_settings(plan, service), **listening},
+        inherits=tuple(inherited),
+        renews_in_place=service == "runner",
     )
 
 
@@ -261,6 +290,8 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
     # Without a model of its own it serves what others hold, and loads what is asked for.
     sign = "/health" if plan.models == (NO_MODEL,) else "/ready"
     tls = probe.UNVERIFIED if plan.tls_cert else None
+    # Who asks before the gateway is there waits for it.
+    screen.progress(_awaited(plan))
     while (await probe.fetch(plan.near, plan.port, sign, tls))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)

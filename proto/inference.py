@@ -206,6 +206,23 @@ class Sampling(Struct, frozen=True, kw_only=True):
     """The same for each token of a piece of text, which only the engine can tokenise."""
 
 
+class Continuation(Struct, frozen=True, kw_only=True):
+    """How far an answer is whose engine was lost. Another one goes on where its frames ended.
+
+    An engine that is handed it says none of this again, yet counts it all: in penalties and
+    limits, in the draws of a seed, in ``Usage``.
+    """
+
+    tokens: tuple[int, ...]
+    """Of the answer, all whose first frame was delivered; at least one."""
+    frames: int = 1
+    """Delivered since the last of these came, its own first one included. More than the token makes
+    are of the turn's end, which is no token of the answer.
+    """
+    cached_tokens: int = 0
+    """Prompt tokens that the first engine had in its prefix cache."""
+
+
 class Privacy(Struct, frozen=True, kw_only=True):
     """Who may meet whose prompts in a prefix cache: a prompt that is read faster than another tells
     that somebody asked with its beginning before.
@@ -222,8 +239,8 @@ class Generate(Message, frozen=True, kw_only=True):
 
     The gateway says it to the engine that a scheduler named; no scheduler ever
     sees a prompt. Answered by ``Accepted`` or ``Refused``; tokens follow as
-    frames. An engine that knows ``request`` already sends the same stream
-    again and never generates twice.
+    frames. An engine that knows this attempt already sends the same stream
+    again and never generates twice; a later attempt takes the place of an earlier one.
     """
 
     request: RequestId
@@ -257,6 +274,8 @@ class Generate(Message, frozen=True, kw_only=True):
     """``batch`` waits as long as anything interactive does."""
     privacy: Privacy = Privacy()
     """Whose other requests may find what this one leaves in a prefix cache."""
+    continues: Continuation | None = None
+    """What of the answer is there already, said by an engine that was lost."""
 
 
 class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
@@ -326,6 +345,8 @@ class Cancel(Message, frozen=True, kw_only=True):
     """Nobody waits for this request any more. Not answered; harmless when repeated."""
 
     request: RequestId
+    epoch: int | None = None
+    """Which attempt of it, with those before; None: all."""
 
 
 class Hold(Message, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+HANDOVER_S = 600.0
+"""How long what runs may go on in a process that was succeeded."""
 EXIT_NO_BUS = 69
 """EX_UNAVAILABLE: the supervisor tries again."""
 
@@ -90,6 +93,10 @@ class Host:
     boot: str = field(default_factory=fresh)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process was asked to end; a service then drains and returns."""
+    has_successor: bool = False
+    """Another process of this service serves already: what runs may take its time to finish."""
+    hurrying: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it was asked to end within its grace, also after it was succeeded."""
 
     async def unless_stopped(self, work: Awaitable[T]) -> T | None:
         """Its result; None when the process is asked to end before there is one."""
@@ -98,6 +105,42 @@ class Host:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         return working.result() if working.done() else None
+
+    def ready(self) -> None:
+        """Say to whoever started this process that it serves from now on."""
+        sign = os.environ.get("ODYSSAI_READY_FD")
+        if sign:
+            with suppress(OSError):
+                os.write(int(sign), b"\n")
+
+    def end(self) -> None:
+        self.hurrying.set()
+        self.stopping.set()
+
+    def hand_over(self) -> None:
+        """As ``end``, without a hurry."""
+        self.has_successor = True
+        self.stopping.set()
+
+    async def grace(self, work: Iterable[Awaitable[object]], grace_s: float) -> None:
+        """Return when all of it is done, or its time is over.
+
+        That is ``grace_s`` after the process was asked to end; after it was succeeded, HANDOVER_S.
+        """
+        done: asyncio.Future[object] = asyncio.ensure_future(_all(work))
+        if self.has_successor:
+            hurry: asyncio.Future[object] = asyncio.ensure_future(self.hurrying.wait())
+            await asyncio.wait(
+                {done, hurry}, timeout=HANDOVER_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            hurry.cancel()
+            grace_s = grace_s if self.hurrying.is_set() else 0.0
+        await asyncio.wait({done}, timeout=grace_s)
+        done.cancel()
+
+
+async def _all(work: Iterable[Awaitable[object]]) -> None:
+    await asyncio.gather(*map(asyncio.shield, work), return_exceptions=True)
 
 
 Serve = Callable[[Host], Awaitable[None]]
@@ -122,11 +165,13 @@ async def _live(service: str, serve: Serve, id: str) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(uncaught)
         for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, host.stopping.set)
+            loop.add_signal_handler(sign, host.end)
+        loop.add_signal_handler(signal.SIGUSR1, host.hand_over)
         refused = asyncio.Event()
-        bus.on_refusal += [refused.set, host.stopping.set]
+        bus.on_refusal += [refused.set, host.end]
         gc.freeze()
         await serve(host)
+        await bus.quiet()
         if refused.is_set():
             raise TurnedAway("the bus lets us in no longer; was this node removed?")
 

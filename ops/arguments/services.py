@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from ops.arguments import values
-from ops.arguments.reach import add_bus
+from ops.arguments.reach import add_bus, add_home
 
 DEFAULT_PORT = 8000
 """Where clients of such servers look first."""
@@ -21,6 +21,11 @@ SERVICES = {
 
 def add(commands: Any) -> None:
     _add_up(commands.add_parser("up", help="run everything on this machine"))
+    _add_renew(
+        commands.add_parser(
+            "renew", help="restart this machine's services, one after the other, losing no request"
+        )
+    )
     for service, purpose in SERVICES.items():
         _add_service(commands.add_parser(service, help=purpose), service)
 
@@ -47,6 +52,17 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
         "(also: ODYSSAI_MDNS=0)",
     )
     parser.add_argument("--verbose", action="store_true", help="print what every service prints")
+
+
+def _add_renew(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="ops.renew")
+    add_home(parser)
+    parser.add_argument(
+        "services",
+        nargs="*",
+        metavar="SERVICE",
+        help=f"which (default: all that run): {', '.join(SERVICES)}",
+    )
 
 
 def _add_service(parser: argparse.ArgumentParser, service: str) -> None:

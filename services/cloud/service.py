@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 
 from bus.gateways import Gateways
 from bus.holding import Holding
-from bus.presence import beat, farewell
+from bus.presence import LOOK_S, beat, farewell
 from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
@@ -44,6 +45,8 @@ A = TypeVar("A")
 
 SLOTS = 256
 """Requests an upstream is sent at once."""
+DRAIN_S = 7.0
+"""How long running requests may go on when the process is asked to end."""
 CATALOG_S = 60.0
 CATALOG_RETRY_S = 5.0
 UNKNOWN_CONTEXT = 0
@@ -51,29 +54,46 @@ UNKNOWN_CONTEXT = 0
 
 async def serve(host: Host) -> None:
     async with asyncio.TaskGroup() as tasks:
-        living = [tasks.create_task(present(host))]
-        living += [tasks.create_task(_stand_in(host, upstream)) for upstream in read()]
+        presence = tasks.create_task(present(host))
+        upstreams = read()
+        known = asyncio.Barrier(len(upstreams) + 1)
+        standing = [
+            tasks.create_task(_stand_in(host, upstream, known.wait)) for upstream in upstreams
+        ]
+        await host.unless_stopped(known.wait())
+        host.ready()
         await host.stopping.wait()
-        for task in living:
-            task.cancel()
+        await asyncio.gather(*standing)
+        presence.cancel()
 
 
-async def _stand_in(host: Host, upstream: Upstream) -> None:
+async def _stand_in(
+    host: Host, upstream: Upstream, known: Callable[[], Coroutine[None, None, object]]
+) -> None:
+    """Until the process is asked to end. ``known`` is awaited when others know its models."""
     engine = EngineId(f"{CLOUD}.{upstream.name}-{host.id}")
     async with TokenSink.connect(host.bus.url, engine) as sink:
         relay = Relay(host, upstream, engine, sink)
         try:
-            await relay.serve()
+            async with asyncio.TaskGroup() as tasks:
+                living = [tasks.create_task(relay.serve()), tasks.create_task(relay.told(known))]
+                await host.stopping.wait()
+                await relay.drain()
+                for task in living:
+                    task.cancel()
         finally:
             await relay.close()
             await farewell(host.bus, Gone(kind="engine", id=engine, boot=host.boot, why="stopped"))
 
 
-class _Running(NamedTuple):
+@dataclass
+class _Running:
     """A request that the upstream is at."""
 
     gateway: GatewayId
     task: asyncio.Task[Any]
+    why: MeshError = field(default_factory=lambda: MeshError(Code.CANCELLED, "It was cancelled."))
+    """What its reader hears when the task is cancelled."""
 
 
 class Relay:
@@ -95,6 +115,8 @@ class Relay:
             self._release,
         )
         self._events = 0
+        self._has_looked = asyncio.Event()
+        self._is_leaving = False
 
     async def serve(self) -> None:
         bus = self._host.bus
@@ -114,11 +136,31 @@ class Relay:
                 beat(bus, self._engine, (ENGINE_BEAT, ENGINE_TELEMETRY), self._describe, _urgent)
             )
 
+    async def told(self, known: Callable[[], Coroutine[None, None, object]]) -> None:
+        """Once the first catalog is there, or none is, and a heartbeat has told of it."""
+        await self._has_looked.wait()
+        await asyncio.sleep(2 * LOOK_S)
+        await known()
+
+    async def drain(self) -> None:
+        """Take nothing new, and end what has not ended by itself when the time is over."""
+        self._is_leaving = True
+        running = [running.task for running in self._running.values()]
+        await self._host.grace(running, DRAIN_S)
+        for request in self._running:
+            self._end(request, MeshError(Code.ENGINE_LOST, "The cloud service is stopping."))
+
+    def _end(self, request: RequestId, why: MeshError) -> None:
+        running = self._running[request]
+        running.why = why
+        running.task.cancel()
+
     async def close(self) -> None:
         tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sink.settled()
         await self._client.close()
 
     async def _keep_catalog(self) -> None:
@@ -131,6 +173,7 @@ class Relay:
             except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
                 log.warning("no catalog of %s: %s", self._upstream.name, error)
                 self._cards, wait_s = (), CATALOG_RETRY_S
+            self._has_looked.set()
             await asyncio.sleep(wait_s)
 
     def _card(self, id: str, entry: dict[str, object]) -> ModelCard:
@@ -152,7 +195,7 @@ class Relay:
             node=CLOUD,
             boot=self._host.boot,
             pid=os.getpid(),
-            state="ready" if self._cards else "loading",
+            state="draining" if self._is_leaving else "ready" if self._cards else "loading",
             models=self._cards,
             slots=SLOTS,
             running=len(self._running),
@@ -169,17 +212,31 @@ class Relay:
         )
 
     async def _generate(self, request: Generate) -> Accepted:
-        if self._sink.knows(request.request):
+        await self._end_before(request)
+        if self._sink.knows(request.request, request.epoch):
             return Accepted(prompt_tokens=0)
+        if request.continues is not None:
+            raise MeshError(
+                Code.NO_ENGINE, f"{self._upstream.name} cannot go on with another engine's answer."
+            )
         self._refuse_if_full()
-        self._sink.open(request.request, request.gateway)
+        self._sink.open(request.request, request.gateway, request.epoch)
         task = asyncio.create_task(self._run(request))
         self._running[request.request] = _Running(request.gateway, task)
         self._gateways.hear(request.gateway)
         task.add_done_callback(lambda _: self._running.pop(request.request, None))
         return Accepted(prompt_tokens=0)
 
+    async def _end_before(self, request: Generate) -> None:
+        """What runs of an earlier attempt."""
+        running = self._running.get(request.request)
+        if running is not None and not self._sink.knows(request.request, request.epoch):
+            running.task.cancel()
+            await asyncio.wait({running.task})
+
     def _refuse_if_full(self) -> None:
+        if self._is_leaving:
+            raise MeshError(Code.NO_ENGINE, "This engine takes no requests.", retry_after_s=1.0)
         if len(self._running) >= SLOTS:
             raise MeshError(
                 Code.QUEUE_FULL,
@@ -218,7 +275,8 @@ class Relay:
 
     def _cancel(self, cancel: Cancel) -> None:
         running = self._running.get(cancel.request)
-        if running is not None:
+        is_past = cancel.epoch is not None and self._sink.knows(cancel.request, cancel.epoch + 1)
+        if running is not None and not is_past:
             running.task.cancel()
 
     def _release(self, gateway: GatewayId) -> None:
@@ -226,7 +284,7 @@ class Relay:
         for request, running in self._running.items():
             if running.gateway == gateway:
                 log.info("ending %s: its gateway is gone", request)
-                running.task.cancel()
+                self._end(request, MeshError(Code.ENGINE_LOST, "Its gateway was heard no more."))
 
     def _hold(self, request: RequestId) -> None:
         if request in self._may_read:
@@ -255,7 +313,7 @@ class Relay:
             late = MeshError(Code.DEADLINE, "The deadline of the request passed.")
             self._send(request, frames.failed(late))
         except asyncio.CancelledError:
-            self._send(request, frames.failed(MeshError(Code.CANCELLED, "It was cancelled.")))
+            self._send(request, frames.failed(self._running[request.request].why))
             raise
         finally:
             del self._may_read[request.request]

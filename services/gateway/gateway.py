@@ -50,6 +50,10 @@ class Gateway:
         self.background = Background(mesh.bus, id, store, peers)
         self.once = Once(mesh.bus, id, boot, Ledger(mesh.bus, settings.kept_answers))
         self.images = Images(settings.images)
+        self.is_leaving = False
+        """Its balancer is to send it nothing more."""
+        self.is_closed = False
+        """It takes no request any more."""
         self.open: set[Exchange] = set()
         """Requests that are being served."""
         self.served = 0

@@ -77,6 +77,8 @@ async def show_readiness(gateway: Gateway, exchange: Exchange) -> None:
 
 
 def _readiness(gateway: Gateway) -> Readiness:
+    if gateway.is_leaving:
+        return Readiness(False, "This gateway is stopping; ask another one.")
     if not gateway.mesh.bus.is_connected:
         return Readiness(False, "The bus cannot be reached; is nats-server running?")
     models = gateway.fleet.models()

@@ -12,25 +12,28 @@ from bus.fleet import Fleet
 from bus.gateways import answer_probes
 from bus.presence import asyncio_tasks, beat, farewell
 from bus.stream import TokenSource
-from proto.errors import Code, MeshError
 from proto.ids import gateway_id
 from proto.keys import scopes_of_others, unguarded
-from proto.presence import GatewayBeat, Gone
+from proto.presence import HEARTBEAT_S, GatewayBeat, Gone
 from proto.subjects import GATEWAY_BEAT
 from services.gateway.app import application, refuse
 from services.gateway.asking.mesh import Mesh
 from services.gateway.asking.watch import Watch
+from services.gateway.drain import drain
 from services.gateway.gateway import Gateway
 from services.gateway.http.door import Door
 from services.gateway.http.hosts import Hosts
+from services.gateway.http.listening import listener
 from services.gateway.http.loopback import is_loopback
-from services.gateway.http.server import HttpServer, listen
+from services.gateway.http.server import HttpServer
 from services.gateway.http.tls import Tls
 from services.gateway.settings import Settings
 from services.host import Host, SettingError
 
 log = logging.getLogger(__name__)
 
+ROUND_S = HEARTBEAT_S + 0.25
+"""In which everybody who lives is heard."""
 CONFIGURED_S = 5.0
 """How long a gateway that strangers reach waits for somebody to say who may come in."""
 LOOK_S = 0.1
@@ -40,8 +43,8 @@ async def serve(host: Host) -> None:
     """Serve until asked to stop, then let open requests finish for a while."""
     settings = Settings.read()
     tls = Tls(settings.tls) if settings.tls else None
-    listener = listen(settings.host, settings.port)
-    url = _url(settings, listener)
+    listening = listener(settings.host, settings.port)
+    url = _url(settings, listening)
     fleet = Fleet()
     await fleet.follow(host.bus)
     id = gateway_id(host.service, host.id)
@@ -56,10 +59,10 @@ async def serve(host: Host) -> None:
         await answer_probes(host.bus, gateway.id, host.boot)
         await host.bus.settled()
         await gateway.entrance.read(host.bus)
-        await _expect_guarded(host, gateway, listener)
-        hosts = Hosts.of(settings.host, str(listener.getsockname()[0]), settings.allowed_hosts)
+        await _expect_guarded(host, gateway, listening)
+        hosts = Hosts.of(settings.host, str(listening.getsockname()[0]), settings.allowed_hosts)
         door = Door(application(gateway), hosts, refuse)
-        server = HttpServer(door, settings.drain_s, settings.bounds, tls)
+        server = HttpServer(door, settings.bounds, tls)
         # Nothing built so far is ever garbage; looking through it took 4 % of a token's time.
         gc.collect()
         gc.freeze()
@@ -74,11 +77,14 @@ async def serve(host: Host) -> None:
             ]
             if tls is not None:
                 living.append(tasks.create_task(tls.stay_fresh()))
-            serving = tasks.create_task(server.serve([listener]))
+            if settings.starts_again:
+                # Who is there has been so for long, and is heard before anybody is answered.
+                await host.unless_stopped(asyncio.sleep(ROUND_S))
+            serving = tasks.create_task(server.serve([listening]))
             log.info("listening on %s", url)
+            host.ready()
             await host.stopping.wait()
-            server.should_exit = True
-            await _drain(gateway, serving, settings.drain_s)
+            await drain(host, gateway, server, serving)
             for task in living:
                 task.cancel()
         await gateway.entrance.budgets.save()
@@ -105,18 +111,6 @@ async def _expect_guarded(host: Host, gateway: Gateway, listener: socket.socket)
                     " and ".join(scopes_of_others(gateway.entrance.ring.config)))  # fmt: skip
 
 
-async def _drain(gateway: Gateway, serving: asyncio.Task[None], drain_s: float) -> None:
-    """Connections are refused from now on; what is open may finish, then is told why not."""
-    working = (*gateway.background.tasks(), *gateway.once.tasks())
-    await asyncio.wait([serving, *working], timeout=drain_s)
-    stopping = MeshError(Code.NO_ENGINE, "This gateway is stopping. Ask again.", retry_after_s=1.0)
-    for exchange in list(gateway.open):
-        exchange.interrupt(stopping)
-    await gateway.once.close()
-    await gateway.background.close()
-    await serving
-
-
 async def _present(host: Host, gateway: Gateway, url: str) -> None:
     def describe() -> GatewayBeat:
         return GatewayBeat(
@@ -135,9 +129,9 @@ async def _present(host: Host, gateway: Gateway, url: str) -> None:
         await farewell(host.bus, Gone(kind="gateway", id=gateway.id, boot=host.boot, why="stopped"))
 
 
-def _url(settings: Settings, listener: socket.socket) -> str:
+def _url(settings: Settings, listening: socket.socket) -> str:
     everywhere = settings.host in ("", "0.0.0.0", "::")
     name = socket.gethostname() if everywhere else settings.host
     shown = f"[{name}]" if ":" in name else name
     scheme = "https" if settings.tls else "http"
-    return f"{scheme}://{shown}:{listener.getsockname()[1]}"
+    return f"{scheme}://{shown}:{listening.getsockname()[1]}"

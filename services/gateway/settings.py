@@ -31,6 +31,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long a request waits at most for its model to be loaded."""
     admin_token: str
     """Who shows it may administer the mesh; empty: who is on this machine may."""
+    starts_again: bool
+    """Another process of this gateway was here before, and the mesh is."""
     drain_s: float
     """How long open requests may go on when the process is asked to end; its supervisor kills
     after ten seconds."""
@@ -59,6 +61,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             bounds=Bounds.read(),
             load_wait_s=number("ODYSSAI_LOAD_WAIT_S", 600.0, 0),
             admin_token=setting("ODYSSAI_ADMIN_TOKEN", ""),
+            starts_again=switch("ODYSSAI_AGAIN"),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
             stall_s=number("ODYSSAI_STALL_S", 300.0, 1),
             responses=Limits(

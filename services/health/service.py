@@ -30,6 +30,7 @@ async def serve(host: Host) -> None:
     await watch.follow()
     async with asyncio.TaskGroup() as tasks:
         living = [tasks.create_task(watch.keep()), tasks.create_task(present(host))]
+        host.ready()
         await host.stopping.wait()
         for task in living:
             task.cancel()

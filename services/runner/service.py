@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import platform
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -39,10 +40,12 @@ AGAIN_S = 0.2
 
 async def serve(host: Host) -> None:
     """Run what the plan says until asked to stop, or to start anew without ending any engine."""
+    restart = Restart()
+    # Of an agent no successor can be started: two on one node would be one too many.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, restart.asked.set)
     agent = await host.unless_stopped(Agent.open(host, read()))
     if agent is None:
         return
-    restart = Restart()
     await host.bus.answer(RESTART_AGENT, restart.answer, agent.node)
     await agent.run(restart)
     await host.bus.settled()
@@ -109,6 +112,7 @@ class Agent:
         named = {flag.engine for flag in self._flags}
         plan = await self._record.change(lambda plan: with_flags_only_of(plan, named))
         await self._crew.end_strangers(plan)
+        self._host.ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._record.watch(self._hear_plan))
             for flag in self._flags:

@@ -56,10 +56,13 @@ async def serve(host: Host) -> None:
             await known.read()  # What is stored is known before somebody is told that it is not.
         await host.bus.answer(SCHEDULE, scheduler.schedule, group="scheduler")
         await host.bus.answer(LOOK_AROUND, look, group="scheduler")
+        await host.bus.settled()
         living.append(
             tasks.create_task(lead(lease, lambda epoch: Reign(host, known, epoch).last()))
         )
+        host.ready()
         await host.stopping.wait()
+        await host.bus.quiet()  # What is asked from now on is another scheduler's.
         for task in living:
             task.cancel()
 

@@ -25,6 +25,7 @@ async def test_ctrl_c_ends_all_and_lets_running_answers_finish(start_mesh: OwnMe
     assert await asyncio.to_thread(mesh.process.wait, 12) == 0
     assert time.monotonic() - began < 12
     assert not living(family)
+    assert "Traceback" not in mesh.logs()
 
 
 def test_an_idle_mesh_ends_quickly_and_starts_again_where_it_was(start_mesh: OwnMesh) -> None:

@@ -23,7 +23,7 @@ from ops.bench._chaos.presence import Presence
 from ops.bench._chaos.upstream import NAME, upstream
 from ops.bench._children import ROOT, NotStarted, free_port
 from ops.bench._report import say
-from ops.child import Child, Program
+from ops.child import FIRST_RESTART_S, Child, Program
 from ops.journal import Journal
 from ops.up import BUS_RESTART_S
 
@@ -168,7 +168,7 @@ class World:
             told if is_leashed else self._environment(name, told),
             inherits,
             needs_leash=is_leashed,
-            **({"first_restart_s": BUS_RESTART_S} if is_leashed else {}),
+            first_restart_s=BUS_RESTART_S if is_leashed else FIRST_RESTART_S,
         )
         journal = Journal(self._logs / f"{name}.log")
         child = Child(program, journal, self._lifeline, lambda line: None)

@@ -67,14 +67,14 @@ async def gather(generations: list[Generation], record: Record) -> list[Answered
 
 
 async def _gather(index: int, generation: Generation, record: Record) -> Answered:
-    draft = _Draft(0)
+    draft = _Draft()
     while True:
+        beginning = generation.beginnings
         frames = await generation.take()
+        if generation.beginnings != beginning:
+            draft = _Draft()
         record.seen(index, frames)
         for frame in frames:
-            if frame.epoch != draft.epoch:
-                # Another engine took over and begins anew.
-                draft = _Draft(frame.epoch)
             if isinstance(frame, Delta | CallDelta):
                 record.token()
                 draft.add(frame)
@@ -86,8 +86,7 @@ async def _gather(index: int, generation: Generation, record: Record) -> Answere
 class _Draft:
     """An answer while it arrives."""
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self) -> None:
         self._said: dict[Channel, list[str]] = {"content": [], "reasoning": []}
         self._logprobs: list[PositionLogprobs] = []
         self._calls: list[tuple[str, str, list[str]]] = []

@@ -15,10 +15,11 @@ from proto.ids import EngineId
 from proto.inference import Candidate, Generate, Schedule
 from proto.prefix import prefixes_of
 from proto.subjects import GENERATE
+from services.gateway.asking.delivered import Delivered
 from services.gateway.asking.mesh import Mesh, accept_s, all_refused, size, too_large
-from services.gateway.asking.wait import LOST, Tell
+from services.gateway.asking.setbacks import Setbacks
+from services.gateway.asking.wait import Tell, Wait
 
-ATTEMPTS = 3
 SILENT_S = 5.0
 """A client that has read nothing for this long gets a sign of life."""
 
@@ -34,7 +35,9 @@ class Keeper(Protocol):
 
 
 class Generation:
-    """One choice being generated: an accepted request, moved to another engine if need be."""
+    """One choice being generated: an accepted request, which another engine goes on with when its
+    own is lost.
+    """
 
     def __init__(
         self, mesh: Mesh, keeper: Keeper, question: Generate, tell: Tell | None = None
@@ -49,51 +52,44 @@ class Generation:
         self.place = 0
         """Requests that went before it then."""
         self.is_bound = False
-        """The client has seen text of this attempt, so that no other could take its place."""
+        """The client has seen text, so that nobody can begin anew."""
+        self.beginnings = 0
+        """How often it began anew: what was handed out before counts no more."""
         self._expires_at = moment(question.left_s)
         self._mesh = mesh
         self._keeper = keeper
         self._tell = tell
         self._stream: TokenStream | None = None
         self._asking: asyncio.Timeout | None = None
+        self._moving: asyncio.Task[None] | None = None
+        """Its way to another engine."""
         self._avoid: list[EngineId] = []
-        self._asked_boots: set[str] = set()
-        """Lives of engines that may hold the request already."""
-        self._attempts = 0
         self._epoch = -1
+        self._delivered = Delivered()
+        self._setbacks = Setbacks()
+        self._flows = False
+        """The engine it is at has said something of the answer."""
         self._failure: MeshError | None = None
         self._is_finished = False
         """The engine itself said so."""
 
     async def start(self) -> None:
         """Return when an engine has accepted. Raises MeshError."""
-        self._attempts += 1
-        schedule = Schedule(
-            model=self.question.model,
-            prompt_bytes=size(self.question.prompt),
-            prefix=prefixes_of(self.question.prompt, self.question.privacy),
-            priority=self.question.priority,
-            session=self.question.session,
-        )
-        wait = self._mesh.wait(self.question.request, self._tell)
-        while True:
-            try:
-                question = replace(schedule, avoid=tuple(self._avoid))
-                return await self._offer(await self._mesh.candidates(question, wait))
-            except MeshError as error:
-                await wait.after(error)
+        await self._place(self._mesh.wait(self.question.request, self._tell))
 
     async def take(self) -> list[AnyFrame]:
-        """The next frames, in order; none when the engine was silent for a while or changed.
+        """The next frames, in order; none when nothing came for a while, or the engine changed.
 
-        After a change they begin anew, with a higher epoch. Raises MeshError at the end of a
-        generation that failed.
+        Where another engine goes on, they do too, with a higher epoch. Raises MeshError at the end
+        of a generation that failed.
         """
-        stream = self._stream
-        assert stream is not None
         if self._failure is not None:
             raise self._failure
-        if self.is_bound:
+        if self._moving is not None and not await self._has_moved(self._moving):
+            return []
+        stream = self._stream
+        assert stream is not None
+        if self._flows:
             await stream.ready()
         elif not await _ready_soon(stream):
             return []
@@ -101,35 +97,90 @@ class Generation:
         if stream.is_over:
             last = frames[-1]
             if isinstance(last, Failed):
-                return await self._recover(frames[:-1], last)
+                return self._recover(frames[:-1], last)
             self._is_finished = True
+            frames[-1] = self._delivered.completed(last)
+        return self._hand_on(frames)
+
+    def _hand_on(self, frames: list[AnyFrame]) -> list[AnyFrame]:
+        if self._delivered.add(frames):
+            self._flows = True
         return frames
 
-    async def _recover(self, frames: list[AnyFrame], failed: Failed) -> list[AnyFrame]:
+    def _recover(self, frames: list[AnyFrame], failed: Failed) -> list[AnyFrame]:
+        """What came before it failed; from then on it is on its way to another engine."""
         error = MeshError(
             Code.of(failed.code),
             failed.message,
             param=failed.param,
             retry_after_s=failed.retry_after_s,
         )
-        if self.is_bound or error.code not in LOST or self._attempts >= ATTEMPTS:
+        frames = self._hand_on(frames)
+        if not self._may_move(error):
+            self._failure = error
             if not frames:
                 raise error
-            self._failure = error
             return frames
+        if self._delivered.is_untold:
+            self._delivered = Delivered()
+            self.beginnings += 1
+            frames = []
+        self._delivered.interrupt()
+        self._moving = asyncio.create_task(self._move(error))
+        return frames
+
+    def _may_move(self, error: MeshError) -> bool:
+        if self._delivered.is_untold and self.is_bound:
+            return False
+        holders = self._mesh.fleet.holders(self.question.model)
+        has_others = any(e.boot != self.boot and not e.upstream for e in holders)
+        return self._setbacks.allow(error.code, self._delivered.tokens, has_others=has_others)
+
+    async def _move(self, lost: MeshError) -> None:
+        """Raises MeshError when nobody goes on with it."""
         await self._leave()
-        await self.start()
-        return []
+        wait = self._mesh.wait(self.question.request)
+        wait.insist()
+        try:
+            await self._place(wait)
+        except MeshError as error:
+            message = f"{lost.message} Nobody could go on with it: {error.message}"
+            raise MeshError(lost.code, message, retry_after_s=error.retry_after_s) from error
+
+    async def _has_moved(self, moving: asyncio.Task[None]) -> bool:
+        """False when it takes long. Raises MeshError."""
+        done, _ = await asyncio.wait({moving}, timeout=SILENT_S)
+        if not done:
+            return False
+        self._moving = None
+        moving.result()
+        return True
+
+    async def _place(self, wait: Wait) -> None:
+        """Return when an engine has accepted. Raises MeshError."""
+        asked = self.question
+        schedule = Schedule(
+            model=asked.model,
+            prompt_bytes=size(asked.prompt),
+            prefix=prefixes_of(asked.prompt, asked.privacy),
+            priority=asked.priority,
+            session=asked.session,
+        )
+        while True:
+            try:
+                question = replace(schedule, avoid=tuple(self._avoid))
+                return await self._offer(await self._mesh.candidates(question, wait))
+            except MeshError as error:
+                await wait.after(error)
 
     async def _offer(self, candidates: tuple[Candidate, ...]) -> None:
+        """What one engine was well with and another refuses is the other's own matter."""
         refusals: list[MeshError] = []
         for candidate in candidates:
-            if candidate.boot in self._asked_boots:
-                continue
             try:
                 return await self._ask(candidate)
             except MeshError as error:
-                if not error.code.is_elsewhere_curable:
+                if not (error.code.is_elsewhere_curable or self._delivered.is_begun):
                     raise
                 refusals.append(error)
         raise all_refused(refusals)
@@ -137,7 +188,12 @@ class Generation:
     async def _ask(self, candidate: Candidate) -> None:
         """Raises MeshError. An engine that answered with a refusal holds nothing of ours."""
         stream = self._expect(candidate)
-        question = replace(self.question, epoch=self._epoch, left_s=left_s(self._expires_at))
+        question = replace(
+            self.question,
+            epoch=self._epoch,
+            left_s=left_s(self._expires_at),
+            continues=self._delivered.continuation,
+        )
         try:
             async with asyncio.timeout(None) as self._asking:
                 accepted = await self._mesh.bus.ask(
@@ -154,18 +210,17 @@ class Generation:
             self._drop()
             raise MeshError(Code.ENGINE_LOST, "The engine is gone.") from error
         except (NoAnswer, NotConnected, TimeoutError) as error:
-            self._asked_boots.add(candidate.boot)
             await self._leave()
             raise MeshError(Code.ENGINE_LOST, "The engine did not answer.") from error
         finally:
             self._asking = None
         self.prompt_tokens, self.place = accepted.prompt_tokens, accepted.place
-        self._asked_boots.add(candidate.boot)
         stream.patience_s = SILENCE_S
 
     def _expect(self, candidate: Candidate) -> TokenStream:
         """Each engine asked gets its own epoch: what an earlier one still sends is dropped."""
         self._epoch += 1
+        self._flows = False
         self._stream = stream = self._mesh.source.open(self.question.request)
         stream.attach(candidate.engine, self._epoch)
         # An engine asked for a replay before it has accepted would say that it knows of nothing.
@@ -187,6 +242,9 @@ class Generation:
     async def close(self) -> None:
         """Whatever became of it. An engine still at work is told to stop."""
         self._keeper.forget(self)
+        if self._moving is not None:
+            self._moving.cancel()
+            await asyncio.gather(self._moving, return_exceptions=True)
         if not self._is_finished:
             await self._leave()
         self._drop()

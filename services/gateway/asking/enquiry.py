@@ -14,6 +14,7 @@ from proto.ids import EngineId, ModelId, RequestId
 from proto.inference import Cancel, Candidate, Schedule
 from proto.subjects import CANCEL, Question
 from services.gateway.asking.mesh import Mesh, all_refused, too_large
+from services.gateway.asking.wait import RECOVERY_S
 
 M = TypeVar("M", bound=Embed | Rerank)
 A = TypeVar("A")
@@ -21,8 +22,6 @@ A = TypeVar("A")
 ANSWER_S = 600.0
 """How long an engine may work on one question; that it still does is told by its heartbeats."""
 ATTEMPTS = 3
-RECOVERY_S = 30.0
-"""How long a question whose engine was lost at work waits for one: a restart, loading included."""
 
 
 class Reply(NamedTuple, Generic[A]):

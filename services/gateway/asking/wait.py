@@ -9,6 +9,8 @@ from proto.ids import ModelId, RequestId
 
 PATIENCE_S = 10.0
 """How long a request waits for an engine that is known but not there: one restart."""
+RECOVERY_S = 30.0
+"""How long one that was lost at work waits for another engine: a restart, loading included."""
 POLL_S = 0.2
 LONGEST_POLL_S = 1.0
 """While a model is loaded, schedulers are asked ever less often, but never less than this."""
@@ -37,6 +39,12 @@ class Wait:
         self._tell = tell or _nobody
         self._pause_s = POLL_S
         self._patient_until = time.monotonic() + PATIENCE_S
+        self._insists = False
+
+    def insist(self) -> None:
+        """Something is under way: as long as a restart takes, no refusal is the last word."""
+        self._insists = True
+        self.extend(RECOVERY_S)
 
     @property
     def waited_s(self) -> float:
@@ -48,9 +56,10 @@ class Wait:
 
     async def after(self, error: MeshError) -> None:
         """Return when it is time to ask again. Raises what will not be better then."""
-        if error.code not in LOST or time.monotonic() > self._patient_until:
+        is_lost = error.code in LOST
+        if not (is_lost or self._insists) or time.monotonic() > self._patient_until:
             raise error
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_S if is_lost else LONGEST_POLL_S)
 
     async def for_load(self, model: ModelId, waits_for: str, is_served: Callable[[], bool]) -> None:
         """Return when it is time to ask again, at once when the model is served. Raises MeshError.

@@ -81,16 +81,11 @@ class Watch:
         self._abandoned[stream] = (time.monotonic() + REPEAT_S, CANCELS - 1)
         await self._cancel(stream)
 
-    def _successor(self, stream: TokenStream) -> Generation | None:
-        """Who uses the same request id now, having been moved to another engine."""
-        same = (g for g in self._open if g.question.request == stream.request)
-        return next(same, None)
-
     async def _cancel(self, stream: TokenStream) -> None:
-        successor = self._successor(stream)
-        is_moved_back = successor is not None and successor.engine == stream.engine
-        if stream.engine is not None and not is_moved_back:
-            await self._mesh.bus.publish(CANCEL, Cancel(request=stream.request), stream.engine)
+        """This attempt only: a later one may be at the same engine."""
+        if stream.engine is not None:
+            cancel = Cancel(request=stream.request, epoch=stream.epoch)
+            await self._mesh.bus.publish(CANCEL, cancel, stream.engine)
 
     def _hear_gone(self, gone: Gone) -> None:
         parting = asyncio.create_task(self._part_from(gone))

@@ -21,6 +21,7 @@ from services.gateway.http.outlet import OUTLET, Outlet
 
 SURPLUS = "is_surplus"
 """In a scope's state: the request comes on a connection too many, and is to be refused."""
+HANG_UP = (b"connection", b"close")
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
@@ -181,7 +182,7 @@ class Connection(HttpToolsProtocol):
                 *self.server_state.default_headers,
                 (b"content-type", b"application/json"),
                 (b"content-length", b"%d" % len(body)),
-                (b"connection", b"close"),
+                HANG_UP,
             ]
             head = b"".join(b"%b: %b\r\n" % header for header in said)
             self.transport.write(STATUS_LINE[error.code.status] + head + b"\r\n" + body)

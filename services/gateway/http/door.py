@@ -4,16 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from proto.errors import Code, MeshError
-from services.gateway.http.connection import SURPLUS
+from services.gateway.http.connection import HANG_UP, SURPLUS
 from services.gateway.http.exchange import Exchange, Headers, Receive, Scope, Send
 from services.gateway.http.head import expect_sound
 from services.gateway.http.hosts import Hosts
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 Refuse = Callable[[Exchange, MeshError, Headers], Awaitable[None]]
-
-HANG_UP = (b"connection", b"close")
-"""Nothing more is read from whom two servers might understand differently."""
 
 
 class Door:
@@ -29,6 +26,7 @@ class Door:
             _expect_room(scope)
             expect_sound(scope, self._hosts)
         except MeshError as error:
+            # Nothing more is read from whom two servers might understand differently.
             said = [] if error.code is Code.MISDIRECTED else [HANG_UP]
             return await self._refuse(Exchange(scope, receive, send), error, said)
         return await self._inside(scope, receive, send)

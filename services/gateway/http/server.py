@@ -1,7 +1,6 @@
 """The HTTP server: uvicorn, told to leave signals and logging alone."""
 
 import asyncio
-import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -10,37 +9,22 @@ from typing import Any
 
 from uvicorn import Config, Server
 
-from services.gateway.http.connection import Connection
+from services.gateway.http.connection import HANG_UP, Connection
 from services.gateway.http.crowd import Bounds, Crowd
+from services.gateway.http.listening import BACKLOG
 from services.gateway.http.loopback import is_loopback
 from services.gateway.http.protection import ALWAYS, STRICT_TRANSPORT
 from services.gateway.http.tls import Tls
-from services.host import SettingError
+from services.host import HANDOVER_S
 
 LOOK_S = 1.0
-BACKLOG = 4096
+PARTING_LOOK_S = 0.02
 KEEP_ALIVE_S = 75
 """Longer than clients' pools keep an idle connection, so that the client is the one to close it."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Raises SettingError when the address cannot be had."""
-    try:
-        family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        remedy = "another process has it; choose another ODYSSAI_PORT" if taken else "check both"
-        raise SettingError(
-            f"ODYSSAI_HOST {host!r} and ODYSSAI_PORT {port} cannot be listened on: "
-            f"{error.strerror or error}; {remedy}"
-        ) from error
-    listener.setblocking(False)
-    return listener
-
-
 class HttpServer(Server):
-    def __init__(self, app: Any, drain_s: float, bounds: Bounds, tls: Tls | None = None) -> None:
+    def __init__(self, app: Any, bounds: Bounds, tls: Tls | None = None) -> None:
         super().__init__(
             Config(
                 app,
@@ -55,7 +39,7 @@ class HttpServer(Server):
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 # Open requests are ended by the gateway itself; this is for what it cannot end.
-                timeout_graceful_shutdown=int(drain_s) + 2,
+                timeout_graceful_shutdown=int(HANDOVER_S) + 60,
             )
         )
         self._crowd = Crowd(bounds)
@@ -81,6 +65,25 @@ class HttpServer(Server):
             for one in sockets
         ]
         self.started = True
+
+    def accept_no_more(self) -> None:
+        """Whoever connects now is for another process, where one listens on the same socket."""
+        for server in self.servers:
+            server.close()
+
+    async def part(self, within_s: float) -> None:
+        """Every connection ends with its next answer; return when none is left, or after a while.
+
+        Who would close an idle one at once might do so in the moment in which its client asks.
+        """
+        self.config.encoded_headers = [*self.config.encoded_headers, HANG_UP]
+        self.server_state.default_headers = [*self.server_state.default_headers, HANG_UP]
+        for connection in self.server_state.connections:
+            if isinstance(connection, Connection) and connection.cycle is not None:
+                connection.cycle.keep_alive = False
+        end = asyncio.get_running_loop().time() + within_s
+        while self.server_state.connections and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(PARTING_LOOK_S)
 
     async def give_up_stalled(self, stall_s: float) -> None:
         """Cut, for ever, every client that takes nothing for so long of what is sent to it."""

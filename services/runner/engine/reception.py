@@ -33,6 +33,7 @@ from proto.inference import (
 from services.runner.engine.answer.markup import markup_of
 from services.runner.engine.answer.splitting import NORMAL
 from services.runner.engine.batching import sampling
+from services.runner.engine.batching.continuing import go_on
 from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.calls.family import family_of
 from services.runner.engine.constraints.grammars import Grammars
@@ -169,7 +170,7 @@ class Reception:
         context = self._model.card.context_length
         granted = room(len(tokens), asked.max_tokens, context, self._made_for)
         wanted = Wanted.of(asked)
-        outline = self._marked(asked.prompt, tokens, wanted)
+        outline = self._marked(asked, tokens, wanted)
         rules = self._rules(outline, thinking, granted)
         if wanted.needs_grammar:
             self._refuse_unless_possible(wanted)
@@ -179,7 +180,10 @@ class Reception:
             outline = replace(outline, tokenizer=self._grammars.tokenizer)
         outline = replace(outline, rules=rules if rules.do_matter else None)
         common = await self._common(asked, tokens, thinking)
-        return Sequence.of(asked, tokens, granted, outline, sight, common)
+        sequence = Sequence.of(asked, tokens, granted, outline, sight, common)
+        if asked.continues is not None:
+            await asyncio.to_thread(go_on, sequence, asked.continues, self._model)
+        return sequence
 
     async def tokenize(self, asked: Tokenize) -> Tokenized:
         """Raises MeshError."""
@@ -244,14 +248,14 @@ class Reception:
                 bias[token] = bias.get(token, 0.0) + value
         return msgspec.structs.replace(asked, logit_bias=bias, word_bias={})
 
-    def _marked(self, prompt: Prompt, tokens: list[int], wanted: Wanted) -> Outline:
+    def _marked(self, asked: Generate, tokens: list[int], wanted: Wanted) -> Outline:
         """Only a conversation has channels: a plain prompt's answer is given as it is."""
-        if not isinstance(prompt, Chat):
+        if not isinstance(asked.prompt, Chat):
             return Outline()
         return Outline(
             machine=self._markup.machine(calls=bool(wanted.tools)),
             state=self._markup.begins(self._model.tokenizer, tokens, wanted.prefill),
-            reader=self._family.reader(wanted.tools) if wanted.tools else None,
+            reader=self._family.reader(wanted.tools, asked.request) if wanted.tools else None,
             is_parallel=wanted.choice.parallel,
             is_formatted=wanted.content is not None,
         )

@@ -48,7 +48,10 @@ class _Open(NamedTuple):
     """A request that has not ended."""
 
     gateway: GatewayId
+    epoch: int
     accepted: Accepted
+    is_continued: bool
+    """Another engine began it."""
     priority: Priority
     trace: tracing.TraceContext | None
 
@@ -137,24 +140,30 @@ class Engine:
     # Requests
 
     async def _generate(self, asked: Generate) -> Accepted:
-        known = self._open.get(asked.request)
-        if known is not None or self._sink.knows(asked.request):
-            return self._again(asked, known.accepted if known else None)
+        if self._sink.knows(asked.request, asked.epoch):
+            return self._again(asked)
         expires_at = moment(asked.left_s)
         self._refuse_unless_reachable(asked, expires_at)
         sequence = await self._reception.receive(asked)
         sequence.expires_at = expires_at
-        if (known := self._open.get(asked.request)) is not None:  # It came again meanwhile.
-            return self._again(asked, known.accepted)
+        if self._sink.knows(asked.request, asked.epoch):  # It came again meanwhile.
+            return self._again(asked)
         self._refuse_unless_reachable(asked, expires_at)
+        if asked.request in self._open:  # Its gateway took us for lost, and comes back.
+            self.thread.cancel(asked.request, asked.epoch - 1)
         waits = self._taken >= self._settings.slots or self.thread.lacks_memory_for(sequence)
         self.gateways.hear(asked.gateway)
-        self._sink.open(asked.request, asked.gateway)
+        self._sink.open(asked.request, asked.gateway, asked.epoch)
         self.thread.submit(sequence)
         place = self.thread.queue.place_of(asked.request) if waits else None
-        accepted = Accepted(prompt_tokens=len(sequence.prompt), place=place or 0)
+        accepted = Accepted(prompt_tokens=sequence.prompt_tokens, place=place or 0)
         self._open[asked.request] = _Open(
-            asked.gateway, accepted, asked.priority, tracing.current.get()
+            asked.gateway,
+            asked.epoch,
+            accepted,
+            asked.continues is not None,
+            asked.priority,
+            tracing.current.get(),
         )
         self._presence.activity.note(len(self._open))
         return accepted
@@ -172,17 +181,18 @@ class Engine:
                 Code.DEADLINE, "The request's deadline passed before it could be accepted."
             )
 
-    def _again(self, asked: Generate, accepted: Accepted | None) -> Accepted:
-        """A request that is known already gets the same stream, never a second generation."""
+    def _again(self, asked: Generate) -> Accepted:
+        """An attempt that is known already gets the same stream, never a second generation."""
         self._sink.replay(asked.request, 0)
-        return accepted or Accepted(prompt_tokens=0)
+        known = self._open.get(asked.request)
+        return known.accepted if known is not None else Accepted(prompt_tokens=0)
 
     async def _count(self, asked: CountTokens) -> Counted:
         return Counted(tokens=len(await self._reception.tokens(asked.prompt, asked.gateway)))
 
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.request in self._open:
-            self.thread.cancel(cancel.request)
+            self.thread.cancel(cancel.request, cancel.epoch)
 
     def _release(self, gateway: GatewayId) -> None:
         """Stop generating for one that is gone; if it was only cut off, it may go on elsewhere."""
@@ -201,9 +211,11 @@ class Engine:
         self._sink.send(frames)
         for request, frame in frames:
             if isinstance(frame, End | Failed):
-                known = self._open.pop(request, None)
-                if known is not None and isinstance(frame, End):
-                    self._account(known, frame)
+                known = self._open.get(request)
+                if known is not None and known.epoch == frame.epoch:
+                    del self._open[request]
+                    if isinstance(frame, End) and not known.is_continued:
+                        self._account(known, frame)
         self._presence.activity.note(len(self._open))
 
     def _account(self, known: "_Open", end: End) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, TokenizerWrapper
 
+from proto.ids import RequestId
 from services.runner.engine.answer.channels import Channels, Said
 from services.runner.engine.answer.markup import Markup, markup_of
 from services.runner.engine.calls.family import Family, family_of
@@ -49,7 +50,7 @@ def answer(
     family: Family = HERMES,
     **settings: Any,
 ) -> Channels:
-    reader = family.reader(tools) if tools is not None else None
+    reader = family.reader(tools, RequestId("r")) if tools is not None else None
     machine = marked.machine(calls=tools is not None)
     assert machine is not None
     return Channels(Chunks(chunks), 0, stops, machine, state, reader, **settings)  # type: ignore[arg-type]

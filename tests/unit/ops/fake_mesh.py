@@ -6,11 +6,13 @@ A process of its own, so that a test may kill it.
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import FrameType
@@ -82,7 +84,9 @@ def gateway(port: str) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    HTTPServer(("127.0.0.1", int(port)), Answer).serve_forever()
+    server = HTTPServer(("127.0.0.1", int(port)), Answer, bind_and_activate=False)
+    server.socket = socket.socket(fileno=int(os.environ["ODYSSAI_LISTEN_FD"]))
+    server.serve_forever()
 
 
 def runner() -> None:
@@ -120,9 +124,24 @@ def stubborn() -> None:
 
 
 def mesh(home: str, port: str) -> None:
-    plan = up.Plan(home=Path(home), host="127.0.0.1", port=int(port), models=("tiny",), node="here")
-    programs = [program("gateway", "gateway", port), program("runner", "runner")]
-    asyncio.run(up.run(plan, Screen(), programs))
+    plan = up.Plan(
+        home=Path(home),
+        host="127.0.0.1",
+        port=int(port),
+        models=("tiny",),
+        node="here",
+        services=("gateway", "runner"),
+    )
+    asyncio.run(up.run(plan, Screen(), fake))
+
+
+def fake(plan: up.Plan, service: str, sockets: Sequence[socket.socket]) -> Program:
+    if service == "runner":
+        return program("runner", "runner")
+    (listening,) = [each.fileno() for each in sockets]
+    made = program("gateway", "gateway", str(plan.port))
+    told = {**made.environment, "ODYSSAI_LISTEN_FD": str(listening)}
+    return replace(made, environment=told, inherits=(listening,))
 
 
 if __name__ == "__main__":

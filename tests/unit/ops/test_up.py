@@ -218,6 +218,7 @@ def arguments(**given: object) -> Namespace:
         "memory": None, "trust_remote_code": False,
         "only": "gateway,runner,health", "nats": None,
         "bus_host": "127.0.0.1", "node": None, "log_level": "info", "verbose": False,
+        "tls_cert": None, "tls_key": None,
     }  # fmt: skip
     return Namespace(**(usual | given))
 

@@ -139,10 +139,18 @@ class Batch:
         request: RequestId,
         code: Code = Code.CANCELLED,
         message: str = "the request was cancelled",
+        epoch: int | None = None,
     ) -> None:
-        """Its slot is free at once; its reader hears of it with the next step's frames."""
+        """Its slot is free at once; its reader hears of it with the next step's frames.
+
+        ``epoch`` is its last attempt that is meant; None: all are.
+        """
         with mx.stream(self._running.decoder.stream):
-            self._abandon(lambda s: s.request == request, code, message)
+            self._abandon(
+                lambda s: s.request == request and (epoch is None or s.epoch <= epoch),
+                code,
+                message,
+            )
 
     def hold(self, request: RequestId) -> None:
         """Its client does not read: others get its slot and its memory from the next step on."""
@@ -198,7 +206,7 @@ class Batch:
         """Raises MeshError."""
         self._prefixes.match(sequence)
         now = time.monotonic()
-        if not sequence.is_equipped:
+        if not sequence.was_admitted:
             sequence.admitted_at = now
             self._expect_in_time(sequence)
             self._equip(sequence)
@@ -221,11 +229,10 @@ class Batch:
     def _equip(self, sequence: Sequence) -> None:
         asked, vocab_size = sequence.sampling, self._loaded.vocab_size
         sampling.check(asked, vocab_size)
-        sequence.sampler = sampling.sampler(asked, vocab_size)
+        sequence.sampler = sampling.sampler(asked, vocab_size, sequence.generated)
         sequence.processors = sampling.processors(asked, sequence.prompt_tokens)
-        before = sequence.prompt[-1]
-        sequence.answer = sequence.outline.answer(self._loaded.pieces, before, sequence.stop)
-        sequence.guide = sequence.outline.guide(self._loaded, before)
+        if sequence.answer is None:
+            sequence.prepare(self._loaded)
 
     # Reading prompts
 
@@ -244,7 +251,7 @@ class Batch:
         now = time.monotonic()
         for sequence, token, row in drawn:
             self._running.reading.remove(sequence)
-            sequence.pending = None
+            sequence.pending = sequence.forced = None
             sequence.first_token_at = sequence.first_token_at or now
             if sequence.max_tokens == 0:
                 self._end(sequence, Over("length"), now)
@@ -299,6 +306,8 @@ class Batch:
             if sequence.logprobs is not None:
                 details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
             frames, over = sequence.took(token, details)
+            if sequence.delivered:
+                frames, over = sequence.undelivered(frames, over)
         self._outbox.put(sequence, frames)
         return over is not None and self._end(sequence, over, now)
 

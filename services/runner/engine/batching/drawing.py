@@ -1,4 +1,7 @@
-"""First tokens: drawn from the logits that the last chunk of a prompt ends with."""
+"""First tokens: drawn from the logits that the last chunk of a prompt ends with.
+
+Whose answer another engine began has its own drawn already; the draw then counts as that one's.
+"""
 
 from typing import Any
 
@@ -26,7 +29,10 @@ def first_tokens(group: list[Sequence], logits: mx.array) -> list[Drawn]:
     rows = list(logprobs)
     mx.eval(drawn, rows)
     tokens: Any = drawn.tolist()
-    return list(zip(group, tokens, rows, strict=True))
+    return [
+        (sequence, token if sequence.forced is None else sequence.forced, row)
+        for sequence, token, row in zip(group, tokens, rows, strict=True)
+    ]
 
 
 def _processed(sequence: Sequence, logits: mx.array) -> mx.array:

@@ -56,6 +56,14 @@ class _GoOn:
 
 
 @dataclass(frozen=True)
+class _Cancel:
+    """The order to end a request, up to one of its attempts; None: all."""
+
+    request: RequestId
+    epoch: int | None
+
+
+@dataclass(frozen=True)
 class _Release:
     """The order to let go of a request, which may go on elsewhere."""
 
@@ -68,8 +76,7 @@ class _Stop:
     """The order to end."""
 
 
-_Order = _Arrival | _Hold | _GoOn | RequestId | _Release | _Stop
-"""That a request came, what its client does, one to cancel, one to release, or the end."""
+_Order = _Arrival | _Hold | _GoOn | _Cancel | _Release | _Stop
 
 
 @dataclass(frozen=True)
@@ -147,9 +154,12 @@ class ModelThread:
         self.queue.add(sequence)
         self._inbox.put(_Arrival())
 
-    def cancel(self, request: RequestId) -> None:
-        """Effective at the next step; harmless for a request that is over."""
-        self._inbox.put(request)
+    def cancel(self, request: RequestId, epoch: int | None = None) -> None:
+        """Effective at the next step; harmless for a request that is over.
+
+        ``epoch`` is its last attempt that is meant; None: all are.
+        """
+        self._inbox.put(_Cancel(request, epoch))
 
     def release(self, request: RequestId, why: str) -> None:
         """As ``cancel``, but it ends with ``engine_lost``: whoever still wants it may go on."""
@@ -248,8 +258,8 @@ class ModelThread:
                 return False
             case _Release(request, why):
                 work.cancel(request, Code.ENGINE_LOST, why)
-            case request:
-                work.cancel(request)
+            case _Cancel(request, epoch):
+                work.cancel(request, epoch=epoch)
         return True
 
     def _step(self, work: Batch) -> None:

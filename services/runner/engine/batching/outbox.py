@@ -55,7 +55,7 @@ class Outbox:
         if now - self._reassured_at >= REASSURE_S:
             self._reassured_at = now
             for sequence in waiting:
-                if sequence.was_paused:
+                if sequence.ran_before:
                     self.report(sequence, now)
 
     def end(self, sequence: Sequence, over: Over, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import mlx.core as mx
 from mlx_lm.sample_utils import (
@@ -24,7 +25,8 @@ Processor = Callable[[mx.array, mx.array], mx.array]
 
 WHOLE = 1 << 30
 """A penalty's window: all there is. mlx-lm's default is the last 20 tokens."""
-SEEDS = 1 << 64
+SEEDS, WORD = 1 << 64, 1 << 32
+"""Of a seed, and of the half of a key."""
 
 
 def check(sampling: Sampling, vocab_size: int) -> None:
@@ -38,8 +40,11 @@ def check(sampling: Sampling, vocab_size: int) -> None:
             )
 
 
-def sampler(sampling: Sampling, vocab_size: int) -> Sampler:
-    """Equal requests without a seed share one object: a batch then samples in a single call."""
+def sampler(sampling: Sampling, vocab_size: int, drawn: int = 0) -> Sampler:
+    """Equal requests without a seed share one object: a batch then samples in a single call.
+
+    ``drawn`` tokens were drawn before, by an engine that was lost.
+    """
     if sampling.temperature == 0:
         return greedy
     top_k = sampling.top_k if sampling.top_k < vocab_size else 0
@@ -50,6 +55,7 @@ def sampler(sampling: Sampling, vocab_size: int) -> Sampler:
         lambda logprobs: _tempered(
             logprobs, sampling.temperature, top_k, sampling.top_p, sampling.min_p
         ),
+        drawn,
     )
 
 
@@ -82,14 +88,20 @@ def _unseeded(temperature: float, top_k: int, top_p: float, min_p: float) -> Sam
 
 
 class _Seeded:
-    """Draws with a key chain of its own, so that its neighbours in a batch change nothing."""
+    """Draws with keys of its own, so that its neighbours in a batch change nothing.
 
-    def __init__(self, seed: int, shape: Sampler) -> None:
-        self._key = mx.random.key(seed % SEEDS)
+    Each follows from the seed and the number of the draw: none needs those before it.
+    """
+
+    def __init__(self, seed: int, shape: Sampler, drawn: int) -> None:
+        base: Any = mx.random.split(mx.random.key(seed % SEEDS))[0].tolist()
+        self._high, self._low = base
+        self._drawn = drawn
         self._shape = shape
 
     def __call__(self, logprobs: mx.array) -> mx.array:
-        self._key, key = mx.random.split(self._key)
+        key = mx.array([self._high, (self._low + self._drawn) % WORD], dtype=mx.uint32)
+        self._drawn += 1
         # Not mx.random.categorical: it walks the summed probabilities, where the rounding of
         # another batch size can tip a draw over any border between two tokens. A race of noisy
         # scores is tipped only if its two leaders tie.

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import mlx.core as mx
+from msgspec.structs import replace
 
 from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timings, Usage
 from proto.ids import KeyId, RequestId, SessionId
@@ -16,6 +17,7 @@ from services.runner.engine.caching.cache_key import CacheKey, cache_key
 from services.runner.engine.caching.marks import Mark, marks_of
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.outline import PLAIN, Outline
+from services.runner.engine.loading import LoadedModel
 from services.runner.engine.queueing.fairness import NOBODY, Share
 from services.runner.engine.vision.sight import Sight
 
@@ -60,8 +62,12 @@ class Sequence:
     pending: tuple[int, mx.array] | None = None
     """The next token, drawn before a pause, and the log-probabilities that it was drawn from."""
 
-    was_paused: bool = False
-    """It had to give way before it was over."""
+    forced: int | None = None
+    """The token that comes next, whatever is drawn: the last that a lost engine said."""
+    delivered: int = 0
+    """Frames of that token, and of a turn that ended with it, that the client has."""
+    ran_before: bool = False
+    """It had to give way before it was over, or its engine was lost."""
 
     seq: int = 0
     """The number of its next frame."""
@@ -136,19 +142,25 @@ class Sequence:
         return self.length + min(self.max_tokens - self.generated, GROWTH)
 
     @property
-    def is_equipped(self) -> bool:
-        """It was admitted before, and goes on with what it had then."""
-        return self.answer is not None
+    def was_admitted(self) -> bool:
+        """It goes on with what it was given then."""
+        return self.admitted_at > 0
 
     def know(self, cached: int) -> None:
         """So many of its tokens are known to the prefix cache, so need not be read."""
         self.done = cached
-        if not self.was_paused:
+        if not self.ran_before:
             self.cached = cached
+
+    def prepare(self, model: LoadedModel) -> None:
+        """What tells its answer apart, and what the answer is held to. On any thread."""
+        before = self.prompt[self.prompt_tokens - 1]
+        self.answer = self.outline.answer(model.pieces, before, self.stop)
+        self.guide = self.outline.guide(model, before)
 
     def pause(self) -> None:
         """It gives its memory back; what it has read and said so far is read again."""
-        self.was_paused = True
+        self.ran_before = True
         self.cache, self.done, self.matched_at = None, 0, -1
 
     def prefix_key(self, tokens: list[int]) -> list[int]:
@@ -185,6 +197,20 @@ class Sequence:
         """The model ended its turn."""
         pieces, over = self.said.finish()
         return self._frames(pieces, ()), over or Over("tool_calls" if self.said.calls else "stop")
+
+    def undelivered(
+        self, frames: list[AnyFrame], over: Over | None
+    ) -> tuple[list[AnyFrame], Over | None]:
+        """Of the frames of a forced token those that the client does not have.
+
+        If it has more than the token makes, the rest is of the turn, which had ended.
+        """
+        if over is None and self.delivered > len(frames):
+            flushed, over = self.turn_ended()
+            frames = frames + flushed
+        known, self.delivered = min(self.delivered, len(frames)), 0
+        self.seq -= known
+        return [replace(frame, seq=frame.seq - known) for frame in frames[known:]], over
 
     def _frames(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
+from proto.ids import RequestId
 from proto.inference import Tool, ToolCall
 from services.runner.engine.calls.families import (
     function_gemma,
@@ -67,8 +68,9 @@ class Family:
         self.end = end
         """The text that ends it; empty when it lasts to the end of the answer."""
 
-    def reader(self, tools: Sequence[Tool]) -> Reader:
-        return SectionReader(_SYNTAXES[self.name].section(tools))
+    def reader(self, tools: Sequence[Tool], request: RequestId) -> Reader:
+        """Of one request's answer; calls that the model gives no id have theirs of the request."""
+        return SectionReader(_SYNTAXES[self.name].section(tools), request)
 
     def written(self, calls: Sequence[ToolCall]) -> str:
         """Calls of an earlier turn, for a template that does not write them itself."""

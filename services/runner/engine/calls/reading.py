@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from proto.ids import RequestId
 from services.runner.engine.calls.text import Ended, Malformed, Steps, Text
 from services.runner.engine.calls.writing import Calls, CallText
 
@@ -33,9 +34,9 @@ class Reader(Protocol):
 
 
 class SectionReader:
-    def __init__(self, section: Section) -> None:
+    def __init__(self, section: Section, request: RequestId) -> None:
         self._section = section
-        self._calls = Calls()
+        self._calls = Calls(request)
         self._steps: Iterator[None] | None = None
 
     @property

@@ -2,8 +2,10 @@
 
 import json
 import re
-import secrets
+from hashlib import blake2b
 from typing import Any, NamedTuple
+
+from proto.ids import RequestId
 
 UNREADABLE = "unreadable_call"
 """The name of a call that nobody could make out. Its arguments are an object with one ``text``,
@@ -28,15 +30,21 @@ class CallText(NamedTuple):
 class Calls:
     """The calls of an answer so far, and what of them was not yet handed over."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: RequestId) -> None:
+        self._request = request
         self.begun = 0
         self._names: dict[int, tuple[str, str]] = {}
         self._pieces: dict[int, list[str]] = {}
 
     def begin(self, name: str, id: str = "") -> None:
-        self._names[self.begun] = id or fresh_id(), name
+        self._names[self.begun] = id or self._next_id(), name
         self._pieces[self.begun] = []
         self.begun += 1
+
+    def _next_id(self) -> str:
+        """The same from whichever engine goes on with the answer."""
+        place = f"{self._request}/{self.begun}".encode()
+        return f"call_{blake2b(place, digest_size=12).hexdigest()}"
 
     def write(self, arguments: str) -> None:
         """The next piece of the last call's arguments."""
@@ -76,10 +84,6 @@ class Arguments:
 
     def close(self) -> None:
         self._calls.write("{}" if self._is_empty else "}")
-
-
-def fresh_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
 
 
 def written(value: Any) -> str:

@@ -61,11 +61,12 @@ class GuidedModel:
         drawn: Any = rows.drawn.tolist()
         for guide, token in zip(rows.guides, drawn, strict=True):
             if guide is not None:
-                _advance(guide, token)
+                follow(guide, token)
         return masked(logits, rows.guides)
 
 
-def _advance(guide: Guide, token: int) -> None:
+def follow(guide: Guide, token: int) -> None:
+    """A token was drawn. What goes wrong is the guide's trouble."""
     try:
         guide.advance(token)
     except Exception:

@@ -41,6 +41,8 @@ class Job:
     key: KeyId = NOBODY
     weight: float = 1.0
     priority: Priority = "interactive"
+    ran_before: bool = False
+    """Never: its answer is one message."""
     share: Share = field(default_factory=Share)
     """What its key has had of the engine."""
     is_due: bool = False

@@ -34,6 +34,8 @@ class Waiting(Protocol):
     weight: float
     priority: Priority
     expires_at: float | None
+    ran_before: bool
+    """Here or elsewhere: somebody has heard a part of its answer."""
     share: Share
     """Set by the queue."""
     is_due: bool
@@ -60,7 +62,7 @@ class _Place(NamedTuple):
     """In a line."""
 
     is_new: bool
-    """Who ran already and had to give way goes first."""
+    """Who ran already and had to give way, or was lost with its engine, goes first."""
     due_s: float
     number: int
 
@@ -103,7 +105,7 @@ class Queue(Generic[W]):
             request.share = self._shares.enter(request.key, request.weight)
             deadline = request.expires_at
             due_s = self._clock() + PATIENCE_S if deadline is None else deadline
-            self._insert(request, _Place(True, due_s, next(self._numbers)))
+            self._insert(request, _Place(not request.ran_before, due_s, next(self._numbers)))
             if deadline is not None:
                 self.next_expiry = min(self.next_expiry, deadline)
 

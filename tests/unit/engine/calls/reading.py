@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from proto.ids import RequestId
 from proto.inference import Tool
 from services.runner.engine.calls.family import CallText, Family
 from services.runner.engine.calls.schema import function
@@ -53,7 +54,7 @@ class Heard:
     """What came of an answer's sections."""
 
     def __init__(self, name: str, tools: Sequence[Tool] = TOOLS) -> None:
-        self.reader = family(name).reader(tools)
+        self.reader = family(name).reader(tools, RequestId("r"))
         self.said: list[CallText] = []
         self._has_end = bool(FAMILIES[name].end)
 

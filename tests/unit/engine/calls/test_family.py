@@ -4,6 +4,7 @@ import pkgutil
 import mlx_lm.tool_parsers
 from mlx_lm.tokenizer_utils import load
 
+from proto.ids import RequestId
 from proto.inference import ToolCall
 from services.runner.engine.calls.family import Family, family_of, knows_tools
 from tests.tiny import make_tiny
@@ -18,7 +19,7 @@ def tokenizer(home, template, markers=()):
 
 def test_every_parser_of_mlx_lm_has_its_family():
     for module in pkgutil.iter_modules(mlx_lm.tool_parsers.__path__):
-        assert Family(module.name, "<s>", "</s>").reader(TOOLS).calls == 0
+        assert Family(module.name, "<s>", "</s>").reader(TOOLS, RequestId("r")).calls == 0
         assert module.name == "laguna" or module.name in FAMILIES
 
 

@@ -28,6 +28,7 @@ class Wish:
     request: RequestId = field(default_factory=lambda: RequestId(f"r{next(_numbers)}"))
     share: Share = field(default_factory=Share)
     is_due: bool = False
+    ran_before: bool = False
 
 
 def wishes(key, count, **rest):

@@ -11,7 +11,9 @@ from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import load as load_directly
 from PIL import Image
 
+from proto.inference import Continuation
 from services.runner.engine.batching import pace
+from services.runner.engine.batching.continuing import go_on
 from services.runner.engine.loading import load
 from services.runner.engine.vision.families import FAMILIES
 from tests import tiny_vlm
@@ -125,6 +127,16 @@ def test_an_answer_about_a_picture_that_was_paused_is_the_same(family, seeing, d
 
     assert [name for name in driver.frames if driver.tokens(name)] == ["paused", "other"]
     assert driver.tokens("paused") == alone(drive, shown, shown.ask("x", about, 20))
+
+
+@families
+def test_an_answer_about_a_picture_that_another_engine_began_is_the_same(family, seeing, drive):
+    shown, about = seeing(family), chat("what is ", A, "?")
+    whole = alone(drive, shown, shown.ask("whole", about, 12))
+    later = shown.ask("later", about, 12)
+    go_on(later, Continuation(tokens=tuple(whole[:7])), shown.model)
+
+    assert whole[:7] + alone(drive, shown, later) == whole
 
 
 @families

@@ -14,7 +14,8 @@ import pytest
 
 from bus import authority
 from services.gateway.http.crowd import Bounds
-from services.gateway.http.server import HttpServer, listen
+from services.gateway.http.listening import listen
+from services.gateway.http.server import HttpServer
 from services.gateway.http.tls import Certificate, Tls
 from services.host import SettingError
 
@@ -53,7 +54,7 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
 async def serving(tls: Tls, host: str = "127.0.0.1") -> AsyncIterator[int]:
     listener = listen(host, 0)
     port: int = listener.getsockname()[1]
-    server = HttpServer(nothing, 1, BOUNDS, tls)
+    server = HttpServer(nothing, BOUNDS, tls)
     running = asyncio.create_task(server.serve([listener]))
     try:
         yield port

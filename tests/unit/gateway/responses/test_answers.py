@@ -6,11 +6,13 @@ from typing import Any
 
 import openai as openai_sdk
 import pydantic
+import pytest
 
 from proto.frames import (
     Failed,
 )
 from proto.inference import Generate, JsonSchema, Thinking, ToolChoice
+from services.gateway.asking import setbacks
 from tests.unit.gateway.responses.frames import called, ended, kinds, said, telling, thought
 from tests.unit.gateway.scripted import ALIAS, MODEL, ScriptedEngine
 from tests.unit.gateway.test_faults import both_heard
@@ -290,8 +292,12 @@ async def test_an_answer_of_nothing_is_an_empty_message(
 
 
 async def test_a_failure_in_the_middle_is_told_by_the_response(
-    ask: Any, strict: openai_sdk.AsyncOpenAI, scripted: ScriptedEngine
+    ask: Any,
+    strict: openai_sdk.AsyncOpenAI,
+    scripted: ScriptedEngine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(setbacks, "ATTEMPTS", 1)
     is_heard = asyncio.Event()
 
     async def break_off(engine: ScriptedEngine, asked: Generate) -> None:
@@ -313,7 +319,7 @@ async def test_a_failure_in_the_middle_is_told_by_the_response(
     assert kept.status == "failed"
 
 
-async def test_another_engine_takes_over_where_nothing_was_told_yet(
+async def test_another_engine_goes_on_where_the_first_one_was_lost(
     ask: Any, http: Any, scripted: ScriptedEngine, other: ScriptedEngine
 ) -> None:
     await both_heard(http, scripted, other)
@@ -323,10 +329,11 @@ async def test_another_engine_takes_over_where_nothing_was_told_yet(
         await engine.die()
 
     scripted.script = die
+    other.script = telling(said(" of it"), ended())
     response = await ask()
 
-    assert response.output_text == "Hello world"
-    assert [item.type for item in response.output] == ["message"]
+    assert response.output_text == "Half of it"
+    assert [item.type for item in response.output] == ["reasoning", "message"]
 
 
 async def test_sampling_and_session_are_what_was_asked(ask: Any, scripted: ScriptedEngine) -> None:

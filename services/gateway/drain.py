@@ -1,0 +1,34 @@
+"""How a gateway ends: it takes nothing new, finishes what it has, and tells the rest why not."""
+
+import asyncio
+
+from proto.errors import Code, MeshError
+from services.gateway.gateway import Gateway
+from services.gateway.http.server import HttpServer
+from services.host import Host
+
+LINGER_S = 1.0
+"""In which clients that keep their connections hear that they are to connect anew."""
+
+
+def stopping() -> MeshError:
+    why = "This gateway is stopping. Ask again, or ask another one."
+    return MeshError(Code.NO_ENGINE, why, retry_after_s=1.0)
+
+
+async def drain(
+    host: Host, gateway: Gateway, server: HttpServer, serving: asyncio.Task[None]
+) -> None:
+    """Return when nothing is open any more."""
+    gateway.is_leaving = True
+    server.accept_no_more()
+    await server.part(LINGER_S)
+    gateway.is_closed = True
+    server.should_exit = True
+    work = (serving, *gateway.background.tasks(), *gateway.once.tasks())
+    await host.grace(work, gateway.settings.drain_s)
+    for exchange in list(gateway.open):
+        exchange.interrupt(stopping())
+    await gateway.once.close()
+    await gateway.background.close()
+    await serving
