@@ -178,7 +178,7 @@ def test_a_stopped_engine_is_out_of_rotation_in_time_and_replaced(
         def served_by() -> str:
             answer = http.post("/v1/chat/completions", json=chat(max_tokens=2))
             assert answer.status_code == 200, answer.text
-            return answer.headers["x-odyssai-engine"].partition("-")[0]
+            return answer.headers["x-odyssai-engine"].partition(".")[0]
 
         until(lambda: served_by() == NODE, 10, "work for both")
 
