@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
+from bus.address import Address
 from bus.deadline import PATIENCE, patience_s
 from bus.dialing import dial, settled
 from bus.ear import LOOK_S, Ear
@@ -37,6 +38,8 @@ T = TypeVar("T")
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 QUIET_S = 1.0
+STATE_S = 2.0
+"""How long one question to the servers that keep state waits."""
 DEAF_PINGS = 3
 """So many pings of ours without an answer: the server does not hear us, nor we it."""
 DOWN_S = 0.02
@@ -81,6 +84,8 @@ class Bus:
 
     def __init__(self, url: str, name: str) -> None:
         self.url = url
+        self.holder = Address.parse(url).holder
+        """As whom the server knows us; None where the server is not ours."""
         self.name = name
         """``kind:id``; the server reports it when the connection ends."""
         self.unread = UnreadLedger()
@@ -123,8 +128,20 @@ class Bus:
             await asyncio.sleep(LOOK_S)
 
     @property
+    def identity(self) -> str:
+        """As whom it is known, as two tokens of a subject: the holder, or what its name says."""
+        return str(self.holder) if self.holder else ".".join(self.name.split(":", 1))
+
+    @property
+    def makes_buckets(self) -> bool:
+        """Whether state that is missing is ours to make: where the server is of a home, that is
+        done by its doorkeeper.
+        """
+        return self.holder is None or self.holder.role == "doorkeeper"
+
+    @property
     def jetstream(self) -> JetStreamContext:
-        return self._client.jetstream(timeout=ANSWER_S)
+        return self._client.jetstream(timeout=STATE_S)
 
     def _reconnected(self) -> None:
         for hook in self.on_reconnect:
@@ -276,7 +293,7 @@ class Bus:
             return
         tracing.begin(headers.get(tracing.HEADER))
         try:
-            message = question.decode(mail.data)
+            message = _proven(question, mail)
             with tracing.span(question.pattern.rpartition(".")[2]):
                 answer: A | Refused = await reply(message)
         except msgspec.DecodeError as error:
@@ -290,7 +307,8 @@ class Bus:
                 code=Code.INTERNAL.word,
                 message=f"{type(error).__name__} in {self.name}; its log has the details",
             )
-        if mail.reply:
+        # An answer goes where answers are awaited: else whoever asks could have us say anything.
+        if mail.reply.startswith("_INBOX."):
             await self._client.publish(mail.reply, question.encode_answer(answer))
 
     def _open(self, subject: Subject[M], mail: Msg) -> M | None:
@@ -311,3 +329,11 @@ class Bus:
             heard(mail.subject, mail.data)
 
         await self._client.subscribe(address, cb=receive)
+
+
+def _proven(question: Question[M, A], mail: Msg) -> M:
+    """Raises msgspec.DecodeError and MeshError."""
+    message = question.decode(mail.data)
+    if not question.is_proven(mail.subject, message):
+        raise MeshError(Code.FORBIDDEN, "This was asked in somebody else's name.")
+    return message

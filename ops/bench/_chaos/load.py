@@ -17,7 +17,7 @@ from proto.ids import fresh
 AGAIN_S = 0.25
 """Before an exchange is asked again whose gateway was lost."""
 PATIENCE_S = 45.0
-"""An exchange that has to be asked again for longer has failed."""
+"""An exchange that is still to be asked again so long after its first failure has failed."""
 WHOLE_S = 90.0
 """Far longer than any answer takes, with all that may happen to it."""
 LEAVERS = 0.04
@@ -100,7 +100,7 @@ class Load:
         headers = dict(exchange.headers)
         if exchange.is_repeatable:
             headers["Idempotency-Key"] = fresh()
-        began, answered = time.monotonic(), ""
+        failed_at, answered = 0.0, ""
         while True:
             outcome, again_s = await self._attempt(exchange, manner, headers, previous, answered)
             if outcome.kind not in RETRIED:
@@ -108,7 +108,8 @@ class Load:
                     answered = outcome.request
                     continue  # Whoever asks again under its key gets the very answer.
                 return outcome.request if outcome.kind == "whole" else None
-            if time.monotonic() - began > PATIENCE_S:
+            failed_at = failed_at or outcome.ended
+            if time.monotonic() - failed_at > PATIENCE_S:
                 self._note(outcome, "failed", f"for {PATIENCE_S:g} s; last: {outcome.what}")
                 return None
             await asyncio.sleep(again_s)
