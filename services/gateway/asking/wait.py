@@ -13,6 +13,10 @@ one restart.
 """
 RECOVERY_S = 30.0
 """How long one that was lost at work waits for another engine: a restart, loading included."""
+UNANSWERED = 2
+"""How often an engine may leave the question itself without an answer before that is the last word:
+when a link is down, it is the question that is stuck, and the next one gets through.
+"""
 POLL_S = 0.2
 LONGEST_POLL_S = 1.0
 """While a model is loaded, schedulers are asked ever less often, but never less than this."""
@@ -43,6 +47,13 @@ class Wait:
         self._patient_until: float | None = None
         """None until something is lost: an engine that cannot be heard may take all of that."""
         self._insists = False
+        self._unanswered = 0
+
+    def unanswered(self) -> None:
+        """One question took all the time there was; patience with the engine begins after it."""
+        self._unanswered += 1
+        if self._unanswered <= UNANSWERED:
+            self.extend(PATIENCE_S)
 
     def insist(self) -> None:
         """Something is under way: as long as a restart takes, no refusal is the last word."""
