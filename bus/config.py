@@ -39,7 +39,7 @@ class ConfigFollower:
             layers = await open_layers(bus)
             for key, layer in (await layers.all()).items():
                 self._hear(key, layer)
-            self.is_known = not await layers.unread()
+            self.is_known = not set(LAYERS) & (await layers.unread()).keys()
         except NotConnected as error:
             log.warning("no configuration yet: %s", error)
 

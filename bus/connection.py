@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
+from bus.address import Address
 from bus.deadline import PATIENCE, patience_s
 from bus.dialing import dial, settled
 from bus.ear import LOOK_S, Ear
@@ -37,6 +38,8 @@ T = TypeVar("T")
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 QUIET_S = 1.0
+STATE_S = 2.0
+"""How long one question to the servers that keep state waits."""
 DEAF_PINGS = 3
 """So many pings of ours without an answer: the server does not hear us, nor we it."""
 DOWN_S = 0.02
@@ -81,6 +84,8 @@ class Bus:
 
     def __init__(self, url: str, name: str) -> None:
         self.url = url
+        self.holder = Address.parse(url).holder
+        """As whom the server knows us; None where the server is not ours."""
         self.name = name
         """``kind:id``; the server reports it when the connection ends."""
         self.unread = UnreadLedger()
@@ -90,7 +95,7 @@ class Bus:
         self.ear = Ear(self._is_reached)
         self._client: Client
         self._questions: list[Hearing] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._replies: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -100,13 +105,14 @@ class Bus:
         """Raises NotConnected, after ``within_s`` at the latest (None: as ``dial`` has it)."""
         bus = cls(url, name)
         bus._client = await dial(url, name, bus._reconnected, bus._refused, within_s)
-        bus._tasks.add(asyncio.create_task(bus._look()))
+        looking = asyncio.create_task(bus._look())
         try:
             yield bus
         finally:
-            for task in bus._tasks:
+            tasks = [looking, *bus._replies]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*bus._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await bus._client.close()
 
     @property
@@ -122,8 +128,20 @@ class Bus:
             await asyncio.sleep(LOOK_S)
 
     @property
+    def identity(self) -> str:
+        """As whom it is known, as two tokens of a subject: the holder, or what its name says."""
+        return str(self.holder) if self.holder else ".".join(self.name.split(":", 1))
+
+    @property
+    def makes_buckets(self) -> bool:
+        """Whether state that is missing is ours to make: where the server is of a home, that is
+        done by its doorkeeper.
+        """
+        return self.holder is None or self.holder.role == "doorkeeper"
+
+    @property
     def jetstream(self) -> JetStreamContext:
-        return self._client.jetstream(timeout=ANSWER_S)
+        return self._client.jetstream(timeout=STATE_S)
 
     def _reconnected(self) -> None:
         for hook in self.on_reconnect:
@@ -141,8 +159,8 @@ class Bus:
         for hearing in self._questions:
             await hearing.stop()
         await settled(self._client)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=QUIET_S)
+        if self._replies:
+            await asyncio.wait(self._replies, timeout=QUIET_S)
         await settled(self._client)
 
     async def settled(self) -> None:
@@ -259,8 +277,8 @@ class Bus:
 
         async def receive(mail: Msg) -> None:
             task = asyncio.create_task(self._reply(question, reply, mail))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._replies.add(task)
+            task.add_done_callback(self._replies.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
         hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))
@@ -275,7 +293,7 @@ class Bus:
             return
         tracing.begin(headers.get(tracing.HEADER))
         try:
-            message = question.decode(mail.data)
+            message = _proven(question, mail)
             with tracing.span(question.pattern.rpartition(".")[2]):
                 answer: A | Refused = await reply(message)
         except msgspec.DecodeError as error:
@@ -289,7 +307,8 @@ class Bus:
                 code=Code.INTERNAL.word,
                 message=f"{type(error).__name__} in {self.name}; its log has the details",
             )
-        if mail.reply:
+        # An answer goes where answers are awaited: else whoever asks could have us say anything.
+        if mail.reply.startswith("_INBOX."):
             await self._client.publish(mail.reply, question.encode_answer(answer))
 
     def _open(self, subject: Subject[M], mail: Msg) -> M | None:
@@ -310,3 +329,11 @@ class Bus:
             heard(mail.subject, mail.data)
 
         await self._client.subscribe(address, cb=receive)
+
+
+def _proven(question: Question[M, A], mail: Msg) -> M:
+    """Raises msgspec.DecodeError and MeshError."""
+    message = question.decode(mail.data)
+    if not question.is_proven(mail.subject, message):
+        raise MeshError(Code.FORBIDDEN, "This was asked in somebody else's name.")
+    return message

@@ -1,6 +1,8 @@
 """The stream behind a bucket: made where there is none, with its limits and its copies."""
 
+import asyncio
 import logging
+import time
 from dataclasses import dataclass
 
 from nats.errors import Error as NatsError
@@ -10,9 +12,13 @@ from nats.js.kv import KeyValue
 
 from bus.connection import Bus, uncaught
 from bus.errors import NotConnected
+from bus.patience import patiently
 
 log = logging.getLogger(__name__)
 
+MADE_S = 20.0
+"""How long a bucket is waited for that somebody else makes, as a home does when it starts."""
+MADE_LOOK_S = 0.05
 COPIES = 3
 """On so many servers, where the bus has them: one may be lost."""
 
@@ -29,20 +35,25 @@ class Limits:
 async def existing(bus: Bus, name: str) -> KeyValue | None:
     """None where the mesh has no such bucket. Raises NotConnected."""
     try:
-        return await uncaught(bus.jetstream.key_value(name))
+        return await patiently(bus, lambda: _looked_up(bus, name))
+    except NotConnected as error:
+        raise NotConnected(f"state {name!r}: {error}") from error
+
+
+async def _looked_up(bus: Bus, name: str) -> KeyValue | None:
+    try:
+        return await bus.jetstream.key_value(name)
     except BucketNotFoundError:
         return None
-    except (NatsError, OSError) as error:
-        raise _unusable(name, error) from error
 
 
 async def opened(bus: Bus, name: str, limits: Limits | None) -> KeyValue:
-    """Raises NotConnected."""
+    """Made, and given these limits, by who may do that; others wait. Raises NotConnected."""
     kv = await existing(bus, name)
     try:
         if kv is None:
-            kv = await _created(bus, name)
-        if limits is not None:
+            kv = await (_created if bus.makes_buckets else _awaited)(bus, name)
+        if limits is not None and bus.makes_buckets:
             await _limit(bus, name, limits)
     except (NatsError, OSError) as error:
         raise _unusable(name, error) from error
@@ -53,6 +64,8 @@ async def spread(bus: Bus) -> None:
     """Keep every bucket on ``COPIES`` servers where there are as many by now: one that was made
     while a server was away has fewer. Raises NotConnected.
     """
+    if not bus.makes_buckets:
+        return
     try:
         for stream in await uncaught(bus.jetstream.streams_info()):
             if _is_thin(stream):
@@ -73,6 +86,16 @@ async def _widen(bus: Bus, config: StreamConfig) -> None:
         log.debug("bus: %s stays on one server: %s", config.name, error)
     else:
         log.info("bus: %s is kept on %d servers now", config.name, COPIES)
+
+
+async def _awaited(bus: Bus, name: str) -> KeyValue:
+    """Once somebody has made it. Raises NotConnected."""
+    end = time.monotonic() + MADE_S
+    while time.monotonic() < end:
+        await asyncio.sleep(MADE_LOOK_S)
+        if (kv := await existing(bus, name)) is not None:
+            return kv
+    raise NotConnected(f"state {name!r} is not there; does `odyssai up` run where the bus is?")
 
 
 async def _created(bus: Bus, name: str) -> KeyValue:

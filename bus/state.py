@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -12,31 +12,23 @@ from nats.js.errors import (
     APIError,
     KeyDeletedError,
     KeyNotFoundError,
-    KeyWrongLastSequenceError,
 )
 from nats.js.kv import KeyValue
 
 from bus.connection import Bus, uncaught
 from bus.errors import Conflict, Foreign, NotConnected
+from bus.patience import patiently
 from bus.provision import Limits, existing, opened
+from bus.unread import UnreadRecord
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 
-_WRONG_REVISION = (10071, 10164)
-"""The server's codes for a record that is not at the revision that was named."""
 WATCHER_S = 10.0
 """So long the server keeps the consumer of a watcher that stopped; nats-py says five minutes."""
 REREAD_S = 15.0
 """Watchers of nats-py end in silence when the server restarts: all is read now and then."""
-
-
-class _Unread(NamedTuple):
-    revision: int
-    why: str
-    is_foreign: bool
-    """It is well formed, only not as this version knows it."""
 
 
 class Bucket(Generic[M]):
@@ -53,7 +45,7 @@ class Bucket(Generic[M]):
         self._kv = kv
         self._encode = codec.Encoder().encode
         self._decode: Callable[[bytes], M] = codec.Decoder(type_).decode
-        self._unread: dict[str, _Unread] = {}
+        self._unread: dict[str, UnreadRecord] = {}
 
     @classmethod
     async def open(
@@ -65,9 +57,9 @@ class Bucket(Generic[M]):
         *,
         is_packed: bool = False,
     ) -> "Bucket[M]":
-        """The bucket of that name, created if the mesh does not have it yet.
+        """The bucket of that name, made, and given these limits, by who may do that; others wait.
 
-        One that exists gets these limits. Packed records hold bytes, and nobody reads them by eye.
+        Packed records hold bytes, and nobody reads them by eye.
         """
         return cls(bus, await opened(bus, name, limits), type_, is_packed)
 
@@ -82,21 +74,16 @@ class Bucket(Generic[M]):
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""
         try:
-            entry = await uncaught(self._kv.get(key))
+            entry = await patiently(self._bus, lambda: self._kv.get(key))
         except (KeyNotFoundError, KeyDeletedError):
             self._is_read(key)
             return None
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
         record = self._open(entry)
         return None if record is None else (record, entry.revision or 0)
 
     async def put(self, key: str, record: M) -> int:
         """Write whatever was there before; the new revision."""
-        try:
-            return await uncaught(self._kv.put(key, self._encode(record)))
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+        return await patiently(self._bus, lambda: self._kv.put(key, self._encode(record)))
 
     async def swap(self, key: str, record: M, revision: int) -> int:
         """Write only if the record is still at ``revision`` (0: absent, or no record at all).
@@ -107,31 +94,41 @@ class Bucket(Generic[M]):
             if unread.is_foreign:
                 raise Foreign(f"{self._name(key)} is of another version: {unread.why}")
             revision = unread.revision
-        try:
+        value, tries = self._encode(record), 0
+
+        async def write() -> int:
+            nonlocal tries
+            tries += 1
             if revision == 0:
-                return await uncaught(self._kv.create(key, self._encode(record)))
-            return await uncaught(self._kv.update(key, self._encode(record), last=revision))
-        except KeyWrongLastSequenceError as error:
-            raise Conflict(key) from error
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+                return await self._kv.create(key, value)
+            return await self._kv.update(key, value, last=revision)
+
+        try:
+            return await patiently(self._bus, write)
+        except Conflict:
+            written = await self._written(key, value) if tries > 1 else None
+            if written is None:
+                raise
+            return written
+
+    async def _written(self, key: str, value: bytes) -> int | None:
+        """The revision, if what is there is what was said by a write that nobody answered."""
+        try:
+            entry = await patiently(self._bus, lambda: self._kv.get(key))
+        except (KeyNotFoundError, KeyDeletedError):
+            return None
+        return entry.revision if entry.value == value else None
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Whatever it says; with a ``revision``, only if it is still at that. Raises Conflict."""
-        try:
-            await uncaught(self._kv.delete(key, last=revision))
-        except (NatsError, OSError) as error:
-            if isinstance(error, APIError) and error.err_code in _WRONG_REVISION:
-                raise Conflict(key) from error
-            raise NotConnected(str(error)) from error
+        await patiently(self._bus, lambda: self._kv.delete(key, last=revision))
 
     async def erase(self, key: str) -> None:
         """Delete without a mark: watchers hear of it within REREAD_S. For what there is much of."""
         stream, subject = f"KV_{self._kv._name}", f"$KV.{self._kv._name}.{key}"
-        try:
-            await uncaught(self._bus.jetstream.purge_stream(stream, subject=subject))
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+        await patiently(
+            self._bus, lambda: self._bus.jetstream.purge_stream(stream, subject=subject)
+        )
 
     async def all(self) -> dict[str, M]:
         return {key: record for key, (record, _) in (await self.all_revisions()).items()}
@@ -164,10 +161,9 @@ class Bucket(Generic[M]):
         """
         name = self._kv._name
         prefix = f"$KV.{name}."
-        try:
-            told = await uncaught(self._bus.jetstream.stream_info(f"KV_{name}", f"{prefix}>"))
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+        told = await patiently(
+            self._bus, lambda: self._bus.jetstream.stream_info(f"KV_{name}", f"{prefix}>")
+        )
         return [subject.removeprefix(prefix) for subject in told.state.subjects or ()]
 
     async def follow(self, key: str, silence_s: float) -> AsyncGenerator[M | None]:
@@ -247,7 +243,12 @@ class Bucket(Generic[M]):
             while True:
                 wake.clear()
                 try:
-                    self._compare(known, await self._found(), tell)
+                    there = await self._found()
+                    for key in known.keys() - there.keys():
+                        tell(key, None, 0)
+                    for key, found in there.items():
+                        if found is not None:
+                            tell(key, *found)
                     await self._follow(tell, wake)
                 except (NotConnected, NatsError, APIError, OSError) as error:
                     log.info("state: watching again after %s", error or type(error).__name__)
@@ -278,24 +279,12 @@ class Bucket(Generic[M]):
             with contextlib.suppress(NatsError):
                 await watcher.stop()
 
-    @staticmethod
-    def _compare(
-        known: dict[str, int],
-        there: dict[str, tuple[M, int] | None],
-        tell: Callable[[str, M | None, int], None],
-    ) -> None:
-        for key in [key for key in known if key not in there]:
-            tell(key, None, 0)
-        for key, found in there.items():
-            if found is not None:
-                tell(key, *found)
-
     def _open(self, entry: KeyValue.Entry) -> M | None:
         try:
             record = self._decode(entry.value or b"")
         except msgspec.DecodeError as error:
             is_foreign = isinstance(error, msgspec.ValidationError)
-            self._unread[entry.key] = _Unread(entry.revision or 0, str(error), is_foreign)
+            self._unread[entry.key] = UnreadRecord(entry.revision or 0, str(error), is_foreign)
             self._bus.unread.record(self._name(entry.key), entry.revision or 0, error)
             return None
         self._is_read(entry.key)

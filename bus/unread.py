@@ -1,6 +1,7 @@
 """What this process could not read, as its heartbeats tell it."""
 
 import logging
+from typing import NamedTuple
 
 from proto.presence import Unreadable
 
@@ -10,6 +11,15 @@ MOST_TOLD = 20
 """Records in a heartbeat."""
 LOGGED = 1000
 """Malformed messages of which each is logged; of more, one in so many."""
+
+
+class UnreadRecord(NamedTuple):
+    """What is in the place of a record."""
+
+    revision: int
+    why: str
+    is_foreign: bool
+    """It is well formed, only not as this version knows it."""
 
 
 class UnreadLedger:

@@ -98,7 +98,7 @@ async def _address(args: argparse.Namespace) -> str:
         access = embedded.known_access(home)
         if access is None or not await embedded.answers(access, 1.0):
             raise CannotLaunch(f"no mesh runs on {home}; {start}")
-        bus_url = access.url("mesh")
+        bus_url = access.url("console")
     heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def hear(beat: GatewayBeat) -> None:

@@ -96,10 +96,10 @@ async def listening(mesh_: Mesh) -> AsyncIterator[Parked]:
     parked = Parked()
 
     async def has_bus() -> bool:
-        return (mesh_.home / "bus" / "credentials.json").exists()
+        return (mesh_.home / "bus" / "access.json").exists()
 
     await mesh_.program.until(has_bus, 20)
-    async with Bus.connect(mesh_.bus_url, "bench:stalled") as bus:
+    async with Bus.connect(mesh_.bus_url("health"), "bench:stalled") as bus:
         await bus.listen(ENGINE_BEAT, parked.hear)
         yield parked
 

@@ -14,7 +14,7 @@ from bus import embedded
 from bus.connection import Bus
 from bus.errors import NotConnected
 from bus.membership import known_membership
-from ops import reach
+from ops import buckets, reach
 
 END_S = 5.0
 ANSWER_S = 0.5
@@ -52,6 +52,8 @@ async def _started(args: argparse.Namespace, home: Path, host: str) -> AsyncIter
     try:
         if not await embedded.answers(server.access):
             raise NotConnected(f"the bus server of {home} does not start")
+        async with Bus.connect(server.access.url("doorkeeper"), reach.own_name()) as keeper:
+            await buckets.make(keeper)
         async with reach.connected(args) as bus:
             yield bus
     finally:

@@ -7,7 +7,6 @@ import socket
 from bus.audit import AuditLog
 from bus.connection import Bus
 from proto.audit import Actor
-from proto.ids import service_id
 
 
 def operator() -> Actor:
@@ -21,4 +20,4 @@ def operator() -> Actor:
 
 def audit_log(bus: Bus) -> AuditLog:
     """For what this command does itself, and asks nobody to do."""
-    return AuditLog(bus, service_id("console", str(os.getpid())))
+    return AuditLog(bus)

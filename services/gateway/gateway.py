@@ -40,7 +40,7 @@ class Gateway:
         self.settings = settings
         self.mesh = mesh
         self.watch = watch
-        self.audit = AuditLog(mesh.bus, id)
+        self.audit = AuditLog(mesh.bus)
         self._tell_of_capture = _tell_of_capture()
         self.config = ConfigFollower(self._configured)
         self.entrance = Entrance(id, self.config, self.audit, settings.admin_token)

@@ -70,7 +70,7 @@ async def desk(nats_server: NatsServer) -> AsyncIterator[Desk]:
         known = await Known.open(bus, Fleet(), ConfigFollower(), clock)
         desk = Desk(bus, known, clock)
         await bus.listen(JOB_TELEMETRY, desk.events.put_nowait)
-        async with desk.orders.heard(bus, AuditLog(bus, "scheduler.test")):
+        async with desk.orders.heard(bus, AuditLog(bus)):
             await bus.settled()
             yield desk
 

@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import uvloop
 
+from bus import token_stream
 from bus.connection import Bus
+from bus.credit import WINDOW
 from bus.sink import TokenSink, answer_replays, digest_of
 from bus.stream import TokenSource
 from bus.token_stream import MOST_SPOILED, TokenStream
@@ -15,7 +17,7 @@ from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
 from proto.ids import EngineId, GatewayId, ModelId, RequestId, fresh
 from proto.inference import Generate, Text
-from proto.subjects import CANCEL, STREAM
+from proto.subjects import CANCEL, HOLD, STREAM
 from tests.conftest import NatsServer
 
 END = (Usage(1, 1, 0), Timings(0.0, 0.0, 0.0))
@@ -115,6 +117,39 @@ async def test_a_lost_frame_is_asked_for_and_nothing_comes_twice(nats_url: str) 
 
         assert await read(stream, 5) == [delta(seq) for seq in range(5)]
         assert mesh.source.gaps >= 1
+
+
+async def test_a_later_attempt_at_the_same_engine_takes_the_place_of_the_earlier(
+    nats_url: str,
+) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        first = mesh.open(gateway, "r1")
+        mesh.sink.send([(first.request, Failed(0, 0, "engine_lost", ""))])
+        stream = mesh.source.open(first.request)
+        stream.attach(mesh.engine, 1)
+        assert not mesh.sink.knows(first.request, 1)
+        mesh.sink.open(first.request, gateway, 1)
+
+        mesh.sink.send([(first.request, delta(1, epoch=0)), (first.request, delta(0, epoch=1))])
+        lose(mesh.sink, first.request, delta(1, epoch=1))
+
+        assert await read(stream, 2) == [delta(seq, epoch=1) for seq in range(2)]
+        assert mesh.sink.knows(first.request, 1)
+
+
+async def test_an_engine_that_is_not_there_twice_in_a_row_is_lost(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_stream, "ABSENT_S", 0.05)
+    async with pair(nats_url) as (mesh, _):
+        stream = mesh.source.open(RequestId("r1"))
+        stream.attach(EngineId("n.nobody"), 0)
+        stream.patience_s = 0.0
+
+        (failed,) = await read(stream, 1)
+
+        assert isinstance(failed, Failed)
+        assert failed.code == "engine_lost"
 
 
 async def test_a_lost_tail_is_found_by_silence(nats_url: str) -> None:
@@ -268,3 +303,20 @@ async def test_a_stream_goes_to_another_gateway_that_asks_the_same_and_to_nobody
         mesh.sink.forget(RequestId("r1"), 1)
         with pytest.raises(MeshError, match="no longer holds"):
             mesh.sink.resend(asked(first))
+
+
+async def test_who_gathers_a_whole_answer_lets_no_engine_wait(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway), Bus.connect(nats_url, "test:holds") as bus:
+        held: list[RequestId] = []
+        await bus.listen(HOLD, lambda hold: held.append(hold.request), mesh.engine)
+        await bus.settled()
+        gathered, read_along = mesh.open(gateway, "r1"), mesh.open(gateway, "r2")
+        gathered.may_hold = False
+        for request in ("r1", "r2"):
+            frames = [delta(seq) for seq in range(2 * WINDOW)]
+            mesh.sink.send([(RequestId(request), frame) for frame in frames])
+        async with asyncio.timeout(10):
+            while not held:
+                await asyncio.sleep(0.01)
+
+        assert held == [read_along.request]

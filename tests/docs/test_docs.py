@@ -83,6 +83,8 @@ def test_no_other_distribution_claims_our_package_names() -> None:
 def test_the_bus_server_accepts_the_cluster_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ODYSSAI_BUS_PASSWORD", "secret")
 
+    monkeypatch.setenv("ODYSSAI_BUS_ROUTES", '["nats://route:secret@nats-2:6222"]')
+    monkeypatch.setenv("ODYSSAI_BUS_STORE", "/data")
     checked = subprocess.run(
         [embedded.find_server(), "-t", "-c", ROOT / "ops/nats/cluster.conf"],
         capture_output=True,

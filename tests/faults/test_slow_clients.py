@@ -1,6 +1,7 @@
 """Clients that do not read, a hundred of them, and a reader of telemetry that does not either."""
 
 import asyncio
+import base64
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -8,8 +9,10 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import nats
+import nkeys
 import openai
 
+from bus.address import Address
 from bus.connection import Bus
 from proto.subjects import ALERT_TELEMETRY
 from proto.telemetry import Alert
@@ -88,7 +91,13 @@ async def deaf_reader(mesh: Mesh) -> AsyncIterator[asyncio.StreamReader]:
     """It subscribes to all telemetry, as operators may, and reads none of it."""
     access = mesh.access
     reader, writer = await asyncio.open_connection(access.host, access.port, limit=RECEIVED_BYTES)
-    login = {"user": "ops", "pass": access.passwords["ops"], "verbose": False, "pedantic": False}
+    address = Address.parse(access.url("ops"))
+    assert address.seed
+    key = nkeys.from_seed(bytearray(address.seed.read_text().encode()))
+    greeting = await reader.readuntil(b"\r\n")
+    nonce = json.loads(greeting.removeprefix(b"INFO "))["nonce"]
+    signed = base64.urlsafe_b64encode(key.sign(nonce.encode())).rstrip(b"=").decode()
+    login = {"nkey": key.public_key.decode(), "sig": signed, "verbose": False, "pedantic": False}
     writer.write(b"CONNECT %b\r\nSUB telemetry.> 1\r\nPING\r\n" % json.dumps(login).encode())
     await reader.readuntil(b"PONG\r\n")
     try:
@@ -103,7 +112,7 @@ async def test_a_reader_of_telemetry_that_does_not_read_is_cut_and_tokens_flow_o
     undisturbed = await greedy_text(async_gpt, max_tokens=600)
     server = mesh.process_of("nats-server")
     cut = asyncio.Event()
-    watching = await nats.connect(mesh.access.url("sys"))
+    watching = await nats.connect(**Address.parse(mesh.access.url("sys")).dialled("test:sys"))
     try:
 
         async def hear(mail: Any) -> None:
@@ -112,7 +121,7 @@ async def test_a_reader_of_telemetry_that_does_not_read_is_cut_and_tokens_flow_o
 
         await watching.subscribe("$SYS.ACCOUNT.*.DISCONNECT", cb=hear)
         await watching.flush()
-        async with deaf_reader(mesh), Bus.connect(mesh.access.url("mesh"), "test:flood") as bus:
+        async with deaf_reader(mesh), Bus.connect(mesh.access.url("health"), "test:flood") as bus:
             before = server.memory_info().rss
             reader = Reader(async_gpt, max_tokens=600)
             await reader.until_under_way()

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from ops.bench._chaos.acts import Scene
 from ops.bench._chaos.answer import Broken, Failure
-from ops.bench._chaos.faults import Scene
 from ops.bench._chaos.ledger import Hit
 from ops.bench._chaos.schedule import LAST_S, Planned
 from ops.bench._children import NotStarted

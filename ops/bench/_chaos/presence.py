@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bus.connection import Bus
+from bus.embedded import Access
 from proto.ids import EngineId, NodeId
 from proto.presence import (
     STALL_S,
@@ -33,6 +34,7 @@ class Presence:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
+        """Of the console, which may write what an operator may."""
         self._heard: dict[int, tuple[float, int]] = {}
         """When a process was heard, and how many tasks it had."""
         self.resumed = 0
@@ -41,15 +43,19 @@ class Presence:
 
     @classmethod
     @asynccontextmanager
-    async def follow(cls, url: str) -> "AsyncIterator[Presence]":
-        async with Bus.connect(url, "ops:chaos") as bus:
-            presence = cls(bus)
+    async def follow(cls, access: Access) -> "AsyncIterator[Presence]":
+        async with (
+            Bus.connect(access.url("health"), "ops:chaos") as bus,
+            Bus.connect(access.url("ops"), "ops:chaos-telemetry") as telemetry,
+            Bus.connect(access.url("console"), "ops:chaos-console") as console,
+        ):
+            presence = cls(console)
             await bus.listen(ENGINE_BEAT, presence._hear_engine)
             await bus.listen(GATEWAY_BEAT, presence._hear)
             await bus.listen(NODE_BEAT, presence._hear)
             await bus.listen(SERVICE_BEAT, presence._hear)
             await bus.listen(ENGINE_GONE, presence._hear_gone)
-            await bus.listen(REQUEST_TELEMETRY, presence._hear_request)
+            await telemetry.listen(REQUEST_TELEMETRY, presence._hear_request)
             yield presence
 
     def _hear(self, beat: GatewayBeat | NodeBeat | ServiceBeat) -> None:

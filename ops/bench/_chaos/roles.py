@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ops.bench._chaos.pipe import HOST
 from ops.bench._chaos.upstream import NAME
+from proto.credentials import HOME, Holder
 
 GATEWAYS = ("gateway-1", "gateway-2")
 SCHEDULERS = ("scheduler-1", "scheduler-2")
@@ -63,3 +64,12 @@ def _node(name: str, model: str) -> dict[str, str]:
         # Its engines die by our hands, which says nothing against the model.
         "ODYSSAI_CRASH_LIMIT": "0",
     }
+
+
+def holder_of(name: str) -> Holder:
+    """Whose credential it connects by: gateways and nodes have one each."""
+    if name in NODES:
+        return Holder("runner", name)
+    if name in GATEWAYS:
+        return Holder("gateway", name)
+    return Holder.of(f"{'scheduler' if name in SCHEDULERS else name}.{HOME}")

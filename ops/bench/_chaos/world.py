@@ -16,15 +16,15 @@ import psutil
 from bus import embedded
 from bus.home import private_folder
 from ops import probe
-from ops.bench._chaos.answer import Failure
-from ops.bench._chaos.client import Connection, encoded
+from ops.bench._chaos.client import Door
 from ops.bench._chaos.pipe import HOST, Carrier
 from ops.bench._chaos.presence import Presence
-from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, Role, roles
+from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, Role, holder_of, roles
 from ops.bench._chaos.upstream import upstream
 from ops.bench._children import ROOT, NotStarted, free_port
 from ops.bench._report import say
 from ops.child import Child, Program
+from ops.joining.doorkeeper import Doorkeeper
 from ops.journal import Journal
 from ops.listening import listen
 from ops.up import BUS_RESTART_S
@@ -67,6 +67,7 @@ class World:
         self.links: dict[str, Carrier] = {}
         """To the bus."""
         self.balancer: Carrier
+        self.door: Door
         self.presence: Presence
         self.gateway_ports = {name: free_port() for name in GATEWAYS}
         self._doomed: set[int] = set()
@@ -89,16 +90,19 @@ class World:
             held = stack.enter_context(listen(HOST, world.gateway_ports[GATEWAYS[0]]))
             for role in roles(model, world.gateway_ports, held, upstream_url):
                 world._start(role)
-            url = world._access.url("mesh")
-            world.presence = await stack.enter_async_context(Presence.follow(url))
+            world.presence = await stack.enter_async_context(Presence.follow(world._access))
             await world.until_whole(START_S)
             world.model = await world._served_model()
+            world.door = Door(world.balancer.port)
+            key = await world.make_key("chaos", "inference", "models", "admin")
+            world.door = Door(world.balancer.port, key)
             yield world
 
     async def _start_bus(self, stack: AsyncExitStack) -> None:
         server = embedded.prepare(self.folder / "bus")
         stack.callback(os.close, server.claim)
         self._access = server.access
+        embedded.admit(self.folder / "bus", server.access, *map(holder_of, (*NODES, *GATEWAYS)))
         self._keep(
             Program(
                 BUS,
@@ -111,6 +115,8 @@ class World:
         )
         if not await embedded.answers(server.access):
             raise NotStarted("the bus server does not answer")
+        keeper = Doorkeeper(self.folder / "bus", server.access)
+        stack.callback(asyncio.create_task(keeper.run()).cancel)
 
     async def _start_links(self, stack: AsyncExitStack) -> None:
         self.balancer = Carrier(list(self.gateway_ports.values()))
@@ -123,7 +129,8 @@ class World:
         ours = ("ODYSSAI_", "OPENAI_", "OPENROUTER_", "OTEL_")
         plain = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         home = self.folder / ("home" if name not in NODES else name)
-        url = self._access.url("mesh")
+        holder = holder_of(name)
+        url = self._access.url(holder.role, holder.name)
         if name in self.links:
             url = url.replace(self._access.address, f"{HOST}:{self.links[name].port}")
         return {
@@ -179,11 +186,14 @@ class World:
     async def order(self, what: str, node: str) -> None:
         """``load`` or ``unload`` the model on a node, and wait until that is done."""
         body = {"model": self.model, "nodes": [node], "wait": True}
-        async with Connection.open(self.balancer.port, is_slow=False) as connection:
-            await connection.send(f"/admin/models/{what}", encoded(body), {})
-            said = b"".join([piece async for piece in connection.body()])
-            if connection.status >= 300:
-                raise Failure(connection.status, said.decode(errors="replace"))
+        await self.door.order("POST", f"/admin/models/{what}", body)
+
+    async def make_key(self, name: str, *scopes: str) -> str:
+        made = await self.door.order("POST", "/admin/keys", {"name": name, "scopes": scopes})
+        return str(made["key"])
+
+    async def revoke_key(self, name: str) -> None:
+        await self.door.order("DELETE", f"/admin/keys/{name}")
 
     # Whether it is whole
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from bus.audit import AuditLog
 from bus.errors import BusError
 from proto.errors import Code, MeshError
-from proto.ids import NodeId, service_id
+from proto.ids import NodeId
 from proto.jobs import Job
 from services.host import Host
 from services.scheduler.changes import remove
@@ -46,7 +46,7 @@ class Reign:
         self._records = Records(host.bus, known.jobs)
         self._tokens = HubTokens()
         self._draining = Draining()
-        self._audit = AuditLog(host.bus, service_id(host.service, host.id))
+        self._audit = AuditLog(host.bus)
         self._orders = Orders(known, self._records, self._plans, self._tokens)
 
     async def last(self) -> None:

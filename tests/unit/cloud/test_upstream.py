@@ -10,6 +10,11 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
+from bus.connection import Bus
+from proto.errors import MeshError
+from proto.ids import GatewayId, ModelId, RequestId, fresh
+from proto.inference import Continuation, Generate, Text
+from proto.subjects import GENERATE
 from tests.mesh.asking import posted, read
 from tests.mesh.house import Command, Mesh, until
 from tests.mesh.sockets import Socket
@@ -254,6 +259,29 @@ async def test_who_leaves_leaves_the_upstream_too(mesh: Mesh, upstream: Upstream
         await telemetry.idle()
     assert event["model"] == "fake:endless"
     assert upstream.left.wait(5)
+
+
+@pytest.fixture
+def stand_in(mesh: Mesh) -> str:
+    """The upstream's engine id."""
+    url = f"{mesh.url}/v1/models/fake:some-model"
+    (engine,) = httpx.get(url, trust_env=False).json()["x_odyssai"]["engines"]
+    return str(engine)
+
+
+async def test_another_engine_s_answer_is_not_gone_on_with(mesh: Mesh, stand_in: str) -> None:
+    asked = Generate(
+        request=RequestId(fresh()),
+        gateway=GatewayId("g.1"),
+        model=ModelId("fake:some-model"),
+        prompt=Text(text="Hi"),
+        continues=Continuation(tokens=(1, 2)),
+    )
+    async with Bus.connect(mesh.access.url("gateway"), "test:continuing") as bus:
+        with pytest.raises(MeshError) as refused:
+            await bus.ask(GENERATE, asked, stand_in)
+
+    assert refused.value.code.is_elsewhere_curable
 
 
 def test_a_deadline_reaches_the_upstream(mesh: Mesh, upstream: Upstream) -> None:
