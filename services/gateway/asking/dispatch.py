@@ -72,8 +72,15 @@ class Generation:
         self._flows = False
         """The engine it is at has said something of the answer."""
         self._failure: MeshError | None = None
+        self._is_gathered = False
         self._is_finished = False
         """The engine itself said so."""
+
+    def gather(self) -> None:
+        """All of it is for one answer, which no client is slow to read."""
+        self._is_gathered = True
+        if self._stream is not None:
+            self._stream.may_hold = False
 
     async def start(self) -> None:
         """Return when an engine has accepted. Raises MeshError."""
@@ -228,6 +235,7 @@ class Generation:
         self._flows = False
         self._stream = stream = self._mesh.source.open(self.question.request)
         stream.attach(candidate.engine, self._epoch)
+        stream.may_hold = not self._is_gathered
         # An engine asked for a replay before it has accepted would say that it knows of nothing.
         stream.patience_s = accept_s(self.question.prompt)
         self.engine, self.boot = candidate.engine, candidate.boot
