@@ -1,6 +1,7 @@
 """Where a bus is and how one gets in, in one line: a NATS URL, with options for what it lacks.
 
-``nats://host:port?seed=FILE&ca=FILE&name=NAME``; several servers with commas before the ``?``.
+``nats://host:port?seed=FILE&as=ROLE.NAME&ca=FILE&name=NAME``; several servers with commas before
+the ``?``.
 Options name files, so that the line can be shown and handed on: a seed never stands in it.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from bus.errors import NotConnected
+from proto.credentials import Holder
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Address:
     """File with the seed of the key that proves who connects."""
     ca: Path | None = None
     """File with the certificate that vouches for the server. Given, nothing is said in plain."""
+    holder: Holder | None = None
+    """As whom the server knows the key. None: on a bus whose server is not ours."""
     name: str | None = None
     """What the server's certificate must be made out to; None: the host of its URL."""
 
@@ -29,22 +33,34 @@ class Address:
         """Raises NotConnected when it makes no sense."""
         servers, _, options = text.partition("?")
         given = dict(parse_qsl(options))
-        unknown = given.keys() - {"seed", "ca", "name"}
+        unknown = given.keys() - {"seed", "as", "ca", "name"}
         if unknown:
             raise NotConnected(
-                f"the bus address has an option {min(unknown)!r}; there are seed, ca and name"
+                f"the bus address has an option {min(unknown)!r}; there are seed, as, ca and name"
             )
+        try:
+            holder = Holder.of(given["as"]) if "as" in given else None
+        except ValueError as error:
+            raise NotConnected(f"the bus address says {error}") from error
         return cls(
             tuple(servers.split(",")),
             Path(given["seed"]) if "seed" in given else None,
             Path(given["ca"]) if "ca" in given else None,
+            holder,
             given.get("name"),
         )
 
     def __str__(self) -> str:
-        given = {"seed": self.seed, "ca": self.ca, "name": self.name}
+        given = {"seed": self.seed, "as": self.holder, "ca": self.ca, "name": self.name}
         options = "&".join(f"{key}={quote(str(it))}" for key, it in given.items() if it)
         return ",".join(self.servers) + ("?" + options if options else "")
+
+    def seed_text(self) -> str:
+        """Empty where there is no seed, or none that can be read."""
+        try:
+            return self.seed.read_text().strip() if self.seed else ""
+        except OSError:
+            return ""
 
     @property
     def shown(self) -> str:
@@ -57,9 +73,11 @@ class Address:
         options: dict[str, Any] = {"servers": list(self.servers)}
         try:
             if self.seed is not None:
+                self.seed.read_text()
                 options["nkeys_seed"] = str(self.seed)
-                # By this prefix the server's permissions know the inboxes of a key.
-                inbox = f"{_public(self.seed)}.{inbox}"
+            if self.holder is not None:
+                # By this prefix the server's permissions know the inboxes of a holder.
+                inbox = f"{self.holder}.{inbox}"
             if self.ca is not None:
                 options |= self._over_tls(self.ca)
         except (OSError, ValueError) as error:
@@ -73,11 +91,3 @@ class Address:
             "tls_handshake_first": True,
         }
         return options | ({"tls_hostname": self.name} if self.name else {})
-
-
-def _public(seed: Path) -> str:
-    """Raises OSError, BadSeed."""
-    # Only nodes and guests have keys: a supervisor of services with passwords stays light.
-    from bus.key import Key
-
-    return Key.of(seed.read_text()).public

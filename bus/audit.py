@@ -33,10 +33,8 @@ READER_S = 10.0
 class AuditLog:
     """What one process writes into it."""
 
-    def __init__(self, bus: Bus, said_by: str) -> None:
-        """``said_by`` is whom the server knows, and which of theirs: ``gateway.abc``."""
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._said_by = said_by
         self._is_open = False
 
     @asynccontextmanager
@@ -73,22 +71,26 @@ class AuditLog:
             outcome=outcome,
             detail=detail,
             count=count,
-            said_by=self._said_by,
+            said_by=self._bus.identity,
             at_s=time.time(),
         )
         body = AUDIT_TELEMETRY.encode(event)
         try:
             if not self._is_open:
-                await _open(self._bus)
+                await open_log(self._bus)
                 self._is_open = True
-            address = AUDIT_TELEMETRY.at(self._said_by)
+            address = AUDIT_TELEMETRY.at(self._bus.identity)
             await uncaught(self._bus.jetstream.publish(address, body, stream=AUDIT))
         except (NatsError, APIError, OSError) as error:
             log.error("not in the audit log (%r): %s", error, body.decode())  # noqa: TRY400
 
 
-async def _open(bus: Bus) -> None:
-    """Make the stream where the mesh has none; on three servers where the bus has them."""
+async def open_log(bus: Bus) -> None:
+    """Make the stream where the mesh has none, if that is ours to do; on three servers where the
+    bus has them.
+    """
+    if not bus.makes_buckets:
+        return
     try:
         await uncaught(bus.jetstream.stream_info(AUDIT))
     except NotFoundError:
@@ -123,7 +125,7 @@ async def acts(bus: Bus, since_s: float, *, follows: bool) -> AsyncGenerator[Aud
     )
     while True:
         try:
-            await _open(bus)
+            await open_log(bus)
             async for sequence, event in _read(bus, start, follows=follows):
                 start = start.evolve(
                     deliver_policy=DeliverPolicy.BY_START_SEQUENCE,

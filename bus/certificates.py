@@ -22,6 +22,11 @@ def certify(folder: Path, mesh: str, hosts: Sequence[str], now: datetime) -> Tls
     return Tls(folder / "server.pem", folder / "server.key")
 
 
+def renew(folder: Path) -> None:
+    """Have the server's certificate made anew when it is looked at next."""
+    (folder / "server.pem").unlink(missing_ok=True)
+
+
 def _kept(folder: Path, name: str, make: Callable[[], Vouched]) -> Vouched:
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     try:

@@ -32,14 +32,16 @@ class ConfigFollower:
         self._changed = changed
 
     async def read(self, bus: Bus) -> None:
-        """Know what there is now, before ``run``. While the bus is away that is nothing."""
+        """Know what there is now, before ``run``. While the bus is away, or a layer cannot be read,
+        it is not known: keys and limits may be what is missing.
+        """
         try:
-            for key, layer in (await (await open_layers(bus)).all()).items():
+            layers = await open_layers(bus)
+            for key, layer in (await layers.all()).items():
                 self._hear(key, layer)
+            self.is_known = not set(LAYERS) & (await layers.unread()).keys()
         except NotConnected as error:
             log.warning("no configuration yet: %s", error)
-        else:
-            self.is_known = True
 
     async def run(self, bus: Bus) -> None:
         """Follow it for ever."""

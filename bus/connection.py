@@ -20,9 +20,12 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from bus import tracing
+from bus.address import Address
+from bus.deadline import PATIENCE, patience_s
 from bus.dialing import dial, settled
 from bus.ear import LOOK_S, Ear
-from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
+from bus.errors import Garbled, NoAnswer, NobodyThere, NotConnected, TooLarge
+from bus.unread import UnreadLedger
 from proto.errors import Code, MeshError, Refused
 from proto.subjects import Question, Subject
 
@@ -35,8 +38,8 @@ T = TypeVar("T")
 ANSWER_S = 5.0
 """How long a question waits unless the caller says otherwise."""
 QUIET_S = 1.0
-PATIENCE = "patience"
-"""Header of a question: seconds that its asker listens, from when it is said."""
+STATE_S = 2.0
+"""How long one question to the servers that keep state waits."""
 DEAF_PINGS = 3
 """So many pings of ours without an answer: the server does not hear us, nor we it."""
 DOWN_S = 0.02
@@ -75,22 +78,24 @@ class Bus:
     """What one process says and hears, tokens apart.
 
     A malformed message, and one that says it is from somebody else than its
-    address proves, is logged, counted in ``bad_mail`` and dropped here; it never
+    address proves, is logged, counted in ``unread`` and dropped here; it never
     ends a loop.
     """
 
     def __init__(self, url: str, name: str) -> None:
         self.url = url
+        self.holder = Address.parse(url).holder
+        """As whom the server knows us; None where the server is not ours."""
         self.name = name
         """``kind:id``; the server reports it when the connection ends."""
-        self.bad_mail = 0
+        self.unread = UnreadLedger()
         self.on_reconnect: list[Callable[[], None]] = []
         self.on_refusal: list[Callable[[], None]] = []
         """Told when the server no longer lets us in."""
         self.ear = Ear(self._is_reached)
         self._client: Client
         self._questions: list[Hearing] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._replies: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -100,13 +105,14 @@ class Bus:
         """Raises NotConnected, after ``within_s`` at the latest (None: as ``dial`` has it)."""
         bus = cls(url, name)
         bus._client = await dial(url, name, bus._reconnected, bus._refused, within_s)
-        bus._tasks.add(asyncio.create_task(bus._look()))
+        looking = asyncio.create_task(bus._look())
         try:
             yield bus
         finally:
-            for task in bus._tasks:
+            tasks = [looking, *bus._replies]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*bus._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await bus._client.close()
 
     @property
@@ -122,8 +128,20 @@ class Bus:
             await asyncio.sleep(LOOK_S)
 
     @property
+    def identity(self) -> str:
+        """As whom it is known, as two tokens of a subject: the holder, or what its name says."""
+        return str(self.holder) if self.holder else ".".join(self.name.split(":", 1))
+
+    @property
+    def makes_buckets(self) -> bool:
+        """Whether state that is missing is ours to make: where the server is of a home, that is
+        done by its doorkeeper.
+        """
+        return self.holder is None or self.holder.role == "doorkeeper"
+
+    @property
     def jetstream(self) -> JetStreamContext:
-        return self._client.jetstream(timeout=ANSWER_S)
+        return self._client.jetstream(timeout=STATE_S)
 
     def _reconnected(self) -> None:
         for hook in self.on_reconnect:
@@ -141,8 +159,8 @@ class Bus:
         for hearing in self._questions:
             await hearing.stop()
         await settled(self._client)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=QUIET_S)
+        if self._replies:
+            await asyncio.wait(self._replies, timeout=QUIET_S)
         await settled(self._client)
 
     async def settled(self) -> None:
@@ -197,7 +215,7 @@ class Bus:
     ) -> A:
         """The answer to a question.
 
-        Raises MeshError when it is refused, NobodyThere, NoAnswer, TooLarge or
+        Raises MeshError when it is refused, NobodyThere, NoAnswer, Garbled, TooLarge or
         NotConnected when it never got that far.
         """
         left_s = await self._connected(timeout_s)
@@ -222,7 +240,11 @@ class Bus:
             raise TooLarge(f"more than {self._client.max_payload} bytes") from error
         except (nats.errors.Error, OSError) as error:
             raise NotConnected(str(error) or type(error).__name__) from error
-        answer = question.decode_answer(mail.data)
+        try:
+            answer = question.decode_answer(mail.data)
+        except msgspec.DecodeError as error:
+            self.unread.message(f"the answer to {question.pattern}", error)
+            raise Garbled(f"{question.pattern}: {error}; run one version everywhere") from error
         if isinstance(answer, Refused):
             raise answer.error()
         return answer
@@ -255,8 +277,8 @@ class Bus:
 
         async def receive(mail: Msg) -> None:
             task = asyncio.create_task(self._reply(question, reply, mail))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._replies.add(task)
+            task.add_done_callback(self._replies.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
         hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))
@@ -267,15 +289,15 @@ class Bus:
         self, question: Question[M, A], reply: Callable[[M], Awaitable[A]], mail: Msg
     ) -> None:
         headers = mail.headers or {}
-        if self.ear.stood_s > _seconds(headers.get(PATIENCE)):
+        if self.ear.stood_s > patience_s(headers):
             return
         tracing.begin(headers.get(tracing.HEADER))
         try:
-            message = question.decode(mail.data)
+            message = _proven(question, mail)
             with tracing.span(question.pattern.rpartition(".")[2]):
                 answer: A | Refused = await reply(message)
         except msgspec.DecodeError as error:
-            self.bad_mail += 1
+            self.unread.message(mail.subject, error)
             answer = Refused(code=Code.INVALID_REQUEST.word, message=f"malformed message: {error}")
         except MeshError as error:
             answer = error.refusal()
@@ -285,19 +307,18 @@ class Bus:
                 code=Code.INTERNAL.word,
                 message=f"{type(error).__name__} in {self.name}; its log has the details",
             )
-        if mail.reply:
+        # An answer goes where answers are awaited: else whoever asks could have us say anything.
+        if mail.reply.startswith("_INBOX."):
             await self._client.publish(mail.reply, question.encode_answer(answer))
 
     def _open(self, subject: Subject[M], mail: Msg) -> M | None:
         try:
             message = subject.decode(mail.data)
         except msgspec.DecodeError as error:
-            self.bad_mail += 1
-            log.warning("bus: dropped a malformed message on %s: %s", mail.subject, error)
+            self.unread.message(mail.subject, error)
             return None
         if not subject.is_proven(mail.subject, message):
-            self.bad_mail += 1
-            log.warning("bus: dropped a message on %s that says it is another's", mail.subject)
+            self.unread.message(mail.subject, "it says that it is another's")
             return None
         return message
 
@@ -310,8 +331,9 @@ class Bus:
         await self._client.subscribe(address, cb=receive)
 
 
-def _seconds(header: str | None) -> float:
-    try:
-        return float(header or "inf")
-    except ValueError:
-        return float("inf")
+def _proven(question: Question[M, A], mail: Msg) -> M:
+    """Raises msgspec.DecodeError and MeshError."""
+    message = question.decode(mail.data)
+    if not question.is_proven(mail.subject, message):
+        raise MeshError(Code.FORBIDDEN, "This was asked in somebody else's name.")
+    return message

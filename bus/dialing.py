@@ -22,6 +22,8 @@ FIRST_CONNECT_S = 30.0
 """How long a starting process waits for the bus server."""
 SETTLE_S = 1.0
 """Far longer than a server takes to answer that is there."""
+SEED_LOOK_S = 1.0
+"""How often the file with the seed is looked at."""
 TURNED_AWAY_WAIT_S = 1.0
 """Who was turned away does not knock again meanwhile: it takes a person to change the answer."""
 
@@ -78,6 +80,8 @@ class _Line:
         self._last: Exception | None = None
         self._closing: asyncio.Task[None] | None = None
         """Held, as asyncio itself holds no task."""
+        self._seed = address.seed_text()
+        self._watching: asyncio.Task[None] | None = None
 
     async def connect(self, name: str, within_s: float, options: dict[str, Any]) -> None:
         """Raises TurnedAway and NotConnected."""
@@ -94,6 +98,25 @@ class _Line:
                 "is nats-server running there?"
             ) from error
         self._was_in = True
+        if self._address.seed is not None:
+            self._watching = asyncio.create_task(self._watch_seed())
+
+    async def _watch_seed(self) -> None:
+        """A new seed in the file is taken up at once: the old key is good for a moment only."""
+        while True:
+            await asyncio.sleep(SEED_LOOK_S)
+            if self._takes_new_seed():
+                log.info("bus: a new key, connecting anew")
+                await self.client.force_reconnect()
+
+    def _takes_new_seed(self) -> bool:
+        found = self._address.seed_text()
+        if found in ("", self._seed):
+            return False
+        self._seed = found
+        # nats-py 2.16 reads the seed at each connection, but the public key only at the first.
+        self.client._setup_nkeys_seed_connect()
+        return True
 
     async def _connect(self, name: str, options: dict[str, Any]) -> None:
         await self.client.connect(
@@ -113,7 +136,7 @@ class _Line:
 
     async def _failed(self, error: Exception) -> None:
         self._last = error
-        if _is_refusal(error):
+        if _is_refusal(error) or self._has_lost_seed():
             await self._refused(error)
         elif not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
             log.warning("bus: %s", error or type(error).__name__)
@@ -127,11 +150,18 @@ class _Line:
         await asyncio.sleep(TURNED_AWAY_WAIT_S)
 
     async def _closed(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         if self.client.last_error is not None and _is_refusal(self.client.last_error):
             self._on_refusal()
 
+    def _has_lost_seed(self) -> bool:
+        """The home removes the seed of whom it withdraws."""
+        return self._was_in and bool(self._seed) and not self._address.seed_text()
+
     async def _disconnected(self) -> None:
         log.info("bus: disconnected, reconnecting")
+        self._takes_new_seed()
 
     async def _reconnected(self) -> None:
         log.info("bus: reconnected")
@@ -146,8 +176,13 @@ def _is_refusal(error: Exception) -> bool:
 
 def _turned_away(address: Address) -> TurnedAway:
     remedy = (
-        "this node was removed, or is of another mesh; join again with a new invitation"
+        f"its credential{_named(address)} was withdrawn, or is of another mesh; what joined joins "
+        "again with a new invitation, what is of its home starts again with `odyssai up`"
         if address.seed
         else "are user and password in its URL right?"
     )
     return TurnedAway(f"the bus at {address.shown} turns us away: {remedy}")
+
+
+def _named(address: Address) -> str:
+    return f" {address.holder}" if address.holder else ""

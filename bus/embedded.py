@@ -1,27 +1,30 @@
-"""The bus server that a home brings along: its settings, its secrets, and its claim on the home.
+"""The bus server that a home brings along: its settings, its members, and its claim on the home.
 
 Knows no process and no connection: the supervisor starts ``argv``, services
 connect to the urls.
 """
 
 import asyncio
-import json
 import os
 import secrets
 import shutil
 import socket
 import sysconfig
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from bus import seeds
 from bus.address import Address
 from bus.greeting import greeting
 from bus.home import ForeignState, HomeError, claim_home, private_folder, write_private
 from bus.members import Members
-from bus.server_config import Config, Tls, User
+from bus.server_config import Config, Tls
+from proto.credentials import HOME, Holder, Role
+from proto.ids import NodeId
 
 LOOPBACK = "127.0.0.1"
 _LOOPBACKS = (LOOPBACK, "::1", "localhost")
@@ -40,15 +43,29 @@ class ServerMissing(EmbeddedError):
     """There is no nats-server program on this machine."""
 
 
+class NoCredential(EmbeddedError):
+    """The home has no seed of that holder."""
+
+
+class _Where(msgspec.Struct, kw_only=True):
+    """What is written down of an ``Access``."""
+
+    name: str
+    host: str
+    port: int
+    ca: str
+
+
 @dataclass(frozen=True)
 class Access:
-    """Where a home's bus is, and the passwords of its users."""
+    """Where a home's bus is, and how the home's own processes get in."""
 
+    folder: Path
+    """Of the bus's files."""
     name: str
     host: str
     """Where the server listens."""
     port: int
-    passwords: dict[User, str]
     ca: str = ""
     """File with the certificate of the authority; empty: nothing is encrypted."""
 
@@ -66,11 +83,16 @@ class Access:
     def address(self) -> str:
         return f"{_bracketed(self.near)}:{self.port}"
 
-    def url(self, user: User) -> str:
-        server = f"nats://{user}:{self.passwords[user]}@{self.address}"
-        if not self.ca:
-            return server
-        return str(Address((server,), ca=Path(self.ca), name=self.name))
+    def url(self, role: Role, name: str = HOME) -> str:
+        """By a credential whose seed is in the home. Raises NoCredential."""
+        holder = Holder(role, name)
+        seed = seeds.file_of(self.folder, holder)
+        if not seed.exists():
+            raise NoCredential(f"{self.folder.parent} has no credential {holder}")
+        ca = Path(self.ca) if self.ca else None
+        return str(
+            Address((f"nats://{self.address}",), seed, ca, holder, self.name if ca else None)
+        )
 
     @property
     def outward(self) -> str | None:
@@ -98,40 +120,46 @@ class EmbeddedServer:
 
     access: Access
     argv: tuple[str, ...]
-    credentials: Path
     claim: int
     """Descriptor of the lock on the home; the server inherits it, and so extends the claim."""
 
 
-def prepare(home: Path, host: str = LOOPBACK) -> EmbeddedServer:
-    """Port and passwords, once chosen, stay: clients find it again. Raises HomeError."""
+def prepare(home: Path, host: str = LOOPBACK, node: NodeId | None = None) -> EmbeddedServer:
+    """Port and keys, once chosen, stay: clients find it again. Raises HomeError.
+
+    ``node`` is this machine's, whose runner gets a key like the home's services; None: it has none.
+    """
     program = find_server()
     claim = claim_home(home)
     try:
         folder = private_folder(home / "bus")
         access = _settle(folder, host)
-        write_config(home, access, known_members(home))
+        keep_members(home, access, seeds.settled(folder, known_members(home), node, time.time()))
     except BaseException:
         os.close(claim)
         raise
     argv = (str(program), "-c", str(folder / "nats.conf"))
-    return EmbeddedServer(access, argv, folder / "credentials.json", claim)
+    return EmbeddedServer(access, argv, claim)
+
+
+def admit(home: Path, access: Access, *holders: Holder) -> None:
+    """Make more credentials of the home's own; the server is to be told. Raises HomeError."""
+    members = known_members(home)
+    for holder in holders:
+        members = seeds.with_own(access.folder, members, holder, time.time())
+    keep_members(home, access, members)
 
 
 def known_access(home: Path) -> Access | None:
     """How to reach the bus of a home that has run before; None when it never has."""
-    path = home / "bus" / "credentials.json"
+    path = home / "bus" / "access.json"
     try:
-        found = json.loads(path.read_bytes())
-        access = Access(**found)
-        access.url("mesh"), access.url("ops"), access.url("sys")
+        where = msgspec.json.decode(path.read_bytes(), type=_Where)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ForeignState(
-            f"{path} cannot be used ({error!r}); remove it for new credentials"
-        ) from error
-    return access
+    except (OSError, msgspec.DecodeError) as error:
+        raise ForeignState(f"{path} cannot be used ({error}); remove it") from error
+    return Access(home / "bus", where.name, where.host, where.port, where.ca)
 
 
 def known_members(home: Path) -> Members:
@@ -143,7 +171,7 @@ def known_members(home: Path) -> Members:
         return Members()
     except (OSError, msgspec.DecodeError) as error:
         raise ForeignState(
-            f"{path} cannot be used ({error}); remove it, and invite all nodes anew"
+            f"{path} cannot be used ({error}); remove it, and invite all others anew"
         ) from error
 
 
@@ -161,7 +189,6 @@ def write_config(home: Path, access: Access, members: Members) -> None:
         name=access.name,
         host=access.host,
         port=access.port,
-        passwords=access.passwords,
         members=members,
         store=folder / "jetstream",
         tls=tls,
@@ -225,18 +252,14 @@ def _settle(folder: Path, host: str) -> Access:
         raise ForeignState(
             f"{folder} holds files that odyssai did not put there; choose another --home"
         )
-    passwords = before.passwords if before else _new_passwords()
     name = before.name if before else f"odyssai-{secrets.token_hex(4)}"
     port = before.port if before and is_free(host, before.port) else _free_port(host)
     ca = "" if host in _LOOPBACKS else str(folder / "ca.pem")
-    access = Access(name, host, port, passwords, ca)
+    access = Access(folder, name, host, port, ca)
     if access != before:
-        write_private(folder / "credentials.json", json.dumps(vars(access), indent=1))
+        where = _Where(name=name, host=host, port=port, ca=ca)
+        write_private(folder / "access.json", msgspec.json.encode(where).decode())
     return access
-
-
-def _new_passwords() -> dict[User, str]:
-    return {user: secrets.token_urlsafe(24) for user in ("mesh", "ops", "sys")}
 
 
 def _free_port(host: str) -> int:

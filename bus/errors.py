@@ -5,8 +5,10 @@ BusError
 │   └── TurnedAway   it does not know who we are
 ├── NobodyThere    no service listens at that address
 ├── NoAnswer       somebody listens but did not answer in time
+│   └── Garbled        it answered in words that this version does not know
 ├── TooLarge       the message exceeds what the bus carries
-└── Conflict       state was changed by somebody else in between
+├── Conflict       state was changed by somebody else in between
+└── Foreign        the record is there, but not one that this version can read
 """
 
 
@@ -30,9 +32,17 @@ class NoAnswer(BusError):
     """Somebody listens but did not answer in time."""
 
 
+class Garbled(NoAnswer):
+    """Somebody answered in words that this version does not know."""
+
+
 class TooLarge(BusError):
     """The message exceeds what the bus carries."""
 
 
 class Conflict(BusError):
     """The state was changed by somebody else in between."""
+
+
+class Foreign(BusError):
+    """The record is there, but not one that this version can read: it is not written over."""

@@ -26,6 +26,8 @@ class Holding:
         await bus.listen(HOLD, self.hear, engine)
 
     def hear(self, said: Hold) -> None:
+        if self._sink.epoch_of(said.request) != said.epoch:
+            return
         self._sink.forget(said.request, said.seq)
         end = self._ends.pop(said.request, None)
         if end is not None:
@@ -33,7 +35,7 @@ class Holding:
         if said.for_s > 0:
             loop = asyncio.get_running_loop()
             self._ends[said.request] = loop.call_later(said.for_s, self._release, said.request)
-            if end is None and self._sink.knows(said.request):
+            if end is None:
                 self._hold(said.request)
         elif end is not None:
             self._go_on(said.request)

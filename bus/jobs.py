@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from bus.connection import Bus
 from bus.errors import BusError, NoAnswer, NobodyThere
+from proto.audit import Actor
 from proto.errors import Code, MeshError
 from proto.ids import JobId
 from proto.jobs import ENDED, Job, JobWish, Order, SteerJob, Submit
@@ -34,18 +35,18 @@ SILENCE_S = 2.0
 """A job that tells nothing for so long is looked up: telemetry may be lost."""
 
 
-async def submit(bus: Bus, order: Order, by: str = "operator", hub_token: str = "") -> Job:
+async def submit(bus: Bus, order: Order, actor: Actor, hub_token: str = "") -> Job:
     """The job that carries the order out; an older one where the same is under way.
 
     Raises MeshError when it is refused or nobody leads.
     """
-    asked = Submit(order=order, by=by, hub_token=hub_token)
+    asked = Submit(order=order, hub_token=hub_token, actor=actor)
     return (await _ask(bus, SUBMIT, asked, "No scheduler leads the mesh")).job
 
 
-async def steer(bus: Bus, job: JobId, wish: JobWish) -> Job:
+async def steer(bus: Bus, job: JobId, wish: JobWish, actor: Actor) -> Job:
     """Raises MeshError when it cannot be, or nobody leads."""
-    asked = SteerJob(job=job, wish=wish)
+    asked = SteerJob(job=job, wish=wish, actor=actor)
     return (await _ask(bus, STEER_JOB, asked, "No scheduler leads the mesh")).job
 
 

@@ -43,12 +43,16 @@ class KeyFollower:
         self.records: dict[str, KeyRecord] = {}
         self.is_known = False
         """Whether they were read: before, there may be any."""
+        self.has_unread = False
+        """A record could not be read then: there is a key, whatever it is."""
         self._changed = changed
 
     async def read(self, bus: Bus) -> None:
         """Know what there is now, before ``run``. While the bus is away that stays unknown."""
         try:
-            self.records = await (await open_keys(bus)).all()
+            keys = await open_keys(bus)
+            self.records = await keys.all()
+            self.has_unread = bool(await keys.unread())
         except NotConnected as error:
             log.warning("no keys are known yet: %s", error)
             return

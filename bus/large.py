@@ -5,6 +5,7 @@ reader finds either the old record or the new one, whole.
 """
 
 import asyncio
+import logging
 import zlib
 from typing import Generic, TypeVar
 
@@ -12,8 +13,11 @@ import msgspec
 from msgspec import Struct
 
 from bus.connection import Bus
-from bus.state import Bucket, Limits
+from bus.provision import Limits
+from bus.state import Bucket
 from proto.ids import fresh
+
+log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 
@@ -56,8 +60,16 @@ class LargeBucket(Generic[M]):
             head, revision = found
             packed = await self._joined(key, head)
             if packed is not None:
-                return self._decode(zlib.decompress(packed)), revision
+                record = self._open(packed)
+                return None if record is None else (record, revision)
         return None
+
+    def _open(self, packed: bytes) -> M | None:
+        try:
+            return self._decode(zlib.decompress(packed))
+        except (zlib.error, msgspec.DecodeError) as error:
+            log.warning("a record that cannot be read is ignored: %s", error)
+            return None
 
     async def swap(self, key: str, record: M, revision: int) -> int:
         """Write only if the record is still at ``revision`` (0: absent). Raises Conflict."""

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 
 from bus.connection import Bus
 from bus.errors import BusError, Conflict
-from bus.state import Bucket, Limits
+from bus.provision import Limits
+from bus.state import Bucket
 from proto.state import LEASE_S, LEASES, LeaseRecord
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What a home holds of the mesh that it joined: which one it is, where, and the node's own key."""
+"""What a home holds of the mesh that it joined: which one it is, where, and its own key."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,40 +8,52 @@ from msgspec import Struct
 
 from bus.address import Address
 from bus.home import ForeignState, HomeError, private_folder, write_private
+from proto.credentials import Holder, InvitedRole
 from proto.ids import NodeId
+
+SEED = "key.seed"
+NEXT_SEED = "next.seed"
+"""While the home is told of it."""
 
 
 class NodeOnly(HomeError):
-    """The home is one node of a mesh: it runs a runner, under one name, and nothing else."""
+    """The home has one part in a mesh, under one name, and nothing else."""
 
 
 class Membership(Struct, frozen=True, kw_only=True):
     mesh: str
     """The name of the bus server."""
     node: NodeId
+    """Its name there, also where it is no node."""
     addresses: tuple[str, ...]
     """``host:port`` each, those that answered last first."""
     is_encrypted: bool
+    role: InvitedRole = "runner"
 
     def url(self, home: Path) -> str:
-        """How the node's processes reach the bus, by the key and the certificate of the home."""
+        """How its processes reach the bus, by the key and the certificate of the home."""
         folder = folder_of(home)
         ca = folder / "ca.pem" if self.is_encrypted else None
         servers = tuple(f"nats://{address}" for address in self.addresses)
-        return str(Address(servers, folder / "node.seed", ca, self.mesh))
+        holder = Holder(self.role, self.node)
+        return str(Address(servers, folder / SEED, ca, holder, self.mesh))
 
     def check(self, services: Sequence[str], node: str) -> None:
-        """Raises NodeOnly unless they may run here with the node's key."""
-        if tuple(services) != ("runner",):
+        """Raises NodeOnly unless they may run here with the home's key."""
+        if tuple(services) != (self.role,):
             raise NodeOnly(
-                f"this home is node {self.node} of mesh {self.mesh} and runs a runner only; "
+                f"this home is {self.described} and runs a {self.role} only; "
                 "choose another --home for the rest"
             )
-        if node != self.node:
+        if self.role == "runner" and node != self.node:
             raise NodeOnly(
-                f"this home is node {self.node} of mesh {self.mesh}; choose another --home for "
-                f"a node {node}"
+                f"this home is {self.described}; choose another --home for a node {node}"
             )
+
+    @property
+    def described(self) -> str:
+        kind = "node" if self.role == "runner" else self.role
+        return f"{kind} {self.node} of mesh {self.mesh}"
 
 
 def known_membership(home: Path) -> Membership | None:
@@ -64,5 +76,5 @@ def keep(home: Path, membership: Membership, certificate: str) -> None:
 
 
 def folder_of(home: Path) -> Path:
-    """Holds the membership, the node's seed and the authority's certificate."""
+    """Holds the membership, the seed and the authority's certificate."""
     return home / "membership"

@@ -71,9 +71,9 @@ class Mirror(Generic[M]):
         """
         for _ in range(TRIES):
             found = await self.bucket.get(key)
-            before, revision = found or (None, 0)
+            before, revision = found or (self._last_known(key), 0)
             after = change(before)
-            if after == before:
+            if after == before and found is not None:
                 self._hear(key, after, revision)
                 return after
             try:
@@ -83,6 +83,19 @@ class Mirror(Generic[M]):
             self._hear(key, after, revision)
             return after
         raise Conflict(key)
+
+    def _last_known(self, key: str) -> M | None:
+        """Of a record in whose place there is none any more."""
+        return self._records.get(key) if self.bucket.is_spoiled(key) else None
+
+    async def mend(self) -> None:
+        """Where there is no record at all any more, write what was known of it.
+
+        Raises NotConnected and Conflict.
+        """
+        for key in [key for key in self._records if self.bucket.is_spoiled(key)]:
+            record = self._records[key]
+            self._hear(key, record, await self.bucket.swap(key, record, 0))
 
     async def delete(self, key: str) -> None:
         """Raises NotConnected."""

@@ -4,11 +4,20 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from bus.connection import Bus
-from proto.presence import HEARTBEAT_S, Gone
+from proto.presence import (
+    HEARTBEAT_S,
+    EngineBeat,
+    GatewayBeat,
+    Gone,
+    NodeBeat,
+    ServiceBeat,
+)
 from proto.subjects import ENGINE_GONE, GATEWAY_GONE, NODE_GONE, SERVICE_GONE, Subject
 
-B = TypeVar("B")
+B = TypeVar("B", bound=EngineBeat | NodeBeat | GatewayBeat | ServiceBeat)
 
 _GONE = {
     "engine": ENGINE_GONE,
@@ -30,12 +39,14 @@ async def beat(
 ) -> None:
     """Say ``describe()`` on every subject for ever; on those of telemetry what is ``outward``.
 
+    What the process could not read is added to it.
+
     Once a second; sooner when ``urgent(beat)`` differs from what was last said.
     """
     said: object = None
     elapsed = HEARTBEAT_S
     while True:
-        state = describe()
+        state = replace(describe(), unreadable=bus.unread.told())
         if elapsed >= HEARTBEAT_S or urgent(state) != said:
             said, elapsed = urgent(state), 0.0
             for subject in subjects:

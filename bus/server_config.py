@@ -1,16 +1,14 @@
 """The settings of a home's bus server, as text."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bus import permissions
 from bus.members import Members
-
-User = Literal["mesh", "ops", "sys"]
-"""``mesh`` may all, ``ops`` hears telemetry only, ``sys`` hears the server's own events."""
+from proto.credentials import Holder
 
 _CONFIG = """\
 server_name: {name}
@@ -29,7 +27,11 @@ disable_sublist_cache: true
 jetstream {{ store_dir: {store}, max_mem: 128MB, max_file: 2GB }}
 {tls}system_account: SYS
 accounts {{
-  SYS {{ users: [{{ user: sys, password: {sys} }}] }}
+  SYS {{
+    users: [
+{sys}
+    ]
+  }}
   MESH {{
     jetstream: enabled
     users: [
@@ -55,9 +57,8 @@ class Config:
     name: str
     host: str
     port: int
-    passwords: Mapping[User, str]
-    """Of the users mesh, ops and sys."""
     members: Members
+    """Nobody else gets in: there is no password, and no user without a key."""
     store: Path
     tls: Tls | None
     """None: nothing is encrypted."""
@@ -69,8 +70,8 @@ class Config:
             port=self.port,
             store=_quoted(str(self.store)),
             tls=self._tls(),
-            sys=_quoted(self.passwords["sys"]),
-            users="\n".join(f"      {_quoted(user)}" for user in self._users()),
+            sys=_lines(self._keepers()),
+            users=_lines(self._users()),
         )
 
     def _tls(self) -> str:
@@ -80,14 +81,28 @@ class Config:
             certificate=_quoted(str(self.tls.certificate)), key=_quoted(str(self.tls.key))
         )
 
-    def _users(self) -> Iterable[dict[str, Any]]:
-        yield {"user": "mesh", "password": self.passwords["mesh"]}
-        yield {"user": "ops", "password": self.passwords["ops"], "permissions": permissions.OPS}
-        for node, key in self.members.nodes.items():
-            yield {"nkey": key, "permissions": permissions.of_node(node, key)}
+    def _holders(self) -> Iterable[tuple[Holder, str]]:
+        """With each key that is good now."""
+        for text, member in self.members.holders.items():
+            for key in member.keys:
+                yield Holder.of(text), key
         for invitation in self.members.invitations:
-            key = invitation.key
-            yield {"nkey": key, "permissions": permissions.of_invitation(key)}
+            yield Holder("guest", invitation.key), invitation.key
+
+    def _keepers(self) -> Iterable[dict[str, Any]]:
+        """Whom the server obeys."""
+        return ({"nkey": key} for holder, key in self._holders() if holder.role == "sys")
+
+    def _users(self) -> Iterable[dict[str, Any]]:
+        return (
+            {"nkey": key, "permissions": permissions.of(holder)}
+            for holder, key in self._holders()
+            if holder.role != "sys"
+        )
+
+
+def _lines(users: Iterable[dict[str, Any]]) -> str:
+    return "\n".join(f"      {_quoted(user)}" for user in users)
 
 
 def _quoted(value: Any) -> str:

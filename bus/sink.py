@@ -1,11 +1,13 @@
 """The engine's end of token streams: frames are sent once, and kept for a while."""
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from bus.connection import Bus
@@ -13,8 +15,8 @@ from bus.dialing import dial, settled
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Replay, Replayed
-from proto.subjects import REPLAY, STREAM
+from proto.inference import Generate, Replay, Replayed
+from proto.subjects import GENERATE, REPLAY, STREAM
 
 KEEP_S = 30.0
 """How long an engine keeps the frames of a finished request."""
@@ -25,10 +27,11 @@ RING_FRAMES = 8192
 class _Outgoing:
     """One request's frames on the engine's side."""
 
-    __slots__ = ("ended_at", "epoch", "head", "next_seq", "ring")
+    __slots__ = ("ended_at", "epoch", "head", "next_seq", "question", "ring")
 
-    def __init__(self, address: str, epoch: int) -> None:
+    def __init__(self, address: str, epoch: int, question: bytes) -> None:
         self.epoch = epoch
+        self.question = question
         self.head = f"PUB {address} ".encode()
         self.ring: deque[tuple[int, bytes]] = deque(maxlen=RING_FRAMES)
         self.next_seq = 0
@@ -59,17 +62,25 @@ class TokenSink:
         finally:
             await client.close()
 
-    def open(self, request: RequestId, gateway: GatewayId, epoch: int = 0) -> None:
+    def open(
+        self, request: RequestId, gateway: GatewayId, epoch: int = 0, question: bytes = b""
+    ) -> None:
         """Begin a stream. Frames of a request that is not open, or of an earlier attempt of it,
-        are dropped.
+        are dropped. ``question`` is a digest of what was asked.
         """
-        self._streams[request] = _Outgoing(STREAM.at(gateway, self._engine, request), epoch)
+        address = STREAM.at(gateway, self._engine, request)
+        self._streams[request] = _Outgoing(address, epoch, question)
         self._forget_ended()
 
     def knows(self, request: RequestId, epoch: int = 0) -> bool:
         """This attempt of the request, or a later one."""
         stream = self._streams.get(request)
         return stream is not None and stream.epoch >= epoch
+
+    def epoch_of(self, request: RequestId) -> int | None:
+        """The attempt whose frames are sent; None for a request that is unknown."""
+        stream = self._streams.get(request)
+        return None if stream is None else stream.epoch
 
     def send(self, frames: Iterable[tuple[RequestId, AnyFrame]]) -> None:
         """Send what one step yielded in a single write."""
@@ -100,6 +111,20 @@ class TokenSink:
         )
         return stream.next_seq
 
+    def resend(self, asked: Generate) -> None:
+        """All frames of a request that is known; from now on to who asks, if its gateway has died.
+
+        Raises MeshError when this is not the attempt that is known, asks something else, or comes
+        when frames are gone already.
+        """
+        stream = self._streams[asked.request]
+        same = (stream.epoch, stream.question) == (asked.epoch, digest_of(asked))
+        if not same or stream.first_seq > 0:
+            raise MeshError(Code.ENGINE_LOST, "the engine no longer holds this stream")
+        address = STREAM.at(asked.gateway, self._engine, asked.request)
+        stream.head = f"PUB {address} ".encode()
+        self.replay(asked.request, 0)
+
     def forget(self, request: RequestId, seq: int) -> None:
         """Its gateway has all frames before ``seq``, and will not ask for them again."""
         stream = self._streams.get(request)
@@ -124,6 +149,12 @@ class TokenSink:
             request, stream = self._ended.popleft()
             if self._streams.get(request) is stream:  # Else another attempt took its place.
                 del self._streams[request]
+
+
+def digest_of(asked: Generate) -> bytes:
+    """Of all that an answer depends on: who knows a request's id alone gets no answer by it."""
+    plain = replace(asked, gateway=GatewayId(""), epoch=0, left_s=None, continues=None)
+    return hashlib.blake2b(GENERATE.encode(plain), digest_size=16).digest()
 
 
 async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> None:

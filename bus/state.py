@@ -4,49 +4,39 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
 from nats.errors import Error as NatsError
-from nats.js.api import DiscardPolicy
 from nats.js.errors import (
     APIError,
-    BucketNotFoundError,
     KeyDeletedError,
     KeyNotFoundError,
-    KeyWrongLastSequenceError,
 )
 from nats.js.kv import KeyValue
 
 from bus.connection import Bus, uncaught
-from bus.errors import Conflict, NotConnected
+from bus.errors import Conflict, Foreign, NotConnected
+from bus.patience import patiently
+from bus.provision import Limits, existing, opened
+from bus.unread import UnreadRecord
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 
-_WRONG_REVISION = (10071, 10164)
-"""The server's codes for a record that is not at the revision that was named."""
 WATCHER_S = 10.0
 """So long the server keeps the consumer of a watcher that stopped; nats-py says five minutes."""
 REREAD_S = 15.0
 """Watchers of nats-py end in silence when the server restarts: all is read now and then."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much a bucket keeps, and for how long. What is oldest goes first."""
-
-    ttl_s: float
-    """A record is gone so long after it was written last."""
-    max_bytes: int
-
-
 class Bucket(Generic[M]):
     """Records of one type by key. Keys are ids: no stars or spaces; a dot parts levels.
 
-    Every method raises NotConnected while the bus is away.
+    Every method raises NotConnected while the bus is away. A record that cannot be read is told
+    (``Bus.unread``) and is as if it were absent; watchers keep to what they knew. What is no
+    record at all is replaced by the next one; what may be a newer version's is not.
     """
 
     def __init__(self, bus: Bus, kv: KeyValue, type_: type[M], is_packed: bool = False) -> None:
@@ -55,6 +45,7 @@ class Bucket(Generic[M]):
         self._kv = kv
         self._encode = codec.Encoder().encode
         self._decode: Callable[[bytes], M] = codec.Decoder(type_).decode
+        self._unread: dict[str, UnreadRecord] = {}
 
     @classmethod
     async def open(
@@ -66,110 +57,113 @@ class Bucket(Generic[M]):
         *,
         is_packed: bool = False,
     ) -> "Bucket[M]":
-        """The bucket of that name, created if the mesh does not have it yet.
+        """The bucket of that name, made, and given these limits, by who may do that; others wait.
 
-        One that exists gets these limits. Packed records hold bytes, and nobody reads them by eye.
+        Packed records hold bytes, and nobody reads them by eye.
         """
-        try:
-            try:
-                kv = await uncaught(bus.jetstream.key_value(name))
-            except BucketNotFoundError:
-                kv = await cls._create(bus, name)
-            if limits is not None:
-                await cls._limit(bus, name, limits)
-        except (NatsError, OSError) as error:
-            raise NotConnected(f"state {name!r}: {error or type(error).__name__}") from error
-        return cls(bus, kv, type_, is_packed)
+        return cls(bus, await opened(bus, name, limits), type_, is_packed)
 
-    @staticmethod
-    async def _limit(bus: Bus, name: str, limits: Limits) -> None:
-        config = (await uncaught(bus.jetstream.stream_info(f"KV_{name}"))).config
-        wanted = config.evolve(
-            max_age=limits.ttl_s,
-            max_bytes=limits.max_bytes,
-            discard=DiscardPolicy.OLD,
-            duplicate_window=min(limits.ttl_s, config.duplicate_window or limits.ttl_s),
-        )
-        if wanted != config:
-            await uncaught(bus.jetstream.update_stream(wanted))
-
-    @staticmethod
-    async def _create(bus: Bus, name: str) -> KeyValue:
-        """On three servers where the bus has them, so that one may be lost."""
-        try:
-            return await uncaught(
-                bus.jetstream.create_key_value(bucket=name, history=1, replicas=3)
-            )
-        except APIError:
-            pass
-        try:
-            return await uncaught(bus.jetstream.create_key_value(bucket=name, history=1))
-        except APIError:  # Somebody else made it meanwhile, and gave it limits.
-            return await uncaught(bus.jetstream.key_value(name))
+    @classmethod
+    async def find(
+        cls, bus: Bus, name: str, type_: type[M], *, is_packed: bool = False
+    ) -> "Bucket[M] | None":
+        """The bucket of that name, if the mesh has it. Raises NotConnected."""
+        kv = await existing(bus, name)
+        return None if kv is None else cls(bus, kv, type_, is_packed)
 
     async def get(self, key: str) -> tuple[M, int] | None:
         """The record and its revision; None when there is none or it cannot be read."""
         try:
-            entry = await uncaught(self._kv.get(key))
+            entry = await patiently(self._bus, lambda: self._kv.get(key))
         except (KeyNotFoundError, KeyDeletedError):
+            self._is_read(key)
             return None
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
-        record = self._open(key, entry.value or b"")
+        record = self._open(entry)
         return None if record is None else (record, entry.revision or 0)
 
     async def put(self, key: str, record: M) -> int:
         """Write whatever was there before; the new revision."""
-        try:
-            return await uncaught(self._kv.put(key, self._encode(record)))
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+        return await patiently(self._bus, lambda: self._kv.put(key, self._encode(record)))
 
     async def swap(self, key: str, record: M, revision: int) -> int:
-        """Write only if the record is still at ``revision`` (0: absent). Raises Conflict."""
-        try:
+        """Write only if the record is still at ``revision`` (0: absent, or no record at all).
+
+        Raises Conflict, and Foreign where there is one that may be a newer version's.
+        """
+        if revision == 0 and (unread := self._unread.get(key)):
+            if unread.is_foreign:
+                raise Foreign(f"{self._name(key)} is of another version: {unread.why}")
+            revision = unread.revision
+        value, tries = self._encode(record), 0
+
+        async def write() -> int:
+            nonlocal tries
+            tries += 1
             if revision == 0:
-                return await uncaught(self._kv.create(key, self._encode(record)))
-            return await uncaught(self._kv.update(key, self._encode(record), last=revision))
-        except KeyWrongLastSequenceError as error:
-            raise Conflict(key) from error
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+                return await self._kv.create(key, value)
+            return await self._kv.update(key, value, last=revision)
+
+        try:
+            return await patiently(self._bus, write)
+        except Conflict:
+            written = await self._written(key, value) if tries > 1 else None
+            if written is None:
+                raise
+            return written
+
+    async def _written(self, key: str, value: bytes) -> int | None:
+        """The revision, if what is there is what was said by a write that nobody answered."""
+        try:
+            entry = await patiently(self._bus, lambda: self._kv.get(key))
+        except (KeyNotFoundError, KeyDeletedError):
+            return None
+        return entry.revision if entry.value == value else None
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Whatever it says; with a ``revision``, only if it is still at that. Raises Conflict."""
-        try:
-            await uncaught(self._kv.delete(key, last=revision))
-        except (NatsError, OSError) as error:
-            if isinstance(error, APIError) and error.err_code in _WRONG_REVISION:
-                raise Conflict(key) from error
-            raise NotConnected(str(error)) from error
+        await patiently(self._bus, lambda: self._kv.delete(key, last=revision))
 
     async def erase(self, key: str) -> None:
         """Delete without a mark: watchers hear of it within REREAD_S. For what there is much of."""
         stream, subject = f"KV_{self._kv._name}", f"$KV.{self._kv._name}.{key}"
-        try:
-            await uncaught(self._bus.jetstream.purge_stream(stream, subject=subject))
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+        await patiently(
+            self._bus, lambda: self._bus.jetstream.purge_stream(stream, subject=subject)
+        )
 
     async def all(self) -> dict[str, M]:
         return {key: record for key, (record, _) in (await self.all_revisions()).items()}
 
     async def all_revisions(self) -> dict[str, tuple[M, int]]:
-        found = {key: await self.get(key) for key in await self._keys()}
+        found = await self._found()
         return {key: record for key, record in found.items() if record is not None}
 
-    async def _keys(self) -> list[str]:
+    async def _found(self) -> dict[str, tuple[M, int] | None]:
+        """None for what cannot be read."""
+        found = {key: await self.get(key) for key in await self.keys()}
+        there = {key: it for key, it in found.items() if it is not None or key in self._unread}
+        for key in self._unread.keys() - there.keys():
+            self._is_read(key)
+        return there
+
+    async def unread(self) -> dict[str, str]:
+        """Why each record that cannot be read cannot."""
+        await self._found()
+        return {key: unread.why for key, unread in self._unread.items()}
+
+    def is_spoiled(self, key: str) -> bool:
+        """What is there was no record at all when it was read last."""
+        unread = self._unread.get(key)
+        return unread is not None and not unread.is_foreign
+
+    async def keys(self) -> list[str]:
         """Also of records that are deleted. nats-py's own way leaves a consumer behind each time,
         and a stream has room for so many.
         """
         name = self._kv._name
         prefix = f"$KV.{name}."
-        try:
-            told = await uncaught(self._bus.jetstream.stream_info(f"KV_{name}", f"{prefix}>"))
-        except (NatsError, OSError) as error:
-            raise NotConnected(str(error)) from error
+        told = await patiently(
+            self._bus, lambda: self._bus.jetstream.stream_info(f"KV_{name}", f"{prefix}>")
+        )
         return [subject.removeprefix(prefix) for subject in told.state.subjects or ()]
 
     async def follow(self, key: str, silence_s: float) -> AsyncGenerator[M | None]:
@@ -201,7 +195,7 @@ class Bucket(Generic[M]):
                 return None
             if entry is None:
                 continue
-            record: M | None = self._open(entry.key, entry.value or b"")
+            record: M | None = self._open(entry)
             if record is not None:
                 return record
 
@@ -249,7 +243,12 @@ class Bucket(Generic[M]):
             while True:
                 wake.clear()
                 try:
-                    self._compare(known, await self.all_revisions(), tell)
+                    there = await self._found()
+                    for key in known.keys() - there.keys():
+                        tell(key, None, 0)
+                    for key, found in there.items():
+                        if found is not None:
+                            tell(key, *found)
                     await self._follow(tell, wake)
                 except (NotConnected, NatsError, APIError, OSError) as error:
                     log.info("state: watching again after %s", error or type(error).__name__)
@@ -270,28 +269,31 @@ class Bucket(Generic[M]):
                     continue
                 if entry is None:
                     continue
-                is_gone = entry.operation in ("DEL", "PURGE")
-                record = None if is_gone else self._open(entry.key, entry.value or b"")
-                tell(entry.key, record, entry.revision or 0)
+                if entry.operation in ("DEL", "PURGE"):
+                    self._is_read(entry.key)
+                    tell(entry.key, None, entry.revision or 0)
+                elif (record := self._open(entry)) is not None:
+                    tell(entry.key, record, entry.revision or 0)
         finally:
             # Of a connection that is closed there is nothing to stop.
             with contextlib.suppress(NatsError):
                 await watcher.stop()
 
-    @staticmethod
-    def _compare(
-        known: dict[str, int],
-        there: dict[str, tuple[M, int]],
-        tell: Callable[[str, M | None, int], None],
-    ) -> None:
-        for key in [key for key in known if key not in there]:
-            tell(key, None, 0)
-        for key, (record, revision) in there.items():
-            tell(key, record, revision)
-
-    def _open(self, key: str, value: bytes) -> M | None:
+    def _open(self, entry: KeyValue.Entry) -> M | None:
         try:
-            return self._decode(value)
+            record = self._decode(entry.value or b"")
         except msgspec.DecodeError as error:
-            log.warning("state: unreadable record %r: %s", key, error)
+            is_foreign = isinstance(error, msgspec.ValidationError)
+            self._unread[entry.key] = UnreadRecord(entry.revision or 0, str(error), is_foreign)
+            self._bus.unread.record(self._name(entry.key), entry.revision or 0, error)
             return None
+        self._is_read(entry.key)
+        return record
+
+    def _is_read(self, key: str) -> None:
+        """There is nothing there any more that could not be read."""
+        if self._unread.pop(key, None):
+            self._bus.unread.mended(self._name(key))
+
+    def _name(self, key: str) -> str:
+        return f"{self._kv._name}/{key}"

@@ -1,14 +1,20 @@
 """One service in this process: `odyssai gateway` and its like."""
 
 import argparse
+import asyncio
 import os
 import runpy
 import sys
 from pathlib import Path
 
 from bus import embedded
+from bus.embedded import Access
+from bus.errors import BusError
 from bus.home import HomeError
 from bus.membership import Membership, known_membership
+from ops.joining.local import own_url
+from ops.up import node_name
+from proto.errors import MeshError
 from services.runner.models.names import NO_MODEL
 
 
@@ -16,7 +22,7 @@ def main(args: argparse.Namespace) -> int:
     """Does for one service what `odyssai up` does for all: settings by environment, then run."""
     try:
         os.environ |= settings(args)
-    except HomeError as error:
+    except (HomeError, BusError, MeshError) as error:
         print(f"odyssai: {error}", file=sys.stderr)
         return 1
     if not os.environ.get("ODYSSAI_NATS"):
@@ -42,7 +48,7 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
     access = None if args.nats else embedded.known_access(home)
     member = None if args.nats else known_membership(home)
     chosen = {
-        "ODYSSAI_NATS": args.nats or (access and access.url("mesh")),
+        "ODYSSAI_NATS": args.nats or (access and _own_url(args, access)),
         "ODYSSAI_HOME": str(home),
         "ODYSSAI_LOG": args.log_level,
         "ODYSSAI_HOST": getattr(args, "host", None),
@@ -60,13 +66,23 @@ def settings(args: argparse.Namespace) -> dict[str, str]:
     return {name: str(value) for name, value in chosen.items() if value}
 
 
+def _own_url(args: argparse.Namespace, access: Access) -> str:
+    """By a credential of its own: the home's services keep theirs. Raises BusError, MeshError."""
+    match args.service:
+        case "gateway":
+            return asyncio.run(own_url(access, "gateway", f"port-{args.port}"))
+        case "runner":
+            return asyncio.run(own_url(access, "runner", args.node or node_name()))
+        case service:
+            return access.url(service)
+
+
 def _of_member(args: argparse.Namespace, home: Path, member: Membership) -> dict[str, str]:
     """On the bus of the mesh that the home joined. Raises NodeOnly."""
     node = getattr(args, "node", None) or member.node
     member.check((args.service,), node)
     models = ",".join(getattr(args, "model", None) or ())
-    return {
-        "ODYSSAI_NATS": member.url(home),
-        "ODYSSAI_NODE": node,
-        "ODYSSAI_MODELS": models or os.environ.get("ODYSSAI_MODELS") or NO_MODEL,
-    }
+    chosen = {"ODYSSAI_NATS": member.url(home), "ODYSSAI_NODE": node}
+    if member.role == "runner":
+        chosen["ODYSSAI_MODELS"] = models or os.environ.get("ODYSSAI_MODELS") or NO_MODEL
+    return chosen

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 TOKEN = "odyssai"
-"""What tools send as their key."""
+"""What tools send as their key, where the mesh asks for none: they insist on one."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Served:
     """Without /v1 and without a slash at its end."""
     model: Model
     models: tuple[Model, ...]
+    key: str = TOKEN
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def claude(mesh: Served, passed_on: Sequence[str]) -> Launch:
         argv=("claude", *passed_on),
         sets={
             "ANTHROPIC_BASE_URL": mesh.url,
-            "ANTHROPIC_AUTH_TOKEN": TOKEN,
+            "ANTHROPIC_AUTH_TOKEN": mesh.key,
             "ANTHROPIC_MODEL": model.id,
             "ANTHROPIC_DEFAULT_OPUS_MODEL": model.id,
             "ANTHROPIC_DEFAULT_SONNET_MODEL": model.id,
@@ -117,7 +118,7 @@ def codex(mesh: Served, passed_on: Sequence[str]) -> Launch:
         for name, value in settings.items()
         for part in ("-c", f"{name}={json.dumps(value, ensure_ascii=False)}")
     ]
-    return Launch(argv=("codex", *flags, *passed_on), sets={"OPENAI_API_KEY": TOKEN})
+    return Launch(argv=("codex", *flags, *passed_on), sets={"OPENAI_API_KEY": mesh.key})
 
 
 def opencode(mesh: Served, passed_on: Sequence[str]) -> Launch:
@@ -125,7 +126,7 @@ def opencode(mesh: Served, passed_on: Sequence[str]) -> Launch:
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "name": "odyssai",
-        "options": {"baseURL": f"{mesh.url}/v1", "apiKey": TOKEN},
+        "options": {"baseURL": f"{mesh.url}/v1", "apiKey": mesh.key},
         "models": {model.id: {"name": model.id, **_limit(model)} for model in mesh.models},
     }
     chosen = f"odyssai/{mesh.model.id}"

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ops.arguments import config, jobs, joining, models, nodes, services, tools
+from ops.arguments import config, jobs, joining, keys, models, nodes, services, state, tools
 
-GROUPS = (services, joining, nodes, models, jobs, config, tools)
+GROUPS = (services, joining, nodes, models, jobs, config, keys, state, tools)
 """In the order in which `odyssai --help` shows them."""
 
 

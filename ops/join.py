@@ -1,4 +1,4 @@
-"""`odyssai join`: this machine becomes a node of a mesh, and runs its agent."""
+"""`odyssai join`: this machine becomes part of a mesh, and runs what it was invited for."""
 
 import argparse
 import asyncio
@@ -41,8 +41,12 @@ async def _main(args: argparse.Namespace, screen: Screen) -> None:
         member = await enter(home, Token.read(args.token), args.node, up.node_name())
     else:
         member = await _return(home, screen)
-    screen.say(f"node {member.node} of mesh {member.mesh}")
-    # What `odyssai up --only runner` on this home does.
+    screen.say(member.described)
+    if member.role == "ops":
+        screen.say(f"hears telemetry at {member.url(home)}: `odyssai watch --home {home}`")
+        return
+    # What `odyssai up --only SERVICE` on this home does.
+    args.only = member.role
     plan = replace(up.planned(args), nats=member.url(home))
     await up.run(plan, screen)
 

@@ -8,6 +8,8 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
 from bus.home import HomeError
-from ops.coding_client import CLIENTS, CodingClient, Model, Served
+from ops.coding_client import CLIENTS, TOKEN, CodingClient, Model, Served
 from proto.presence import GatewayBeat
 from proto.subjects import GATEWAY_BEAT
 
@@ -48,7 +50,8 @@ def _launch(client: CodingClient, args: argparse.Namespace) -> None:
             f"{client.name} is not installed, or not on PATH; install it: {client.install}"
         )
     url = (args.url or asyncio.run(_address(args))).rstrip("/").removesuffix("/v1")
-    mesh = served(url, _models_of(url), args.model)
+    key = os.environ.get("ODYSSAI_API_KEY") or TOKEN
+    mesh = replace(served(url, _models_of(url, key), args.model), key=key)
     for warning in warnings(mesh.model):
         print(f"odyssai: {warning}", file=sys.stderr)
     launch = client.start(mesh, args.passed_on)
@@ -95,7 +98,7 @@ async def _address(args: argparse.Namespace) -> str:
         access = embedded.known_access(home)
         if access is None or not await embedded.answers(access, 1.0):
             raise CannotLaunch(f"no mesh runs on {home}; {start}")
-        bus_url = access.url("mesh")
+        bus_url = access.url("console")
     heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def hear(beat: GatewayBeat) -> None:
@@ -110,19 +113,33 @@ async def _address(args: argparse.Namespace) -> str:
             raise CannotLaunch(f"the mesh has no gateway now; {start}") from None
 
 
-def _models_of(url: str) -> tuple[Model, ...]:
+def _models_of(url: str, key: str) -> tuple[Model, ...]:
     """Raises CannotLaunch."""
     # A mesh is on this machine or near it: no proxy stands between.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/v1/models", timeout=ASK_S) as answer:
+        question = urllib.request.Request(f"{url}/v1/models")
+        question.add_header("Authorization", f"Bearer {key}")
+        with opener.open(question, timeout=ASK_S) as answer:
             entries = json.load(answer)["data"]
             return tuple(_model(entry) for entry in entries if _kind(entry) in CHATTING)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise CannotLaunch(_refusal(url, error)) from error
     except (OSError, urllib.error.URLError, ValueError, KeyError, TypeError) as error:
         why = getattr(error, "reason", None) or error
         raise CannotLaunch(
             f"no mesh answers at {url} ({why}); start one with `odyssai up`, or check the address"
         ) from error
+
+
+def _refusal(url: str, error: urllib.error.HTTPError) -> str:
+    if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return (
+            f"the mesh at {url} asks for an API key; make one with `odyssai key create NAME`, and "
+            "set ODYSSAI_API_KEY to it"
+        )
+    return f"the mesh at {url} answers {error.code}; its gateway's log has more"
 
 
 def _kind(entry: dict[str, Any]) -> str:

@@ -9,26 +9,28 @@ from bus import embedded
 from bus.connection import Bus
 from bus.errors import BusError
 from bus.membership import NodeOnly, known_membership
-from bus.server_config import User
+from proto.credentials import Role
 
 CONNECT_S = 5.0
 """A person waits no longer; services wait for their bus for half a minute."""
 
 
-def url(args: argparse.Namespace, user: User) -> str:
+def url(args: argparse.Namespace, role: Role) -> str:
     """Where the bus is. Raises BusError, HomeError."""
     if args.nats:
         return str(args.nats)
     home = args.home.expanduser()
     access = embedded.known_access(home)
     if access:
-        return access.url(user)
+        return access.url(role)
     if "ODYSSAI_NATS" in os.environ:
         return os.environ["ODYSSAI_NATS"]
     member = known_membership(home)
     if member:
+        if member.role == role:
+            return member.url(home)
         raise NodeOnly(
-            f"this machine is node {member.node} of mesh {member.mesh} and may not ask for more; "
+            f"this home is {member.described} and may not ask for more; "
             "use the machine that runs `odyssai up`, or the gateway's /admin"
         )
     raise BusError(f"{args.home} has no bus; give --nats URL or --home DIR")
@@ -37,6 +39,9 @@ def url(args: argparse.Namespace, user: User) -> str:
 @asynccontextmanager
 async def connected(args: argparse.Namespace) -> AsyncIterator[Bus]:
     """As one who may order. Raises BusError, HomeError."""
-    name = f"ops:console-{os.getpid()}"
-    async with Bus.connect(url(args, "mesh"), name, within_s=CONNECT_S) as bus:
+    async with Bus.connect(url(args, "console"), own_name(), within_s=CONNECT_S) as bus:
         yield bus
+
+
+def own_name() -> str:
+    return f"ops:console-{os.getpid()}"

@@ -13,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
+from typing import Literal, get_args
 
 from bus import embedded
 from bus.address import Address
@@ -21,13 +23,16 @@ from bus.home import HomeError, claim_home, private_folder
 from bus.membership import Membership, known_membership
 from ops import control, probe
 from ops.child import Program
+from ops.guarded import Guarded
 from ops.listening import NotListening, listen
 from ops.screen import Screen
 from ops.supervisor import BusProgram, BusSilent, Supervisor
+from proto.credentials import Role
 from proto.ids import CLOUD, NodeId
 from services.runner.models.names import NO_MODEL
 
-SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
+Service = Literal["gateway", "scheduler", "runner", "cloud", "health"]
+SERVICES: tuple[Service, ...] = get_args(Service)
 DEFAULT_MODEL = "smollm2"
 ROOT = Path(__file__).parents[1]
 BUS_RESTART_S = 0.025
@@ -37,7 +42,7 @@ _ASK_S = 0.1
 
 
 Beside = Callable[[], Coroutine[None, None, None]]
-ProgramOf = Callable[["Plan", str, Sequence[socket.socket]], Program]
+ProgramOf = Callable[["Plan", Service, Sequence[socket.socket]], Program]
 
 
 class CannotStart(Exception):
@@ -57,9 +62,11 @@ class Plan:
     models: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     """NAME=MODEL each."""
-    services: tuple[str, ...] = SERVICES
+    services: tuple[Service, ...] = SERVICES
     nats: str | None = None
     """The bus to join; None to bring one along."""
+    access: embedded.Access | None = None
+    """To a bus that is brought along, once that is prepared."""
     bus_host: str = embedded.LOOPBACK
     is_announced: bool = True
     """The local network hears of a bus that is brought along and listens beyond loopback."""
@@ -72,6 +79,14 @@ class Plan:
     """Python in a model's folder is run."""
     log_level: str = "info"
     is_verbose: bool = False
+
+    def bus_url(self, service: Role) -> str:
+        """How a service gets in: by a key of its own, where the bus is ours."""
+        if self.access is None:
+            return self.nats or ""
+        if service == "runner":
+            return self.access.url(service, self.node)
+        return self.access.url(service)
 
     @property
     def near(self) -> str:
@@ -95,8 +110,9 @@ def main(args: argparse.Namespace) -> int:
 
 def planned(args: argparse.Namespace) -> Plan:
     """Raises CannotStart, HomeError."""
-    services = tuple(name.strip() for name in args.only.split(",") if name.strip())
-    unknown = [name for name in services if name not in SERVICES]
+    wanted = [name.strip() for name in args.only.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in SERVICES]
+    services = tuple(service for service in SERVICES if service in wanted)
     if unknown or not services:
         raise CannotStart(
             f"--only knows no service {', '.join(unknown) or 'by an empty name'}; "
@@ -160,12 +176,21 @@ async def run(plan: Plan, screen: Screen, program_of: ProgramOf | None = None) -
         if "gateway" in plan.services:
             sockets.append(stack.enter_context(listen(plan.host, plan.port)))
         plan, bus, beside = _bus_of(plan)
+        near = embedded.LOOPBACK
+        url, door = plan.bus_url("gateway"), plan.access.url("doorkeeper") if plan.access else ""
+        guarded = Guarded(url, plan.home, plan.host if sockets else near, bus, door)
+        if bus is None and not await guarded.answers():
+            raise CannotStart(guarded.why)
+        bus = bus and replace(bus, answers=guarded.answers)
         supervisor = _supervisor(plan, screen, bus, sockets, program_of or _program)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, _stop, supervisor, sockets)
         beside.append(lambda: control.answer(plan.home, supervisor, plan.services))
-        await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
+        try:
+            await supervisor.run(lambda: announce(plan, screen, started_s), *beside)
+        except BusSilent as silent:
+            raise (CannotStart(guarded.why) if guarded.why else silent) from None
 
 
 def _stop(supervisor: Supervisor, sockets: list[socket.socket]) -> None:
@@ -198,7 +223,7 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
         # Held until this process ends: two on one home would write into the same logs.
         claim_home(plan.home)
         return plan, None, []
-    server = embedded.prepare(plan.home, plan.bus_host)
+    server = embedded.prepare(plan.home, plan.bus_host, NodeId(plan.node))
     program = Program(
         "nats-server",
         server.argv,
@@ -210,7 +235,7 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
     access = server.access
     # The way to a bus on the same machine is loopback, where no other node comes.
     outward = os.environ.get("ODYSSAI_FILES_HOST") or access.outward
-    joined = replace(plan, nats=access.url("mesh"), files_host=outward)
+    joined = replace(plan, access=access, files_host=outward)
     beside: list[Beside] = [lambda: keep_door(plan, access)]
     if plan.is_announced and not access.is_local:
         beside.append(lambda: announce_bus(access))
@@ -222,8 +247,7 @@ async def keep_door(plan: Plan, access: embedded.Access) -> None:
     # The NATS client takes half a second to import; the services start meanwhile.
     from ops.joining.doorkeeper import Doorkeeper
 
-    taken = [NodeId(plan.node)] if "runner" in plan.services else []
-    await Doorkeeper(plan.home, access, taken).run()
+    await Doorkeeper(plan.home, access).run()
 
 
 async def announce_bus(access: embedded.Access) -> None:
@@ -236,7 +260,7 @@ async def announce_bus(access: embedded.Access) -> None:
             await asyncio.Event().wait()
 
 
-def _program(plan: Plan, service: str, sockets: Sequence[socket.socket]) -> Program:
+def _program(plan: Plan, service: Service, sockets: Sequence[socket.socket]) -> Program:
     """Services but the gateway have no use for the sockets."""
     inherited = [each.fileno() for each in sockets] if service == "gateway" else []
     listening = {"ODYSSAI_LISTEN_FD": str(inherited[0])} if inherited else {}
@@ -255,9 +279,9 @@ def _import_path() -> dict[str, str]:
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def _settings(plan: Plan, service: str) -> dict[str, str]:
+def _settings(plan: Plan, service: Service) -> dict[str, str]:
     settings = {
-        "ODYSSAI_NATS": plan.nats or "",
+        "ODYSSAI_NATS": plan.bus_url(service),
         "ODYSSAI_HOME": str(plan.home),
         "ODYSSAI_NODE": plan.node,
         "ODYSSAI_LOG": plan.log_level,
@@ -295,8 +319,9 @@ async def announce(plan: Plan, screen: Screen, started_s: float) -> None:
     while (await probe.fetch(plan.near, plan.port, sign, tls))[0] != 200:
         screen.progress(_awaited(plan), f" {time.monotonic() - started_s:.0f} s")
         await asyncio.sleep(_ASK_S)
-    _, body = await probe.fetch(plan.near, plan.port, "/v1/models", tls)
-    screen.say(_welcome(plan, _models_of(body), time.monotonic() - started_s))
+    status, body = await probe.fetch(plan.near, plan.port, "/v1/models", tls)
+    needs_key = status == HTTPStatus.UNAUTHORIZED
+    screen.say(_welcome(plan, _models_of(body), needs_key, time.monotonic() - started_s))
 
 
 def _awaited(plan: Plan) -> str:
@@ -326,16 +351,20 @@ def example(models: dict[str, str]) -> tuple[str, dict[str, object]]:
     return "/v1/rerank", {"model": id, "query": text, "documents": ["Paris is.", "No idea."]}
 
 
-def _welcome(plan: Plan, models: dict[str, str], took_s: float) -> str:
+def _welcome(plan: Plan, models: dict[str, str], needs_key: bool, took_s: float) -> str:
     path, question = example(models)
+    there = ", ".join(models) or "none yet"
+    if needs_key:
+        there = "for holders of a key; `odyssai key create NAME` makes one"
+    shown = " -H 'Authorization: Bearer KEY'" if needs_key else ""
     return f"""
 odyssai serves, after {took_s:.1f} s
 
   address  {plan.address}/v1
-  model    {", ".join(models) or "none yet"}
+  model    {there}
 {_places(plan)}
 
-  curl {plan.address}{path} -H 'Content-Type: application/json' \
+  curl {plan.address}{path}{shown} -H 'Content-Type: application/json' \
 -d {shlex.quote(json.dumps(question))}
 
   Ctrl-C ends all.
@@ -343,8 +372,8 @@ odyssai serves, after {took_s:.1f} s
 
 
 def _places(plan: Plan) -> str:
-    bus = Address.parse(plan.nats or "").shown
-    access = embedded.known_access(plan.home)
-    if access and access.url("mesh") == plan.nats:
-        bus += f"  (credentials in {plan.home / 'bus' / 'credentials.json'})"
+    if plan.access:
+        bus = f"{plan.access.address}  (keys in {plan.home / 'bus' / 'keys'})"
+    else:
+        bus = Address.parse(plan.nats or "").shown
     return f"  bus      nats://{bus}\n  logs     {plan.home / 'logs'}"

@@ -16,9 +16,11 @@ from bus.errors import BusError
 from bus.home import HomeError
 from ops import reach
 from ops.words import progress, size
+from proto.audit import AuditEvent
 from proto.presence import STALL_S, EngineBeat, NodeBeat
 from proto.subjects import (
     ALERT_TELEMETRY,
+    AUDIT_TELEMETRY,
     ENGINE_TELEMETRY,
     EVENT_TELEMETRY,
     JOB_TELEMETRY,
@@ -138,6 +140,12 @@ def _job(event: JobEvent) -> str:
     return " · ".join(filter(None, parts))
 
 
+def _audit(event: AuditEvent) -> str:
+    return " · ".join(
+        filter(None, (f"{event.act} {event.target}".strip(), event.by, event.outcome))
+    )
+
+
 _BEATS = {"engine", "node", "job"}
 """Said again and again; told when something is new."""
 _KINDS: dict[str, tuple[Subject[Any], Callable[[Any], str]]] = {
@@ -147,4 +155,5 @@ _KINDS: dict[str, tuple[Subject[Any], Callable[[Any], str]]] = {
     "alert": (ALERT_TELEMETRY, _alert),
     "event": (EVENT_TELEMETRY, _event),
     "job": (JOB_TELEMETRY, _job),
+    "audit": (AUDIT_TELEMETRY, _audit),
 }

@@ -357,6 +357,8 @@ class Hold(Message, frozen=True, kw_only=True):
     """
 
     request: RequestId
+    epoch: int
+    """Which attempt of it; another is not meant."""
     seq: int
     """The gateway has every frame before this one, and will ask for none of them again."""
     for_s: float

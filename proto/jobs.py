@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from proto.audit import NOBODY, Actor
 from proto.errors import Refused
 from proto.ids import JobId, ModelId, NodeId
 from proto.message import Message
@@ -177,6 +178,8 @@ class Submit(Message, frozen=True, kw_only=True):
     by: str = "operator"
     hub_token: str = ""
     """For a gated model of the hub. It goes to the nodes and nowhere else."""
+    actor: Actor = NOBODY
+    """Who is behind it, for the audit log."""
 
 
 class SteerJob(Message, frozen=True, kw_only=True):
@@ -187,6 +190,7 @@ class SteerJob(Message, frozen=True, kw_only=True):
 
     job: JobId
     wish: JobWish
+    actor: Actor = NOBODY
 
 
 class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):

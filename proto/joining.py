@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from proto.audit import NOBODY, Actor
 from proto.ids import NodeId
 from proto.message import Message
 
@@ -39,6 +40,8 @@ class Token(Struct, frozen=True, array_like=True):
     """SHA-256 of the authority's certificate; empty: the bus is on loopback and not encrypted."""
     expires_s: float
     """Unix time."""
+    role: str = "runner"
+    """A ``credentials.InvitedRole``: what who comes by it will be."""
 
     def text(self) -> str:
         """One word without spaces."""
@@ -65,6 +68,8 @@ class Invite(Message, frozen=True, kw_only=True):
     node: Name | None = None
     """Good for a node of this name only; None: for any name that is free."""
     lasts_s: Annotated[float, Meta(gt=0)] = 86_400.0
+    actor: Actor = NOBODY
+    """Who invites, for the audit log."""
 
 
 class Invited(Message, frozen=True, kw_only=True, tag="invited"):
@@ -76,7 +81,7 @@ class Invited(Message, frozen=True, kw_only=True, tag="invited"):
 
 
 class Join(Message, frozen=True, kw_only=True):
-    """Ask to become a node. Said with an invitation's key; answered by ``Joined``.
+    """Ask to become what the invitation is for. Said with its key; answered by ``Joined``.
 
     Saying it again with the same name and key is answered in the same way.
     """
@@ -84,14 +89,16 @@ class Join(Message, frozen=True, kw_only=True):
     invitation: PublicKey
     """The invitation's own public key: told to nobody but its holder."""
     node: Name
+    """Of who asks, also where that is no node."""
     key: PublicKey
-    """By which the node will connect."""
+    """By which it will connect."""
 
 
 class Joined(Message, frozen=True, kw_only=True, tag="joined"):
-    """The bus knows the node's key from now on."""
+    """The bus knows the key from now on."""
 
     node: NodeId
+    role: str = "runner"
 
 
 class Revoke(Message, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from proto.config import Config, KeyConfig, Scope
+from proto.config import Config, ConfigView, KeyConfig, Scope
 from proto.effective import matches, value
 from proto.message import Message
 
@@ -46,7 +46,7 @@ class KeyRecord(Message, frozen=True, kw_only=True):
     """Who had it made."""
 
 
-class Spending(Message, frozen=True, kw_only=True):
+class Spending(Message, frozen=True, kw_only=True, omit_defaults=False):
     """The tokens of prompts and answers that a key with a budget has taken."""
 
     day: str = ""
@@ -167,6 +167,20 @@ def with_tokens(spent: Spending, tokens: int, now_s: float) -> Spending:
         in_month=known.in_month + tokens,
         in_all=known.in_all + tokens,
     )
+
+
+def without_hashes(view: ConfigView) -> ConfigView:
+    return replace(
+        view,
+        effective=_bare(view.effective),
+        file=view.file and replace(view.file, config=_bare(view.file.config)),
+        admin=view.admin and replace(view.admin, config=_bare(view.admin.config)),
+    )
+
+
+def _bare(config: Config) -> Config:
+    keys = {name: entry and without_hash(entry) for name, entry in (config.keys or {}).items()}
+    return replace(config, keys=keys) if keys else config
 
 
 def without_hash(key: KeyConfig) -> KeyConfig:

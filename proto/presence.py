@@ -45,6 +45,15 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     """Numbers in an embedder's vectors."""
 
 
+class Unreadable(Struct, frozen=True, kw_only=True):
+    """What a process heard or found and could not read, such as of a newer version."""
+
+    messages: int = 0
+    """Dropped as malformed, since boot. Its log has the subjects."""
+    records: tuple[str, ...] = ()
+    """Of shared state, by bucket and key such as ``plans/studio``: they are ignored."""
+
+
 class CacheLoad(Struct, frozen=True, kw_only=True):
     """The prefix cache of an engine."""
 
@@ -114,6 +123,7 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     """The base URL behind it, when it is an engine that is not ours."""
     asyncio_tasks: int = 0
     """In its process. A number that only grows is a leak."""
+    unreadable: Unreadable = Unreadable()
 
 
 EnginePhase = Literal[
@@ -182,6 +192,7 @@ class NodeBeat(Message, frozen=True, kw_only=True):
     """Of the software it runs."""
     asyncio_tasks: int = 0
     """In the agent's process."""
+    unreadable: Unreadable = Unreadable()
 
 
 class Used(Struct, frozen=True, array_like=True):
@@ -212,6 +223,7 @@ class GatewayBeat(Message, frozen=True, kw_only=True):
     """By keys that have a limit, which holds for all gateways together."""
     asyncio_tasks: int = 0
     """In its process."""
+    unreadable: Unreadable = Unreadable()
 
 
 class Probe(Message, frozen=True, kw_only=True):
@@ -235,6 +247,7 @@ class ServiceBeat(Message, frozen=True, kw_only=True):
     """Of the lease, for the scheduler that holds it."""
     asyncio_tasks: int = 0
     """In its process."""
+    unreadable: Unreadable = Unreadable()
 
 
 class Gone(Message, frozen=True, kw_only=True):

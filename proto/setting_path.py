@@ -4,6 +4,7 @@ A section, then, in sections whose entries have names, the name, which may hold
 slashes and dots itself, then a setting of that entry.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -65,3 +66,16 @@ def without(config: Config, path: Path) -> Config:
         above = above.get(name) or {}
     above.pop(path[-1], None)
     return msgspec.convert(plain, Config)
+
+
+def names_of(config: Config) -> list[str]:
+    """The settings that a configuration says something of, such as ``models/org/name/context``."""
+    return list(_names("", msgspec.to_builtins(config)))
+
+
+def _names(above: str, plain: Any) -> Iterator[str]:
+    if isinstance(plain, dict) and plain:
+        for name, below in plain.items():
+            yield from _names(f"{above}/{name}" if above else name, below)
+    elif above:
+        yield above

@@ -17,6 +17,7 @@ import msgspec
 
 from proto import (
     audit,
+    credentials,
     embedding,
     frames,
     inference,
@@ -38,8 +39,9 @@ _MSGPACK = msgspec.msgpack.Encoder()
 _JSON = msgspec.json.Encoder()
 _FORBIDDEN = frozenset(".*> \t\r\n")
 _PLACE = re.compile("<([a-z]+)>")
-PAIRS = frozenset({"engine", "gateway", "service"})
-"""Places of two tokens: ``<node>.<name>``, ``<credential>.<process>``, ``<kind>.<process>``."""
+PAIRS = frozenset({"engine", "gateway", "service", "holder"})
+"""Places of two tokens: ``<node>.<name>``, ``<credential>.<process>``, ``<kind>.<process>``,
+``<role>.<name>``."""
 
 
 @lru_cache(maxsize=1024)
@@ -201,6 +203,28 @@ REVOKE: Question[joining.Revoke, joining.Revoked] = Question(
     "mesh.v1.bus.revoke", joining.Revoke, answer=joining.Revoked
 )
 
+INVITE_ROLE: Question[credentials.InviteRole, joining.Invited] = Question(
+    "mesh.v1.bus.invite_role", credentials.InviteRole, answer=joining.Invited
+)
+ADMIT: Question[credentials.Admit, credentials.Admitted] = Question(
+    "mesh.v1.bus.admit", credentials.Admit, answer=credentials.Admitted
+)
+CREDENTIALS: Question[credentials.ListCredentials, credentials.Credentials] = Question(
+    "mesh.v1.bus.credentials", credentials.ListCredentials, answer=credentials.Credentials
+)
+ROTATE: Question[credentials.Rotate, credentials.Rotated] = Question(
+    "mesh.v1.bus.rotate", credentials.Rotate, answer=credentials.Rotated
+)
+RENEW: Question[credentials.Renew, credentials.Rotated] = Question(
+    "mesh.v1.bus.renew.<holder>",
+    credentials.Renew,
+    speaker=lambda renew: (renew.holder,),
+    answer=credentials.Rotated,
+)
+DISMISS: Question[credentials.Dismiss, credentials.Dismissed] = Question(
+    "mesh.v1.bus.dismiss", credentials.Dismiss, answer=credentials.Dismissed
+)
+
 GENERATE: Question[inference.Generate, inference.Accepted] = Question(
     "mesh.v1.engine.<engine>.generate", inference.Generate, answer=inference.Accepted
 )
@@ -287,7 +311,7 @@ JOB_TELEMETRY: Subject[telemetry.JobEvent] = Subject(
     "telemetry.v1.job.<job>", telemetry.JobEvent, is_json=True
 )
 AUDIT_TELEMETRY: Subject[audit.AuditEvent] = Subject(
-    "telemetry.v1.audit.<service>",
+    "telemetry.v1.audit.<holder>",
     audit.AuditEvent,
     is_json=True,
     speaker=lambda event: (event.said_by,),

@@ -45,6 +45,8 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     """Who asked, by the name of the API key or a hash of it."""
     trace: str | None = None
     """W3C trace id."""
+    resumed: int = 0
+    """How often another engine went on with an answer whose own was lost."""
 
 
 class Said(Message, frozen=True, kw_only=True, omit_defaults=False):
@@ -80,6 +82,8 @@ AlertKind = Literal[
     "gateway_gone",
     "service_gone",
     "model_quarantined",
+    "state_unreadable",
+    "messages_unreadable",
 ]
 
 

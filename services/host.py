@@ -98,6 +98,11 @@ class Host:
     hurrying: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it was asked to end within its grace, also after it was succeeded."""
 
+    @property
+    def credential(self) -> str:
+        """Its name: what the bus server lets stand for us in subjects."""
+        return self.bus.holder.name if self.bus.holder else self.service
+
     async def unless_stopped(self, work: Awaitable[T]) -> T | None:
         """Its result; None when the process is asked to end before there is one."""
         working = asyncio.ensure_future(work)
@@ -173,7 +178,7 @@ async def _live(service: str, serve: Serve, id: str) -> None:
         await serve(host)
         await bus.quiet()
         if refused.is_set():
-            raise TurnedAway("the bus lets us in no longer; was this node removed?")
+            raise TurnedAway("the bus lets us in no longer: our credential was withdrawn")
 
 
 def _home() -> Path:

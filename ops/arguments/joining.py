@@ -4,13 +4,19 @@ import argparse
 from typing import Any
 
 from ops.arguments import values
-from ops.arguments.reach import add_home, add_log_level, add_nats
-from ops.arguments.services import add_runner
+from ops.arguments.reach import add_home, add_json, add_log_level, add_nats
+from ops.arguments.services import add_gateway, add_runner
+
+ROLES = ("runner", "gateway", "scheduler", "cloud", "health", "ops")
+"""Those that another machine can have."""
 
 
 def add(commands: Any) -> None:
     _add_invite(commands.add_parser("invite", help="print a token by which a machine may join"))
-    _add_join(commands.add_parser("join", help="make this machine a node of a mesh"))
+    _add_join(commands.add_parser("join", help="make this machine part of a mesh"))
+    _add_credentials(
+        commands.add_parser("credentials", help="list, rotate and revoke who may be on the bus")
+    )
     discover = commands.add_parser("discover", help="list the meshes on the local network")
     discover.set_defaults(module="ops.joining.discover")
     discover.add_argument(
@@ -31,15 +37,42 @@ def _add_invite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--node", dest="for_node", metavar="NAME", help="good for a node of this name only"
     )
+    parser.add_argument(
+        "--role",
+        choices=ROLES,
+        default="runner",
+        help="what the machine will run: a gateway, a scheduler … or ops, which hears telemetry "
+        "(default: %(default)s)",
+    )
+
+
+def _add_credentials(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="ops.joining.credentials", act="list", whose=None)
+    add_nats(parser)
+    add_json(parser)
+    acts = parser.add_subparsers(dest="act", metavar="ACT")
+    rotate = acts.add_parser("rotate", help="a new key, without ending anything")
+    rotate.add_argument(
+        "whose",
+        nargs="?",
+        metavar="ROLE|NODE",
+        help="of a home: whose key, or `certificate` for the server's; of a machine that joined: "
+        "nothing, its own",
+    )
+    revoke = acts.add_parser("revoke", help="cut off at once, for good")
+    revoke.add_argument("whose", metavar="ROLE|NODE")
+    for act in (rotate, revoke):
+        add_nats(act)
 
 
 def _add_join(parser: argparse.ArgumentParser) -> None:
     # The rest is that of `odyssai up --only runner`.
-    parser.set_defaults(module="ops.join", only="runner", nats=None, bus_host="", host="", port=0)
+    parser.set_defaults(module="ops.join", only="runner", nats=None, bus_host="")
     parser.add_argument(
         "token", nargs="?", metavar="TOKEN", help="what `odyssai invite` printed; the first time"
     )
     add_home(parser)
     add_log_level(parser)
+    add_gateway(parser)
     add_runner(parser)
-    parser.add_argument("--verbose", action="store_true", help="print what the agent prints")
+    parser.add_argument("--verbose", action="store_true", help="print what it prints")

@@ -28,8 +28,8 @@ def add_bus(parser: argparse.ArgumentParser) -> None:
         "--nats",
         metavar="URL",
         default=os.environ.get("ODYSSAI_NATS") or None,
-        help="the bus to join, with user and password (also: ODYSSAI_NATS, which `ps` does not "
-        "show; default: the one of --home)",
+        help="the bus to join (also: ODYSSAI_NATS, which `ps` does not show; "
+        "default: the one of --home)",
     )
     add_log_level(parser)
 

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 def _add_up(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(module="ops.up")
     add_bus(parser)
-    _add_gateway(parser)
+    add_gateway(parser)
     add_runner(parser)
     parser.add_argument(
         "--only", metavar="A,B", default=",".join(SERVICES), help="run these services only"
@@ -69,12 +69,12 @@ def _add_service(parser: argparse.ArgumentParser, service: str) -> None:
     parser.set_defaults(module="ops.alone", service=service)
     add_bus(parser)
     if service == "gateway":
-        _add_gateway(parser)
+        add_gateway(parser)
     if service == "runner":
         add_runner(parser)
 
 
-def _add_gateway(parser: argparse.ArgumentParser) -> None:
+def add_gateway(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default=os.environ.get("ODYSSAI_HOST", "127.0.0.1"),

@@ -1,8 +1,11 @@
 """What may stand behind a flag."""
 
 import argparse
+from datetime import UTC, datetime, timedelta
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+AMOUNTS = {"k": 1000, "M": 10**6, "G": 10**9}
+BUDGETS = {"": "tokens_in_all", "day": "tokens_per_day", "month": "tokens_per_month"}
 
 
 def port(text: str) -> int:
@@ -30,3 +33,30 @@ def duration(text: str) -> float:
     if not number.isdigit() or unit not in UNITS_S:
         raise argparse.ArgumentTypeError(f"{text} is no time; write 90s, 30m, 2h or 7d")
     return float(int(number) * UNITS_S[unit])
+
+
+def moment(text: str) -> datetime:
+    """A time from now on, as of ``duration``, or a date, whose first moment in UTC it is."""
+    try:
+        if "-" in text:
+            told = datetime.fromisoformat(text)
+            return told if told.tzinfo else told.replace(tzinfo=UTC)
+        return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=duration(text))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text} is no date; write 2027-01-31") from None
+
+
+def amount(text: str) -> int:
+    """``500``, ``200k`` or ``5M``."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in AMOUNTS else (text, "")
+    if not number.isdigit() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no amount; write 500, 200k or 5M")
+    return int(number) * AMOUNTS.get(unit, 1)
+
+
+def budget(text: str) -> tuple[str, int]:
+    """The setting that ``5M/day``, ``100M/month`` or ``1G`` is a value of, and the value."""
+    tokens, _, each = text.partition("/")
+    if each not in BUDGETS:
+        raise argparse.ArgumentTypeError(f"{text} is no budget; write 5M/day, 100M/month or 1G")
+    return BUDGETS[each], amount(tokens)

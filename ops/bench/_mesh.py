@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,9 @@ from bus import embedded
 from ops import probe
 from ops.bench._children import Running, free_port, running
 from ops.bench._load import Server
+from proto.credentials import HOME, Role
 
+NODE = "bench"
 START_S = 120.0
 """The bundled model is unpacked on its first use."""
 
@@ -25,11 +27,11 @@ class Mesh:
     port: int
     program: Running
 
-    @property
-    def bus_url(self) -> str:
+    def bus_url(self, role: Role, name: str = HOME) -> str:
+        """The way to the bus by one of the home's credentials."""
         access = embedded.known_access(self.home)
         assert access is not None, "a mesh that runs has a bus"
-        return access.url("mesh")
+        return access.url(role, name)
 
     async def server(self) -> Server:
         """Its gateway and its one model, once that can be asked for. Raises NotStarted."""
@@ -55,13 +57,14 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(*models: str) -> AsyncIterator[Mesh]:
-    """With no model there is no runner: the caller brings the engine."""
+async def mesh(*models: str, told: Mapping[str, str] | None = None) -> AsyncIterator[Mesh]:
+    """With no model there is no runner: the caller brings the engine. ``told``: its settings."""
     services = ("gateway", "scheduler", "runner") if models else ("gateway", "scheduler")
     with tempfile.TemporaryDirectory(prefix="odyssai-bench-") as folder:
         home, port = Path(folder) / "home", free_port()
         argv = [sys.executable, "-m", "ops.command", "up", "--home", str(home)]
-        argv += ["--port", str(port), "--only", ",".join(services), "--node", "bench"]
+        argv += ["--port", str(port), "--only", ",".join(services), "--node", NODE]
         argv += [part for model in models for part in ("--model", model)]
-        async with running((*argv, "--log-level", "warning"), Path(folder) / "up.log") as program:
+        log = Path(folder) / "up.log"
+        async with running((*argv, "--log-level", "warning"), log, told) as program:
             yield Mesh(home, port, program)

@@ -12,7 +12,8 @@ from pathlib import Path
 from bus.connection import Bus
 from bus.fleet import Fleet
 from bus.presence import beat
-from bus.stream import TokenSource, TokenStream
+from bus.stream import TokenSource
+from bus.token_stream import TokenStream
 from ops.bench._children import NotStarted, running
 from proto.errors import Code, MeshError
 from proto.frames import Delta, End, Failed

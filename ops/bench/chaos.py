@@ -18,8 +18,9 @@ from pathlib import Path
 
 import uvloop
 
+from ops.bench._chaos.acts import Scene
 from ops.bench._chaos.campaign import Campaign
-from ops.bench._chaos.faults import CLIENTS, FAULTS, MESH, Fault, Scene
+from ops.bench._chaos.faults import CLIENTS, FAULTS, MESH, Fault
 from ops.bench._chaos.ledger import Hit, Ledger
 from ops.bench._chaos.load import Load
 from ops.bench._chaos.rehearsal import rehearse
@@ -75,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--faults", type=_faults, default=list(FAULTS.values()), help="these only, with commas"
     )
+    parser.add_argument(
+        "--calm", type=float, default=0.0, help="seconds more between two faults (%(default)s)"
+    )
     parser.add_argument("--model", help=f"a folder, or {BUNDLED} (default: a tiny random one)")
     parser.add_argument(
         "--pause", type=float, default=PAUSE_S, help="seconds between two talks (%(default)s)"
@@ -97,7 +101,12 @@ def _faults(text: str) -> list[Fault]:
 def plans_of(args: argparse.Namespace) -> list[list[Planned]]:
     """One for the mesh and one for its clients, which go on side by side."""
     return [
-        planned(args.seed, 60 * args.minutes, [each for each in kinds if each in args.faults])
+        planned(
+            args.seed,
+            60 * args.minutes,
+            [each for each in kinds if each in args.faults],
+            args.calm,
+        )
         for kinds in (MESH, CLIENTS)
     ]
 
@@ -108,10 +117,10 @@ async def measure(
     source = args.model or str(await asyncio.to_thread(tiny, folder))
     async with World.open(folder, source) as world:
         said = talks(args.seed, OF_EACH, world.model, f"{NAME}:{MODEL}")
-        exchanges = await rehearse(world.balancer.port, said)
+        exchanges = await rehearse(world.door, said)
         say(f"chaos: {sum(map(len, exchanges))} exchanges are known; the load begins")
         ledger, hits, vitals = Ledger(), list[Hit](), Vitals(world)
-        load = Load(world.balancer.port, exchanges, ledger, args.seed, args.pause)
+        load = Load(world.door, exchanges, ledger, args.seed, args.pause)
         scene, over, began = Scene(world, load), asyncio.Event(), time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             sampling = tasks.create_task(vitals.run())
@@ -123,5 +132,13 @@ async def measure(
             sampling.cancel()
         span_s = time.monotonic() - began
         return Story(
-            args.seed, schedule, began, span_s, ledger, hits, vitals.lives, vitals.telling()
+            seed=args.seed,
+            schedule=schedule,
+            began=began,
+            span_s=span_s,
+            ledger=ledger,
+            hits=hits,
+            lives=vitals.lives,
+            resumed=world.presence.resumed,
+            telling=vitals.telling(),
         )

@@ -17,7 +17,7 @@ import uvloop
 
 from ops.bench._children import running
 from ops.bench._load import Answer, Line, Server
-from ops.bench._mesh import Mesh, mesh
+from ops.bench._mesh import NODE, Mesh, mesh
 from ops.bench._report import Report, parser, percentile, say
 
 PACE = 20
@@ -85,10 +85,10 @@ async def scripted(mesh_: Mesh) -> AsyncIterator[None]:
     log = mesh_.home.parent / "scripted.log"
 
     async def has_bus() -> bool:
-        return (mesh_.home / "bus" / "credentials.json").exists()
+        return (mesh_.home / "bus" / "access.json").exists()
 
     await mesh_.program.until(has_bus, 20)
-    environment = {"ODYSSAI_NATS": mesh_.bus_url, "ODYSSAI_LOG": "warning"}
+    environment = {"ODYSSAI_NATS": mesh_.bus_url("runner", NODE), "ODYSSAI_LOG": "warning"}
     argv = (sys.executable, "-m", "ops.bench._scripted")
     async with running(argv, log, environment):
         yield

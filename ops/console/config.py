@@ -10,6 +10,7 @@ import yaml
 
 from bus.config import change_layer, look_at, open_layers
 from bus.connection import Bus
+from ops.console.operator import audit_log, operator
 from ops.console.terminal import complain, run
 from proto.config import Config, ConfigLayer, ConfigView
 from proto.effective import merged
@@ -59,18 +60,19 @@ def told(view: ConfigView) -> str:
 
 async def _set(args: argparse.Namespace, bus: Bus) -> int:
     change = setting(path_of(args.setting), yaml.safe_load(args.value))
-    return await _change(bus, lambda before: merged(before, change))
+    return await _change(bus, args, lambda before: merged(before, change))
 
 
 async def _unset(args: argparse.Namespace, bus: Bus) -> int:
     path = path_of(args.setting)
-    return await _change(bus, lambda before: without(before, path))
+    return await _change(bus, args, lambda before: without(before, path))
 
 
-async def _change(bus: Bus, change: Callable[[Config], Config]) -> int:
+async def _change(bus: Bus, args: argparse.Namespace, change: Callable[[Config], Config]) -> int:
     def changed(layer: ConfigLayer) -> ConfigLayer:
         return ConfigLayer(config=change(layer.config), origin=ORIGIN, at_s=time.time())
 
-    await change_layer(await open_layers(bus), "admin", changed)
+    async with audit_log(bus).act(f"config.{args.act}", operator(), detail=args.setting):
+        await change_layer(await open_layers(bus), "admin", changed)
     print("in effect", file=sys.stderr)
     return 0

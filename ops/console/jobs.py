@@ -8,6 +8,7 @@ import msgspec
 from bus import jobs
 from bus.connection import Bus
 from ops.console.following import follow, tell
+from ops.console.operator import operator
 from ops.console.tables import Table, show
 from ops.console.terminal import complain, run
 from ops.words import duration, job_state, ordered, progress
@@ -57,7 +58,7 @@ async def _one(args: argparse.Namespace, bus: Bus) -> int:
 
 async def _steer(args: argparse.Namespace, bus: Bus) -> int:
     job = await _called(bus, args.job)
-    tell(await jobs.steer(bus, job.id, WISHES[args.wish]), args.json)
+    tell(await jobs.steer(bus, job.id, WISHES[args.wish], operator()), args.json)
     return 0
 
 

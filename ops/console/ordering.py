@@ -6,6 +6,7 @@ import os
 from bus import jobs
 from bus.connection import Bus
 from ops.console.following import follow, tell
+from ops.console.operator import operator
 from ops.console.orders import ORDERS
 from ops.console.terminal import run
 
@@ -17,7 +18,7 @@ def main(args: argparse.Namespace) -> int:
 async def _main(args: argparse.Namespace, bus: Bus) -> int:
     # From the environment: arguments are seen by everybody on the machine.
     token = os.environ.get("HF_TOKEN", "") if args.order in ("pull", "load") else ""
-    job = await jobs.submit(bus, ORDERS[args.order](args), hub_token=token)
+    job = await jobs.submit(bus, ORDERS[args.order](args), operator(), token)
     if args.detach:
         tell(job, args.json)
         return 0

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 from bus.connection import Bus
 from bus.errors import BusError
@@ -12,19 +13,21 @@ from ops import reach
 from proto.errors import MeshError
 
 Act = Callable[[argparse.Namespace, Bus], Awaitable[int]]
+Reached = Callable[[argparse.Namespace], AbstractAsyncContextManager[Bus]]
+"""How the bus is come by."""
 
 
-def run(act: Act, args: argparse.Namespace) -> int:
+def run(act: Act, args: argparse.Namespace, reached: Reached = reach.connected) -> int:
     """The exit status: what ``act`` returns, 1 where something went wrong."""
     try:
-        return asyncio.run(_run(act, args))
+        return asyncio.run(_run(act, args, reached))
     except (MeshError, BusError, HomeError) as error:
         complain(str(error))
         return 1
 
 
-async def _run(act: Act, args: argparse.Namespace) -> int:
-    async with reach.connected(args) as bus:
+async def _run(act: Act, args: argparse.Namespace, reached: Reached) -> int:
+    async with reached(args) as bus:
         return await act(args, bus)
 
 

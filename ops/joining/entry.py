@@ -14,6 +14,7 @@ from bus.home import ForeignState, claim_home, private_folder, write_private
 from bus.key import BadSeed, Key
 from bus.membership import Membership
 from ops.joining.finding import find, split
+from proto.credentials import INVITED_ROLES, Holder, InvitedRole
 from proto.ids import NodeId
 from proto.joining import Join, Token
 from proto.subjects import JOIN
@@ -41,6 +42,7 @@ async def enter(home: Path, token: Token, node: str | None, machine: str) -> Mem
         member = Membership(
             mesh=token.mesh,
             node=name,
+            role=_role(token),
             addresses=tuple(dict.fromkeys((*addresses, *token.addresses))),
             is_encrypted=bool(certificate),
         )
@@ -90,8 +92,8 @@ async def _certificate(token: Token, addresses: tuple[str, ...]) -> str:
 
 
 async def _ask(home: Path, token: Token, member: Membership, certificate: str) -> None:
-    """Have the bus know this node's key."""
-    key = node_key(home)
+    """Have the bus know this home's key."""
+    key = own_key(home)
     folder = private_folder(membership.folder_of(home))
     seed, ca = folder / "invitation.seed", folder / "ca.pem"
     try:
@@ -100,7 +102,8 @@ async def _ask(home: Path, token: Token, member: Membership, certificate: str) -
         if certificate:
             write_private(ca, certificate)
         servers = tuple(f"nats://{address}" for address in member.addresses)
-        address = Address(servers, seed, ca if certificate else None, token.mesh)
+        guest = Holder("guest", invitation.public)
+        address = Address(servers, seed, ca if certificate else None, guest, token.mesh)
         async with Bus.connect(str(address), f"join:{member.node}", CONNECT_S) as bus:
             asked = Join(invitation=invitation.public, node=member.node, key=key.public)
             await bus.ask(JOIN, asked)
@@ -117,9 +120,17 @@ async def _ask(home: Path, token: Token, member: Membership, certificate: str) -
         seed.unlink(missing_ok=True)
 
 
-def node_key(home: Path) -> Key:
-    """The node's own, made when it is first needed. Raises ForeignState."""
-    path = private_folder(membership.folder_of(home)) / "node.seed"
+def _role(token: Token) -> InvitedRole:
+    """Raises CannotJoin."""
+    for role in INVITED_ROLES:
+        if role == token.role:
+            return role
+    raise CannotJoin(f"this odyssai knows no {token.role}; it is older than the mesh")
+
+
+def own_key(home: Path) -> Key:
+    """Made when it is first needed. Raises ForeignState."""
+    path = private_folder(membership.folder_of(home)) / membership.SEED
     try:
         if not path.exists():
             write_private(path, Key.fresh().seed)

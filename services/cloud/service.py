@@ -5,21 +5,18 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
-
-import httpx
 
 from bus.gateways import Gateways
 from bus.holding import Holding
 from bus.presence import LOOK_S, beat, farewell
-from bus.sink import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays, digest_of
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame
 from proto.ids import CLOUD, EngineId, GatewayId, ModelId, RequestId
 from proto.inference import Accepted, Cancel, CountTokens, Detokenize, Generate, Tokenize
-from proto.presence import EngineBeat, Gone, ModelCard
+from proto.presence import EngineBeat, Gone
 from proto.subjects import (
     CANCEL,
     COUNT_TOKENS,
@@ -31,11 +28,13 @@ from proto.subjects import (
     RERANK,
     TOKENIZE,
 )
+from services.cloud.catalog import Catalog
 from services.cloud.frames import Frames
 from services.cloud.openai import OpenAIUpstream, unreadable
 from services.cloud.openai_pieces import Piece
 from services.cloud.openai_vectors import embedded, embeddings_body, rerank_body, reranked
 from services.cloud.pictures import inlined
+from services.cloud.running import Running
 from services.cloud.settings import Upstream, read
 from services.host import Host, present
 
@@ -47,9 +46,6 @@ SLOTS = 256
 """Requests an upstream is sent at once."""
 DRAIN_S = 7.0
 """How long running requests may go on when the process is asked to end."""
-CATALOG_S = 60.0
-CATALOG_RETRY_S = 5.0
-UNKNOWN_CONTEXT = 0
 
 
 async def serve(host: Host) -> None:
@@ -86,16 +82,6 @@ async def _stand_in(
             await farewell(host.bus, Gone(kind="engine", id=engine, boot=host.boot, why="stopped"))
 
 
-@dataclass
-class _Running:
-    """A request that the upstream is at."""
-
-    gateway: GatewayId
-    task: asyncio.Task[Any]
-    why: MeshError = field(default_factory=lambda: MeshError(Code.CANCELLED, "It was cancelled."))
-    """What its reader hears when the task is cancelled."""
-
-
 class Relay:
     """Stands for one upstream: its catalog, its running requests."""
 
@@ -105,17 +91,16 @@ class Relay:
         self._engine = engine
         self._sink = sink
         self._client = OpenAIUpstream(upstream)
-        self._cards: tuple[ModelCard, ...] = ()
+        self._catalog = Catalog(upstream.name, self._client)
         self._may_read: dict[RequestId, asyncio.Event] = {}
         """Cleared while the request's client does not read."""
-        self._running: dict[RequestId, _Running] = {}
+        self._running: dict[RequestId, Running] = {}
         self._gateways = Gateways(
             host.bus,
             lambda: (running.gateway for running in self._running.values() if running.gateway),
             self._release,
         )
         self._events = 0
-        self._has_looked = asyncio.Event()
         self._is_leaving = False
 
     async def serve(self) -> None:
@@ -130,7 +115,7 @@ class Relay:
         await answer_replays(bus, self._sink, self._engine)
         await Holding(self._sink, self._hold, self._go_on).follow(bus, self._engine)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_catalog())
+            tasks.create_task(self._catalog.keep())
             tasks.create_task(self._gateways.watch())
             tasks.create_task(
                 beat(bus, self._engine, (ENGINE_BEAT, ENGINE_TELEMETRY), self._describe, _urgent)
@@ -138,7 +123,7 @@ class Relay:
 
     async def told(self, known: Callable[[], Coroutine[None, None, object]]) -> None:
         """Once the first catalog is there, or none is, and a heartbeat has told of it."""
-        await self._has_looked.wait()
+        await self._catalog.has_looked.wait()
         await asyncio.sleep(2 * LOOK_S)
         await known()
 
@@ -163,40 +148,14 @@ class Relay:
         await self._sink.settled()
         await self._client.close()
 
-    async def _keep_catalog(self) -> None:
-        """Its models appear with the upstream and vanish with it."""
-        while True:
-            try:
-                entries = await self._client.catalog()
-                self._cards = tuple(self._card(str(entry["id"]), entry) for entry in entries)
-                wait_s = CATALOG_S
-            except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-                log.warning("no catalog of %s: %s", self._upstream.name, error)
-                self._cards, wait_s = (), CATALOG_RETRY_S
-            self._has_looked.set()
-            await asyncio.sleep(wait_s)
-
-    def _card(self, id: str, entry: dict[str, object]) -> ModelCard:
-        context = entry.get("context_length")
-        known = entry.get("supported_parameters")
-        can = known if isinstance(known, list) else ()
-        return ModelCard(
-            id=ModelId(f"{self._upstream.name}:{id}"),
-            context_length=context if isinstance(context, int) else UNKNOWN_CONTEXT,
-            owner=f"odyssai-cloud-{self._upstream.name}",
-            calls_tools="tools" in can,
-            reasons="reasoning" in can,
-            keeps_formats="structured_outputs" in can,
-        )
-
     def _describe(self) -> EngineBeat:
         return EngineBeat(
             engine=self._engine,
             node=CLOUD,
             boot=self._host.boot,
             pid=os.getpid(),
-            state="draining" if self._is_leaving else "ready" if self._cards else "loading",
-            models=self._cards,
+            state="draining" if self._is_leaving else "ready" if self._catalog.cards else "loading",
+            models=self._catalog.cards,
             slots=SLOTS,
             running=len(self._running),
             parked=sum(not event.is_set() for event in self._may_read.values()),
@@ -214,15 +173,18 @@ class Relay:
     async def _generate(self, request: Generate) -> Accepted:
         await self._end_before(request)
         if self._sink.knows(request.request, request.epoch):
+            self._sink.resend(request)
+            if (running := self._running.get(request.request)) is not None:
+                running.gateway = request.gateway
             return Accepted(prompt_tokens=0)
         if request.continues is not None:
             raise MeshError(
                 Code.NO_ENGINE, f"{self._upstream.name} cannot go on with another engine's answer."
             )
         self._refuse_if_full()
-        self._sink.open(request.request, request.gateway, request.epoch)
+        self._sink.open(request.request, request.gateway, request.epoch, digest_of(request))
         task = asyncio.create_task(self._run(request))
-        self._running[request.request] = _Running(request.gateway, task)
+        self._running[request.request] = Running(request.gateway, task)
         self._gateways.hear(request.gateway)
         task.add_done_callback(lambda _: self._running.pop(request.request, None))
         return Accepted(prompt_tokens=0)
@@ -259,7 +221,7 @@ class Relay:
         self._refuse_if_full()
         task = asyncio.current_task()
         assert task is not None, "the bus answers each question in a task"
-        self._running[asked.request] = _Running(asked.gateway, task)
+        self._running[asked.request] = Running(asked.gateway, task)
         self._gateways.hear(asked.gateway)
         try:
             async with asyncio.timeout(asked.left_s):

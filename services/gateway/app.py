@@ -15,7 +15,6 @@ from services.gateway.admin import routes as admin
 from services.gateway.anthropic import Messages
 from services.gateway.contract import show_contract
 from services.gateway.count import count_tokens
-from services.gateway.drain import stopping
 from services.gateway.gateway import Endpoint, Gateway
 from services.gateway.generate import generate
 from services.gateway.health import show_health, show_readiness, show_welcome
@@ -206,17 +205,12 @@ def _nothing_there(exchange: Exchange) -> MeshError:
     return MeshError(Code.NOT_FOUND, why)
 
 
-async def _refuse_late(gateway: Gateway, exchange: Exchange) -> None:
-    await exchange.body(gateway.settings.body_limit_bytes)
-    raise stopping()
-
-
 async def answer(gateway: Gateway, exchange: Exchange, endpoint: Endpoint, need: Need) -> None:
     """Serve one request; whatever goes wrong is said in the dialect of its path."""
     gateway.open.add(exchange)
     try:
         with gateway.entrance.let_in(exchange, need):
-            await (_refuse_late if gateway.is_closed else endpoint)(gateway, exchange)
+            await endpoint(gateway, exchange)
     except ClientStalled:
         log.info("%s: cut, as its client took nothing", exchange.id)
     except ClientLeft:

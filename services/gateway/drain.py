@@ -1,4 +1,4 @@
-"""How a gateway ends: it takes nothing new, finishes what it has, and tells the rest why not."""
+"""How a gateway ends: it accepts nobody, finishes what it has, and tells the rest why not."""
 
 import asyncio
 
@@ -11,11 +11,6 @@ LINGER_S = 1.0
 """In which clients that keep their connections hear that they are to connect anew."""
 
 
-def stopping() -> MeshError:
-    why = "This gateway is stopping. Ask again, or ask another one."
-    return MeshError(Code.NO_ENGINE, why, retry_after_s=1.0)
-
-
 async def drain(
     host: Host, gateway: Gateway, server: HttpServer, serving: asyncio.Task[None]
 ) -> None:
@@ -23,12 +18,12 @@ async def drain(
     gateway.is_leaving = True
     server.accept_no_more()
     await server.part(LINGER_S)
-    gateway.is_closed = True
     server.should_exit = True
     work = (serving, *gateway.background.tasks(), *gateway.once.tasks())
     await host.grace(work, gateway.settings.drain_s)
+    why = "This gateway is stopping. Ask again, or ask another one."
     for exchange in list(gateway.open):
-        exchange.interrupt(stopping())
+        exchange.interrupt(MeshError(Code.NO_ENGINE, why, retry_after_s=1.0))
     await gateway.once.close()
     await gateway.background.close()
     await serving

@@ -40,7 +40,7 @@ class Gateway:
         self.settings = settings
         self.mesh = mesh
         self.watch = watch
-        self.audit = AuditLog(mesh.bus, id)
+        self.audit = AuditLog(mesh.bus)
         self._tell_of_capture = _tell_of_capture()
         self.config = ConfigFollower(self._configured)
         self.entrance = Entrance(id, self.config, self.audit, settings.admin_token)
@@ -49,11 +49,10 @@ class Gateway:
         store = Store(mesh.bus, settings.responses)
         self.background = Background(mesh.bus, id, store, peers)
         self.once = Once(mesh.bus, id, boot, Ledger(mesh.bus, settings.kept_answers))
+        self.entrance.on_revoked.append(self.background.stop_for)
         self.images = Images(settings.images)
         self.is_leaving = False
         """Its balancer is to send it nothing more."""
-        self.is_closed = False
-        """It takes no request any more."""
         self.open: set[Exchange] = set()
         """Requests that are being served."""
         self.served = 0

@@ -25,6 +25,7 @@ from services.gateway.gateway import Gateway
 from services.gateway.health import Health, Readiness, Welcome
 from services.gateway.http.exchange import Exchange
 from services.gateway.idempotency.name import LONGEST
+from services.gateway.keys.scopes import need_of
 from services.gateway.models.models import ModelEntry, ModelList
 from services.gateway.models.pages import ModelInfo, ModelPage
 from services.gateway.ollama.embed import EmbedAnswer, EmbeddingsAnswer
@@ -41,6 +42,14 @@ REFUSALS = {
     502: "The engine was lost while it answered.",
     503: "No engine of the model is there now.",
     504: "Not done within X-Request-Timeout.",
+}
+TURNED_AWAY = {
+    401: "The API key is missing, wrong, expired or revoked.",
+    403: "This takes a key with another scope.",
+}
+KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
 }
 TYPES: list[type[Struct]] = [
     openai.ChatRequest,
@@ -178,12 +187,25 @@ def document() -> dict[str, Any]:
     }
     for path in REPEATABLE:
         _may_be_repeated(schemas, path, paths[path]["post"])
+    _ask_for_keys(schemas, paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": NAME, "version": VERSION},
+        "security": [{}, *({scheme: []} for scheme in KEYS)],
         "paths": paths,
-        "components": {"schemas": schemas.components},
+        "components": {"schemas": schemas.components, "securitySchemes": KEYS},
     }
+
+
+def _ask_for_keys(schemas: "_Schemas", paths: dict[str, Any]) -> None:
+    """What is said without a key that is good for it, where keys are asked for."""
+    error = schemas.of(openai.ErrorBody, anthropic.ErrorBody, ollama.ErrorBody)
+    for path, operations in paths.items():
+        if need_of(path) == "nothing":
+            continue
+        for operation in operations.values():
+            for status, why in TURNED_AWAY.items():
+                operation["responses"].setdefault(str(status), _json(why, error))
 
 
 class _Schemas:

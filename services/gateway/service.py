@@ -47,7 +47,7 @@ async def serve(host: Host) -> None:
     url = _url(settings, listening)
     fleet = Fleet()
     await fleet.follow(host.bus)
-    id = gateway_id(host.service, host.id)
+    id = gateway_id(host.credential, host.id)
     async with TokenSource.connect(host.bus, id) as source:
         mesh = Mesh(host.bus, source, fleet, settings.load_wait_s)
         watch = Watch(mesh)
@@ -89,7 +89,6 @@ async def serve(host: Host) -> None:
                 task.cancel()
         await gateway.entrance.budgets.save()
         await gateway.images.close()
-        await host.bus.settled()
 
 
 async def _expect_guarded(host: Host, gateway: Gateway, listener: socket.socket) -> None:

@@ -4,7 +4,7 @@ import re
 
 from msgspec import Struct
 
-from bus.state import Limits
+from bus.provision import Limits
 from services.gateway.http.cors import Cors
 from services.gateway.http.crowd import Bounds
 from services.gateway.http.hosts import told_hosts
@@ -64,17 +64,27 @@ class Settings(Struct, frozen=True, kw_only=True):
             starts_again=switch("ODYSSAI_AGAIN"),
             drain_s=number("ODYSSAI_DRAIN_S", 7.0),
             stall_s=number("ODYSSAI_STALL_S", 300.0, 1),
-            responses=Limits(
-                ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
-                max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
-            ),
-            kept_answers=Limits(
-                ttl_s=number("ODYSSAI_KEPT_ANSWERS_TTL_S", 86_400, 1),
-                max_bytes=int(number("ODYSSAI_KEPT_ANSWERS_MAX_MB", 256, 1) * 2**20),
-            ),
+            responses=stored_responses(),
+            kept_answers=kept_answers(),
             keeps_volatile_lines=switch("ODYSSAI_KEEP_VOLATILE_LINES"),
             images=ImageLimits.read(),
         )
+
+
+def stored_responses() -> Limits:
+    """Of the bucket. Raises SettingError."""
+    return Limits(
+        ttl_s=number("ODYSSAI_RESPONSES_TTL_S", 30 * 86_400, 1),
+        max_bytes=int(number("ODYSSAI_RESPONSES_MAX_MB", 1024, 1) * 2**20),
+    )
+
+
+def kept_answers() -> Limits:
+    """Of the bucket. Raises SettingError."""
+    return Limits(
+        ttl_s=number("ODYSSAI_KEPT_ANSWERS_TTL_S", 86_400, 1),
+        max_bytes=int(number("ODYSSAI_KEPT_ANSWERS_MAX_MB", 256, 1) * 2**20),
+    )
 
 
 def _origins(text: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The watch: hear everybody, raise an alert when somebody is unwell, clear it when well again."""
 
 import asyncio
+import re
 import time
 
 from bus.connection import Bus
@@ -47,16 +48,21 @@ class Watch:
 
         def engine(beat: EngineBeat) -> None:
             self._ward.hear("engine", beat.engine, now(), beat.stalled_s)
+            self._ward.hear_unreadable(beat.engine, beat.unreadable, now())
 
         def node(beat: NodeBeat) -> None:
             self._ward.hear("node", beat.node, now())
             self._ward.hear_given_up(beat.node, _given_up(beat))
+            self._ward.hear_unreadable(beat.node, beat.unreadable, now())
 
         def gateway(beat: GatewayBeat) -> None:
             self._ward.hear("gateway", beat.gateway, now())
+            self._ward.hear_unreadable(beat.gateway, beat.unreadable, now())
 
         def service(beat: ServiceBeat) -> None:
-            self._ward.hear("service", service_id(beat.service, beat.id), now())
+            id = service_id(beat.service, beat.id)
+            self._ward.hear("service", id, now())
+            self._ward.hear_unreadable(id, beat.unreadable, now())
 
         def gone(gone: Gone) -> None:
             self._ward.hear_gone(gone.kind, gone.id, gone.why, now())
@@ -88,7 +94,12 @@ class Watch:
             cleared=cleared,
             at_s=time.time(),
         )
-        await self._bus.publish(ALERT_TELEMETRY, alert, trouble.subject.replace(".", "-"))
+        await self._bus.publish(ALERT_TELEMETRY, alert, _token(trouble.subject))
+
+
+def _token(subject: str) -> str:
+    """As it may stand in a subject, whatever somebody called a record."""
+    return re.sub(r"[^\w-]", "-", subject)
 
 
 def _given_up(beat: NodeBeat) -> dict[str, str]:

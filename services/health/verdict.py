@@ -1,12 +1,19 @@
 """Who is well: plain state and a plain verdict, fed with beats and asked with ``now``."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from proto.presence import SILENCE_S, STALL_S
+from proto.presence import SILENCE_S, STALL_S, Unreadable
 from proto.telemetry import AlertKind
 
 Kind = Literal["engine", "node", "gateway", "service"]
+RECENT_S = 60.0
+"""So long after the last message that could not be read that is worth an alert."""
+MALFORMED = (
+    "drops messages that it cannot read: another version, or a program that does not belong "
+    "there, is on the bus; the log has the subjects"
+)
 FORGET_S = 600.0
 """Somebody gone for this long is no longer missed."""
 
@@ -35,11 +42,20 @@ class _Heard:
     """Why it ended, if somebody said so."""
 
 
+class _Unread(NamedTuple):
+    told: Unreadable
+    grew_at: float
+    """When more messages than before could not be read."""
+    at: float
+
+
 @dataclass
 class Ward:
     """Everybody heard of, by kind and id."""
 
     _heard: dict[tuple[Kind, str], _Heard] = field(default_factory=dict)
+    _unreadable: dict[str, _Unread] = field(default_factory=dict)
+    """By who told it."""
     _given_up: dict[str, dict[str, str]] = field(default_factory=dict)
     """Engines that their agents start no more, by node: why."""
 
@@ -51,6 +67,13 @@ class Ward:
         say of it.
         """
         self._given_up[node] = engines
+
+    def hear_unreadable(self, who: str, told: Unreadable, now: float) -> None:
+        """What a speaker could not read, as its heartbeat says."""
+        before = self._unreadable.get(who)
+        is_more = before is not None and told.messages > before.told.messages
+        grew_at = now if is_more else before.grew_at if before else -math.inf
+        self._unreadable[who] = _Unread(told, grew_at, now)
 
     def hear_gone(self, kind: Kind, id: str, why: str, now: float) -> None:
         """Asked to stop is no trouble; anything else is, until it is heard again."""
@@ -71,7 +94,23 @@ class Ward:
             _trouble(id, heard, now) for (_, id), heard in self._heard.items() if id not in given_up
         )
         quarantined = {Trouble("model_quarantined", id, why) for id, why in given_up.items()}
-        return {trouble for trouble in found if trouble} | quarantined
+        return {trouble for trouble in found if trouble} | quarantined | self._unread(now)
+
+    def _unread(self, now: float) -> set[Trouble]:
+        heard = {who: it for who, it in self._unreadable.items() if now - it.at <= SILENCE_S}
+        self._unreadable = heard
+        records = {record for it in heard.values() for record in it.told.records}
+        dropping = [who for who, it in heard.items() if now - it.grew_at <= RECENT_S]
+        return {Trouble("state_unreadable", record, _spoiled(record)) for record in records} | {
+            Trouble("messages_unreadable", who, MALFORMED) for who in dropping
+        }
+
+
+def _spoiled(record: str) -> str:
+    return (
+        f"the record {record} cannot be read and is ignored; `odyssai state` says why, "
+        f"`odyssai state --drop {record}` removes it"
+    )
 
 
 def _trouble(id: str, heard: _Heard, now: float) -> Trouble | None:

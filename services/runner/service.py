@@ -48,7 +48,7 @@ async def serve(host: Host) -> None:
         return
     await host.bus.answer(RESTART_AGENT, restart.answer, agent.node)
     await agent.run(restart)
-    await host.bus.settled()
+    await host.bus.quiet()
     if not host.stopping.is_set():
         begin_anew()
 

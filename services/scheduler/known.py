@@ -9,7 +9,8 @@ from bus.config import ConfigFollower
 from bus.connection import Bus
 from bus.fleet import Fleet
 from bus.mirror import Mirror
-from bus.state import Bucket, Limits
+from bus.provision import Limits
+from bus.state import Bucket
 from proto.ids import EngineId
 from proto.inference import Want
 from proto.jobs import JOBS, KEPT_S, Job

@@ -20,6 +20,7 @@ from services.host import Host, present
 from services.scheduler.configuration.file import ConfigFile
 from services.scheduler.demand.absent import waits_for
 from services.scheduler.known import Known
+from services.scheduler.leading.copies import keep_copies
 from services.scheduler.leading.leading import Reign
 from services.scheduler.naming import known_model
 from services.scheduler.overview import look_around
@@ -49,6 +50,7 @@ async def serve(host: Host) -> None:
             tasks.create_task(config.run(host.bus)),
             tasks.create_task(ConfigFile(settings.config).follow(host.bus)),
             tasks.create_task(known.follow()),
+            tasks.create_task(keep_copies(host.bus, lease)),
             tasks.create_task(present(host, lambda: lease.epoch if lease.is_held else 0)),
         ]
         await asyncio.sleep(HEARTBEAT_S)  # One round of heartbeats: before it, nobody is known.

@@ -90,7 +90,7 @@ def outcomes(sdk: Path, file: str, mesh: Mesh, scratch: Path) -> dict[str, str]:
     """What became of each test of a file: ``file::Class::test[params]`` to "" or its complaint."""
     told = {
         "TEST_API_BASE_URL": f"{mesh.url}/v1",
-        "ODYSSAI_NATS": mesh.access.url("mesh"),
+        "ODYSSAI_NATS": mesh.access.url("gateway"),
         "PYTHONPATH": os.pathsep.join(map(str, (PLUGINS, ROOT))),
     }
     plugins = [flag for plugin in FILES[file] for flag in ("-p", plugin)]

@@ -8,7 +8,8 @@ import pytest
 from bus.connection import Bus
 from bus.errors import Conflict
 from bus.large import PIECE, Block, LargeBucket
-from bus.state import Bucket, Limits
+from bus.provision import Limits
+from bus.state import Bucket
 from proto.ids import fresh
 from proto.message import Message
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import structs
 
+from bus.audit import AuditLog
 from bus.config import ConfigFollower
 from bus.connection import Bus
 from bus.errors import Conflict
@@ -69,7 +70,7 @@ async def desk(nats_server: NatsServer) -> AsyncIterator[Desk]:
         known = await Known.open(bus, Fleet(), ConfigFollower(), clock)
         desk = Desk(bus, known, clock)
         await bus.listen(JOB_TELEMETRY, desk.events.put_nowait)
-        async with desk.orders.heard(bus):
+        async with desk.orders.heard(bus, AuditLog(bus)):
             await bus.settled()
             yield desk
 

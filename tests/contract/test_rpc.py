@@ -116,7 +116,7 @@ async def test_malformed_mail_is_dropped_and_the_rest_arrives(bus: Bus) -> None:
     await bus.publish(SERVICE_BEAT, beat, "test.a")
 
     assert await asyncio.wait_for(heard.get(), 2) == beat
-    assert bus.bad_mail == 1
+    assert bus.unread.messages == 1
 
 
 async def test_the_trace_of_the_asker_reaches_the_answerer(bus: Bus) -> None:
@@ -169,3 +169,27 @@ async def test_who_stopped_answering_is_asked_no_more(bus: Bus) -> None:
 
     with pytest.raises(NobodyThere):
         await bus.ask(COUNT_TOKENS, QUESTION, engine)
+
+
+async def test_who_goes_quiet_answers_what_it_heard_and_hears_no_more(
+    bus: Bus, nats_url: str
+) -> None:
+    engine, heard, may_answer = f"n.{fresh()}", asyncio.Event(), asyncio.Event()
+
+    async def count(_: CountTokens) -> Counted:
+        heard.set()
+        await may_answer.wait()
+        return Counted(tokens=1)
+
+    async with Bus.connect(nats_url, "test:leaving") as leaving:
+        await leaving.answer(COUNT_TOKENS, count, engine)
+        await leaving.settled()
+        asking = asyncio.create_task(bus.ask(COUNT_TOKENS, QUESTION, engine))
+        await heard.wait()
+        going = asyncio.create_task(leaving.quiet())
+        may_answer.set()
+        await going
+
+        assert await asking == Counted(tokens=1)
+        with pytest.raises(NobodyThere):
+            await bus.ask(COUNT_TOKENS, QUESTION, engine)

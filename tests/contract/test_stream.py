@@ -4,14 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
 import uvloop
 
+from bus import token_stream
 from bus.connection import Bus
-from bus.sink import TokenSink, answer_replays
-from bus.stream import MOST_SPOILED, TokenSource, TokenStream
+from bus.credit import WINDOW
+from bus.sink import TokenSink, answer_replays, digest_of
+from bus.stream import TokenSource
+from bus.token_stream import MOST_SPOILED, TokenStream
+from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
-from proto.ids import EngineId, GatewayId, RequestId, fresh
-from proto.subjects import CANCEL, STREAM
+from proto.ids import EngineId, GatewayId, ModelId, RequestId, fresh
+from proto.inference import Generate, Text
+from proto.subjects import CANCEL, HOLD, STREAM
 from tests.conftest import NatsServer
 
 END = (Usage(1, 1, 0), Timings(0.0, 0.0, 0.0))
@@ -113,6 +119,39 @@ async def test_a_lost_frame_is_asked_for_and_nothing_comes_twice(nats_url: str) 
         assert mesh.source.gaps >= 1
 
 
+async def test_a_later_attempt_at_the_same_engine_takes_the_place_of_the_earlier(
+    nats_url: str,
+) -> None:
+    async with pair(nats_url) as (mesh, gateway):
+        first = mesh.open(gateway, "r1")
+        mesh.sink.send([(first.request, Failed(0, 0, "engine_lost", ""))])
+        stream = mesh.source.open(first.request)
+        stream.attach(mesh.engine, 1)
+        assert not mesh.sink.knows(first.request, 1)
+        mesh.sink.open(first.request, gateway, 1)
+
+        mesh.sink.send([(first.request, delta(1, epoch=0)), (first.request, delta(0, epoch=1))])
+        lose(mesh.sink, first.request, delta(1, epoch=1))
+
+        assert await read(stream, 2) == [delta(seq, epoch=1) for seq in range(2)]
+        assert mesh.sink.knows(first.request, 1)
+
+
+async def test_an_engine_that_is_not_there_twice_in_a_row_is_lost(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_stream, "ABSENT_S", 0.05)
+    async with pair(nats_url) as (mesh, _):
+        stream = mesh.source.open(RequestId("r1"))
+        stream.attach(EngineId("n.nobody"), 0)
+        stream.patience_s = 0.0
+
+        (failed,) = await read(stream, 1)
+
+        assert isinstance(failed, Failed)
+        assert failed.code == "engine_lost"
+
+
 async def test_a_lost_tail_is_found_by_silence(nats_url: str) -> None:
     async with pair(nats_url) as (mesh, gateway):
         stream = mesh.open(gateway, "r1")
@@ -153,7 +192,7 @@ async def test_malformed_frames_are_dropped(nats_url: str) -> None:
         mesh.sink.send([(stream.request, delta(0))])
 
         assert await read(stream, 1) == [delta(0)]
-        assert mesh.source.bad_mail == 1
+        assert mesh.source._bus.unread.messages == 1
 
 
 async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str) -> None:
@@ -165,7 +204,7 @@ async def test_frames_of_an_engine_that_was_not_asked_are_dropped(nats_url: str)
         mesh.sink.send([(stream.request, delta(0)), (stream.request, delta(1))])
 
         assert await read(stream, 2) == [delta(0), delta(1)]
-        assert mesh.source.bad_mail == 1
+        assert mesh.source._bus.unread.messages == 1
 
 
 async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats_url: str) -> None:
@@ -178,7 +217,7 @@ async def test_an_engine_that_is_unreadable_again_and_again_ends_its_stream(nats
         (last,) = await read(stream, 1)
         assert isinstance(last, Failed)
         assert "same version" in last.message
-        assert mesh.source.bad_mail == MOST_SPOILED
+        assert mesh.source._bus.unread.messages == MOST_SPOILED
 
 
 async def test_an_engine_is_told_that_nobody_waits_for_its_frames(nats_url: str) -> None:
@@ -236,3 +275,48 @@ def test_a_socket_that_dies_while_frames_are_sent_costs_none(nats_url: str) -> N
             return [frame.seq for frame in await read(stream, 3)]
 
     assert uvloop.run(run()) == [0, 1, 2]
+
+
+def asked(gateway: GatewayId, text: str = "Hi", epoch: int = 0) -> Generate:
+    prompt = Text(text=text)
+    return Generate(
+        request=RequestId("r1"), gateway=gateway, model=ModelId("m"), prompt=prompt, epoch=epoch
+    )
+
+
+async def test_a_stream_goes_to_another_gateway_that_asks_the_same_and_to_nobody_else(
+    nats_url: str,
+) -> None:
+    async with pair(nats_url) as (mesh, first), pair(nats_url) as (other, second):
+        mesh.sink.open(RequestId("r1"), first, 0, digest_of(asked(first)))
+        mesh.sink.send([(RequestId("r1"), delta(0))])
+        stream = other.source.open(RequestId("r1"))
+        stream.attach(mesh.engine, 0)
+        for stranger in (asked(second, "Guess"), asked(second, epoch=1)):
+            with pytest.raises(MeshError, match="no longer holds"):
+                mesh.sink.resend(stranger)
+
+        mesh.sink.resend(asked(second))
+        mesh.sink.send([(RequestId("r1"), End(0, 1, "stop", *END))])
+
+        assert await read(stream, 2) == [delta(0), End(0, 1, "stop", *END)]
+        mesh.sink.forget(RequestId("r1"), 1)
+        with pytest.raises(MeshError, match="no longer holds"):
+            mesh.sink.resend(asked(first))
+
+
+async def test_who_gathers_a_whole_answer_lets_no_engine_wait(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway), Bus.connect(nats_url, "test:holds") as bus:
+        held: list[RequestId] = []
+        await bus.listen(HOLD, lambda hold: held.append(hold.request), mesh.engine)
+        await bus.settled()
+        gathered, read_along = mesh.open(gateway, "r1"), mesh.open(gateway, "r2")
+        gathered.may_hold = False
+        for request in ("r1", "r2"):
+            frames = [delta(seq) for seq in range(2 * WINDOW)]
+            mesh.sink.send([(RequestId(request), frame) for frame in frames])
+        async with asyncio.timeout(10):
+            while not held:
+                await asyncio.sleep(0.01)
+
+        assert held == [read_along.request]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bus import embedded
+from bus.buckets import KINDS
 from ops import command
 from ops.bench._chaos.faults import FAULTS
 from proto import subjects
@@ -23,6 +24,12 @@ SETTING = re.compile(r"\b(?:ODYSSAI|OPENAI|OPENROUTER)_[A-Z][A-Z_]*[A-Z]\b")
 @pytest.mark.parametrize("constant", CONSTANTS)
 def test_every_subject_is_described(constant: str) -> None:
     assert f"| `{constant}` |" in (ROOT / "docs/messages.md").read_text()
+
+
+def test_every_bucket_is_described_and_looked_after() -> None:
+    _, _, page = (ROOT / "docs/messages.md").read_text().partition("State in JetStream KV")
+
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(KINDS)
 
 
 def test_every_setting_is_described_and_none_that_is_not_there() -> None:
@@ -76,6 +83,8 @@ def test_no_other_distribution_claims_our_package_names() -> None:
 def test_the_bus_server_accepts_the_cluster_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ODYSSAI_BUS_PASSWORD", "secret")
 
+    monkeypatch.setenv("ODYSSAI_BUS_ROUTES", '["nats://route:secret@nats-2:6222"]')
+    monkeypatch.setenv("ODYSSAI_BUS_STORE", "/data")
     checked = subprocess.run(
         [embedded.find_server(), "-t", "-c", ROOT / "ops/nats/cluster.conf"],
         capture_output=True,

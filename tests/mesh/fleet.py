@@ -36,18 +36,18 @@ class Fleet:
         self._lifeline = os.pipe()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def scheduler(self, name: str) -> None:
-        self._start(name, "services.scheduler", {})
+    def scheduler(self, name: str, **told: str) -> None:
+        self._start(name, "services.scheduler", told)
 
     def agent(self, node: str, memory: str, **told: str) -> None:
         facts = {"ODYSSAI_NODE": node, "ODYSSAI_MEMORY": memory, "ODYSSAI_MODELS": "none"}
         shelves = {"ODYSSAI_MODEL_DIRS": str(self._shelf)}
         self._start(node, "services.runner", facts | shelves | told)
 
-    def gateway(self) -> str:
+    def gateway(self, name: str = "gateway", **told: str) -> str:
         """Its URL."""
         port = free_port()
-        self._start("gateway", "services.gateway", {"ODYSSAI_PORT": str(port)})
+        self._start(name, "services.gateway", {"ODYSSAI_PORT": str(port)} | told)
         return f"http://127.0.0.1:{port}"
 
     def _start(self, name: str, module: str, told: Mapping[str, str]) -> None:
@@ -96,6 +96,13 @@ class Fleet:
                 process.wait()
         for end in self._lifeline:
             os.close(end)
+
+    def cut_power(self) -> None:
+        """Everybody ends at once, by the lifeline."""
+        for end in self._lifeline:
+            os.close(end)
+        for process in self._processes.values():
+            process.wait(END_S)
 
     def logs(self) -> str:
         return "\n".join(

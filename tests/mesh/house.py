@@ -146,6 +146,16 @@ class Command:
                 self._known.update(process.children(recursive=True))
         return living(self._known)
 
+    def pids(self, name: str) -> set[int]:
+        return {process.pid for process in self.family() if _name(process) == name}
+
+    def process_of(self, name: str) -> psutil.Process:
+        """The one living process of a service, the ``engine`` or ``nats-server``."""
+        (process,) = until(
+            lambda: [p for p in self.family() if _name(p) == name], what=f"one {name}"
+        )
+        return process
+
     def end(self) -> None:
         """As Ctrl-C does; by force where that is not enough. Nobody stays."""
         family = self.family()
@@ -219,16 +229,6 @@ class Mesh(Command):
         access = embedded.known_access(self.home)
         assert access, "a mesh that serves has credentials"
         return access
-
-    def pids(self, name: str) -> set[int]:
-        return {process.pid for process in self.family() if _name(process) == name}
-
-    def process_of(self, name: str) -> psutil.Process:
-        """The one living process of a service, the ``engine`` or ``nats-server``."""
-        (process,) = until(
-            lambda: [p for p in self.family() if _name(p) == name], what=f"one {name}"
-        )
-        return process
 
     def count(self) -> dict[str, int]:
         names = [_name(process) for process in self.family()]

@@ -9,6 +9,8 @@ from typing import Any
 import nats
 from nats.aio.msg import Msg
 
+from bus.address import Address
+
 Told = dict[str, Any]
 
 BLANK = {"running": 0, "queued": 0, "generated_tokens": 0, "queued_tokens": 0}
@@ -27,7 +29,8 @@ class Telemetry:
     async def listen(cls, url: str, engines: int = 1) -> "AsyncIterator[Telemetry]":
         """``engines``: how many the mesh has."""
         telemetry = cls(engines)
-        client = await nats.connect(url, inbox_prefix=b"_INBOX.ops", reconnect_time_wait=0.05)
+        options = Address.parse(url).dialled("test:telemetry")
+        client = await nats.connect(**options, reconnect_time_wait=0.05)
         try:
             await client.subscribe("telemetry.>", cb=telemetry._hear)
             await client.flush()

@@ -89,7 +89,7 @@ def test_a_machine_joins_and_serves(
     keys = guest_home / "membership"
     assert {stat.S_IMODE(file.stat().st_mode) for file in keys.iterdir()} == {0o600}
     lines = [" ".join(process.cmdline()) for process in guest.family()]
-    assert not any((keys / "node.seed").read_text() in line for line in lines)
+    assert not any((keys / "key.seed").read_text() in line for line in lines)
 
 
 def test_it_comes_back_without_a_token_until_it_is_removed(
@@ -101,7 +101,7 @@ def test_it_comes_back_without_a_token_until_it_is_removed(
     assert engines
 
     async def revoke() -> None:
-        async with Bus.connect(hall.access.url("mesh"), "test:revoke") as bus:
+        async with Bus.connect(hall.access.url("scheduler"), "test:revoke") as bus:
             assert (await bus.ask(REVOKE, Revoke(node=NodeId("studio")))).was_member
 
     asyncio.run(revoke())

@@ -56,7 +56,8 @@ OPERATIONS = [
     ("GET", "/admin/status"), ("GET", "/admin/models"), ("GET", "/admin/models/{model}"),
     ("GET", "/admin/nodes"), ("GET", "/admin/nodes/{node}"), ("GET", "/admin/jobs"),
     ("GET", "/admin/jobs/{job}"), ("GET", "/admin/jobs/{job}/events"), ("GET", "/admin/config"),
-    ("GET", "/admin/config/models/{model}"),
+    ("GET", "/admin/config/models/{model}"), ("GET", "/admin/keys"),
+    ("GET", "/admin/keys/{key}"),
 ]  # fmt: skip
 
 

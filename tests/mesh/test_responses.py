@@ -44,7 +44,7 @@ def neighbour(mesh: Mesh) -> Iterator[openai.OpenAI]:
     """Of another gateway process in front of the same mesh."""
     port = free_port()
     told = {
-        "ODYSSAI_NATS": mesh.access.url("mesh"),
+        "ODYSSAI_NATS": mesh.access.url("gateway"),
         "ODYSSAI_HOME": str(mesh.home),
         "ODYSSAI_PORT": str(port),
     }
@@ -209,7 +209,7 @@ def test_a_gateway_that_is_killed_leaves_what_it_stored_and_nothing_unfinished(o
 
 def test_responses_are_kept_for_as_long_as_was_set(own: Mesh) -> None:
     async def limits() -> tuple[float | None, int | None]:
-        async with Bus.connect(own.access.url("mesh"), "test:limits") as bus:
+        async with Bus.connect(own.access.url("doorkeeper"), "test:limits") as bus:
             config = (await bus.jetstream.stream_info(f"KV_{RESPONSES}")).config
             return config.max_age, config.max_bytes
 

@@ -12,6 +12,7 @@ import openai
 import pytest
 from nats.aio.client import Client
 
+from bus.address import Address
 from proto.ids import fresh
 from proto.inference import Chat, Turn
 from proto.prefix import prefixes_of
@@ -76,7 +77,7 @@ async def test_a_request_is_told_once_with_the_numbers_the_client_saw(
     assert event["completion_tokens"] == 11
     assert event["cached_tokens"] == usage.prompt_tokens_details.cached_tokens
     assert event["session"] == session
-    assert event["engine"].startswith(f"{NODE}-tiny")
+    assert event["engine"].startswith(f"{NODE}.tiny")
     assert 0 < event["ttft_s"] <= event["duration_s"] < 10
     assert event["prefill_s"] + event["decode_s"] <= event["duration_s"]
     assert event["tokens_per_s"] == pytest.approx(11 / event["decode_s"], rel=0.01)
@@ -132,7 +133,8 @@ async def test_the_operators_credential_opens_nothing_else(mesh: Mesh) -> None:
     async def note(error: Exception) -> None:
         refused.append(str(error).lower())
 
-    client = await nats.connect(mesh.access.url("ops"), inbox_prefix=b"_INBOX.ops", error_cb=note)
+    address = Address.parse(mesh.access.url("ops"))
+    client = await nats.connect(**address.dialled("test:ops"), error_cb=note)
     try:
         for subject in ("mesh.>", ">", "$JS.>", "$KV.>", "$SYS.>", "_INBOX.>"):
             await client.subscribe(subject)

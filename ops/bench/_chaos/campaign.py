@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from ops.bench._chaos.acts import Scene
 from ops.bench._chaos.answer import Broken, Failure
-from ops.bench._chaos.faults import Scene
 from ops.bench._chaos.ledger import Hit
 from ops.bench._chaos.schedule import LAST_S, Planned
 from ops.bench._children import NotStarted
 from ops.bench._report import say
+from ops.child import NotRenewed
 
 RECOVERED_S = 60.0
 """A mesh that is not whole so long after a fault has not recovered."""
@@ -45,7 +46,7 @@ class Campaign:
             mended = time.monotonic()
             if fault.breaks_mesh:
                 await scene.world.until_whole(RECOVERED_S)
-        except (NotStarted, Failure, Broken, TimeoutError) as error:
+        except (NotStarted, NotRenewed, Failure, Broken, TimeoutError) as error:
             trouble = str(error) or type(error).__name__
         return Hit(
             fault=fault.name,

@@ -31,6 +31,25 @@ class Manner:
     """Events of a stream after which it hangs up; None: it stays."""
     pause_s: float = 0.0
     """Between two reads of a client that takes little at a time."""
+    doomed_key: str = ""
+    """One that is revoked while its answers are under way; empty: the bench's own is shown."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the mesh is asked, and the API key that is shown there."""
+
+    port: int
+    key: str = ""
+
+    async def order(self, method: str, path: str, body: Any = None) -> Any:
+        """What an admin's request is answered. Raises Failure and Broken."""
+        async with Connection.open(self) as connection:
+            await connection.send(path, b"" if body is None else encoded(body), {}, method)
+            said = b"".join([piece async for piece in connection.body()])
+            if connection.status >= 300:
+                raise Failure(connection.status, said.decode(errors="replace")[:500])
+            return _decode(said) if said else None
 
 
 class Left(Exception):
@@ -40,39 +59,45 @@ class Left(Exception):
 class Connection:
     """One request and its answer. Whatever breaks the connection is Broken."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._key = key
         self.status = 0
         self.headers: dict[str, str] = {}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, port: int, is_slow: bool) -> "AsyncIterator[Connection]":
+    async def open(cls, door: Door, *, is_slow: bool = False) -> "AsyncIterator[Connection]":
         """Raises Broken."""
         try:
-            reader, writer = await asyncio.open_connection(HOST, port, limit=LINE)
+            reader, writer = await asyncio.open_connection(HOST, door.port, limit=LINE)
         except OSError as error:
             raise Broken(str(error)) from error
         if is_slow:
             sock: socket.socket = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
         try:
-            yield cls(reader, writer)
+            yield cls(reader, writer, door.key)
         finally:
             writer.transport.abort()
 
-    async def send(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+    async def send(
+        self, path: str, body: bytes, headers: Mapping[str, str], method: str = "POST"
+    ) -> None:
         """Returns when the head of the answer is there. Raises Broken."""
         told = {
             "Host": HOST,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "Connection": "close",
+            **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             **headers,
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
-        self._writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        self._writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
         lines = (await self._until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         self.status = int(lines[0].split(" ", 2)[1])
         pairs = (line.partition(":") for line in lines[1:] if line)

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Cost = Literal["gateway lost", "refused", "upstream lost"]
+Cost = Literal["gateway lost", "gateway stopped", "refused", "upstream lost", "key revoked"]
 """What the contract lets a fault cost a client, who then asks again: the connection to a gateway
-that died; a 429 or 503 with Retry-After before anything was said; an answer of a server that is not
-ours.
+that died; an answer that a gateway which was told to stop could not finish in its grace, and said
+so; a 429 or 503 with Retry-After before anything was said; an answer of a server that is not ours.
+An answer whose key was revoked is not asked for again.
 """
 Flaw = Literal["lost", "duplicated", "wrong"]
 Kind = Cost | Flaw | Literal["whole", "left", "failed"]

@@ -4,11 +4,11 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ops.bench._chaos.answer import Broken, Failure
 from ops.bench._chaos.checker import Checker, Deviation
-from ops.bench._chaos.client import Connection, Left, Manner, ask
+from ops.bench._chaos.client import Connection, Door, Left, Manner, ask
 from ops.bench._chaos.ledger import Kind, Ledger, Outcome
 from ops.bench._chaos.reading import READINGS, Reading
 from ops.bench._chaos.rehearsal import Exchange
@@ -17,13 +17,17 @@ from proto.ids import fresh
 AGAIN_S = 0.25
 """Before an exchange is asked again whose gateway was lost."""
 PATIENCE_S = 45.0
-"""An exchange that has to be asked again for longer has failed."""
+"""An exchange that is still to be asked again so long after its first failure has failed."""
 WHOLE_S = 90.0
 """Far longer than any answer takes, with all that may happen to it."""
 LEAVERS = 0.04
 """Of all streams: clients that hang up in the middle, as clients do."""
 AT_ONCE = Manner()
-RETRIED = ("gateway lost", "refused", "upstream lost")
+RETRIED = ("gateway lost", "gateway stopped", "refused", "upstream lost")
+REVOKED = "revoked"
+"""What the error says that an answer ends with whose key was taken back."""
+STOPPING = "gateway is stopping"
+"""How a gateway says that it can no longer finish an answer."""
 
 
 @dataclass
@@ -48,10 +52,10 @@ class Load:
     """Every client has a talk, and then the next."""
 
     def __init__(
-        self, port: int, talks: list[list[Exchange]], ledger: Ledger, seed: int, pause_s: float
+        self, door: Door, talks: list[list[Exchange]], ledger: Ledger, seed: int, pause_s: float
     ) -> None:
         """``pause_s``: what a client thinks before its next talk, on the average."""
-        self._port = port
+        self._door = door
         self._talks = talks
         self._ledger = ledger
         self._rng = random.Random(seed)
@@ -96,7 +100,7 @@ class Load:
         headers = dict(exchange.headers)
         if exchange.is_repeatable:
             headers["Idempotency-Key"] = fresh()
-        began, answered = time.monotonic(), ""
+        failed_at, answered = 0.0, ""
         while True:
             outcome, again_s = await self._attempt(exchange, manner, headers, previous, answered)
             if outcome.kind not in RETRIED:
@@ -104,7 +108,8 @@ class Load:
                     answered = outcome.request
                     continue  # Whoever asks again under its key gets the very answer.
                 return outcome.request if outcome.kind == "whole" else None
-            if time.monotonic() - began > PATIENCE_S:
+            failed_at = failed_at or outcome.ended
+            if time.monotonic() - failed_at > PATIENCE_S:
                 self._note(outcome, "failed", f"for {PATIENCE_S:g} s; last: {outcome.what}")
                 return None
             await asyncio.sleep(again_s)
@@ -139,7 +144,8 @@ class Load:
         request, what, tokens = "", "", 0
         self._ledger.open += 1
         try:
-            async with Connection.open(self._port, is_slow=manner.pause_s > 0) as connection:
+            door = replace(self._door, key=manner.doomed_key or self._door.key)
+            async with Connection.open(door, is_slow=manner.pause_s > 0) as connection:
                 try:
                     body = exchange.content(previous)
                     async with asyncio.timeout(WHOLE_S):
@@ -152,7 +158,7 @@ class Load:
             if answered:
                 _expect_replay(answered, reading, connection)
         except (Broken, Failure, Left, Deviation) as error:
-            kind, what, tokens = _judged(error, exchange, checker)
+            kind, what, tokens = _judged(error, exchange, manner, checker)
             if isinstance(error, Failure) and error.retry_after_s:
                 again_s = error.retry_after_s
         finally:
@@ -180,7 +186,10 @@ def _expect_replay(answered: str, reading: Reading, connection: Connection) -> N
 
 
 def _judged(
-    error: Broken | Failure | Left | Deviation, exchange: Exchange, checker: Checker
+    error: Broken | Failure | Left | Deviation,
+    exchange: Exchange,
+    manner: Manner,
+    checker: Checker,
 ) -> tuple[Kind, str, int]:
     """What an attempt that was not whole was; the tokens that a deviation is about."""
     if not isinstance(error, Deviation):
@@ -194,7 +203,11 @@ def _judged(
         return "left", "", 0
     if isinstance(error, Broken):
         return "gateway lost", str(error), 0
+    if manner.doomed_key and REVOKED in str(error):
+        return "key revoked", str(error), 0
     if exchange.is_upstream:
         return "upstream lost", str(error), 0
+    if STOPPING in str(error):
+        return "gateway stopped", str(error), 0
     is_refusal = error.status in (429, 503) and error.retry_after_s is not None
     return "refused" if is_refusal else "failed", str(error), 0

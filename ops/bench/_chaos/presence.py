@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bus.connection import Bus
+from bus.embedded import Access
 from proto.ids import EngineId, NodeId
 from proto.presence import (
     STALL_S,
@@ -14,7 +15,15 @@ from proto.presence import (
     NodeBeat,
     ServiceBeat,
 )
-from proto.subjects import ENGINE_BEAT, ENGINE_GONE, GATEWAY_BEAT, NODE_BEAT, SERVICE_BEAT
+from proto.subjects import (
+    ENGINE_BEAT,
+    ENGINE_GONE,
+    GATEWAY_BEAT,
+    NODE_BEAT,
+    REQUEST_TELEMETRY,
+    SERVICE_BEAT,
+)
+from proto.telemetry import RequestEvent
 
 FRESH_S = 1.75
 """One heartbeat, and as much again for a busy machine, minus a little."""
@@ -23,21 +32,30 @@ FRESH_S = 1.75
 class Presence:
     """The latest heartbeat of everybody."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        """Of the console, which may write what an operator may."""
         self._heard: dict[int, tuple[float, int]] = {}
         """When a process was heard, and how many tasks it had."""
+        self.resumed = 0
+        """How often another engine went on with an answer, of requests that are over."""
         self._engines: dict[EngineId, tuple[float, EngineBeat]] = {}
 
     @classmethod
     @asynccontextmanager
-    async def follow(cls, url: str) -> "AsyncIterator[Presence]":
-        presence = cls()
-        async with Bus.connect(url, "ops:chaos") as bus:
+    async def follow(cls, access: Access) -> "AsyncIterator[Presence]":
+        async with (
+            Bus.connect(access.url("health"), "ops:chaos") as bus,
+            Bus.connect(access.url("ops"), "ops:chaos-telemetry") as telemetry,
+            Bus.connect(access.url("console"), "ops:chaos-console") as console,
+        ):
+            presence = cls(console)
             await bus.listen(ENGINE_BEAT, presence._hear_engine)
             await bus.listen(GATEWAY_BEAT, presence._hear)
             await bus.listen(NODE_BEAT, presence._hear)
             await bus.listen(SERVICE_BEAT, presence._hear)
             await bus.listen(ENGINE_GONE, presence._hear_gone)
+            await telemetry.listen(REQUEST_TELEMETRY, presence._hear_request)
             yield presence
 
     def _hear(self, beat: GatewayBeat | NodeBeat | ServiceBeat) -> None:
@@ -47,6 +65,9 @@ class Presence:
         self._engines[beat.engine] = time.monotonic(), beat
         if beat.upstream is None:
             self._heard[beat.pid] = time.monotonic(), beat.asyncio_tasks
+
+    def _hear_request(self, event: RequestEvent) -> None:
+        self.resumed += event.resumed
 
     def _hear_gone(self, gone: Gone) -> None:
         self._engines.pop(EngineId(gone.id), None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.bench._chaos.answer import Answer, Broken, Dialect, Failure
 from ops.bench._chaos.checker import Expected, Recorder
-from ops.bench._chaos.client import Connection, Manner, ask, encoded
+from ops.bench._chaos.client import Connection, Door, Manner, ask, encoded
 from ops.bench._chaos.reading import PATHS, READINGS
 from ops.bench._chaos.talks import Talk, Turn
 from ops.bench._children import NotStarted
@@ -43,35 +43,35 @@ class Exchange:
         )
 
 
-async def rehearse(port: int, talks: list[Talk]) -> list[list[Exchange]]:
+async def rehearse(door: Door, talks: list[Talk]) -> list[list[Exchange]]:
     """Raises NotStarted: an undisturbed mesh answers."""
     gate = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def have(talk: Talk) -> list[Exchange]:
         async with gate:
-            return await _rehearse(port, talk)
+            return await _rehearse(door, talk)
 
     return await asyncio.gather(*(have(talk) for talk in talks))
 
 
-async def _rehearse(port: int, talk: Talk) -> list[Exchange]:
+async def _rehearse(door: Door, talk: Talk) -> list[Exchange]:
     exchanges: list[Exchange] = []
     answers: list[Answer] = []
     for place, turn in enumerate(talk.turns):
-        exchange = await _exchange(port, f"{talk.name}.{place}", talk, turn, answers)
+        exchange = await _exchange(door, f"{talk.name}.{place}", talk, turn, answers)
         exchanges.append(exchange)
         answers.append(exchange.expected.answer)
     return exchanges
 
 
 async def _exchange(
-    port: int, name: str, talk: Talk, turn: Turn, answers: list[Answer]
+    door: Door, name: str, talk: Talk, turn: Turn, answers: list[Answer]
 ) -> Exchange:
     recorder = Recorder()
     reading = READINGS[turn.dialect](recorder.hear)
     body = turn.make(answers)
     sent = {**body, "previous_response_id": answers[-1].id} if turn.follows else body
-    async with Connection.open(port, is_slow=False) as connection:
+    async with Connection.open(door) as connection:
         path = PATHS[turn.dialect]
         try:
             await ask(connection, path, encoded(sent), turn.headers, reading, _PATIENT)

@@ -28,8 +28,13 @@ class Planned:
         return f"{self.at_s:7.1f} s  {self.fault.name} {self.target}{lasts}"
 
 
-def planned(seed: int, span_s: float, faults: Sequence[Fault]) -> list[Planned]:
-    """Every kind once, in a chance order, then all again, until the time is over."""
+def planned(
+    seed: int, span_s: float, faults: Sequence[Fault], calm_s: float = 0.0
+) -> list[Planned]:
+    """Every kind once, in a chance order, then all again, until the time is over.
+
+    ``calm_s`` more pass between two than they need.
+    """
     rng = random.Random(seed)
     plan: list[Planned] = []
     bag: list[Fault] = []
@@ -41,5 +46,5 @@ def planned(seed: int, span_s: float, faults: Sequence[Fault]) -> list[Planned]:
         if at_s + lasts_s > span_s - LAST_S:
             break
         plan.append(Planned(at_s, fault, rng.choice(fault.targets), lasts_s))
-        at_s = round(at_s + lasts_s + RECOVERY_S + rng.uniform(*QUIET_S), 1)
+        at_s = round(at_s + lasts_s + RECOVERY_S + rng.uniform(*QUIET_S) + calm_s, 1)
     return plan

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
-from ops.bench._chaos.ledger import Hit, Ledger, Outcome
+from ops.bench._chaos.ledger import Cost, Hit, Ledger, Outcome
 from ops.bench._chaos.vitals import LIMITS, Life
 from ops.bench._report import Report, percentile
 
@@ -23,6 +23,8 @@ class Story:
     ledger: Ledger
     hits: list[Hit]
     lives: list[Life]
+    resumed: int
+    """How often another engine went on with an answer, by the gateways' own word."""
     telling: list[Life]
     """Of them, those that were long enough to say whether they grow."""
 
@@ -36,7 +38,8 @@ class Story:
         report.add("whole and right", counts["whole"], "requests", at_least=1)
         report.add("tokens checked", ledger.tokens("whole"), "tokens")
         report.add("rate", ledger.tokens("whole") / self.span_s, "tokens/s")
-        for kind in ("left", "gateway lost", "refused", "upstream lost"):
+        report.add("resumed", self.resumed, "times")
+        for kind in ("left", *get_args(Cost)):
             report.add(kind, counts[kind], "requests")
         report.add("lost", ledger.tokens("lost"), "tokens", at_most=0)
         report.add("duplicated", ledger.tokens("duplicated"), "tokens", at_most=0)

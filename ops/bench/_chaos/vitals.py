@@ -10,13 +10,16 @@ from typing import Any
 
 import psutil
 
-from ops.bench._chaos.world import BUS, World
+from ops.bench._chaos.roles import BUS
+from ops.bench._chaos.world import World
 
 EVERY_S = 2.0
 WARM_UP = 0.25
 """Of a process's life, in which caches fill and code is loaded: it does not count."""
-SHORTEST_S = 240.0
+SHORTEST_S = 900.0
 """Of a life that says something about growth."""
+FLOOR_S = 30.0
+"""The least of so long a time counts: requests come and go, and what they leave behind stays."""
 MIB = 1 << 20
 
 
@@ -60,10 +63,20 @@ class Life:
         start = self.at_s[0] + WARM_UP * self.span_s
         values: list[float] = getattr(self, limit.name)
         points = [(at, v) for at, v in zip(self.at_s, values, strict=True) if at >= start]
-        return 3600 * slope(points)
+        return 3600 * slope(floors(points))
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "growth": {limit.name: self.growth(limit) for limit in LIMITS}}
+
+
+def floors(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The least value of each FLOOR_S."""
+    least: dict[int, tuple[float, float]] = {}
+    for at, value in points:
+        window = int(at // FLOOR_S)
+        if window not in least or value < least[window][1]:
+            least[window] = at, value
+    return [least[window] for window in sorted(least)]
 
 
 def slope(points: Iterable[tuple[float, float]]) -> float:

@@ -16,27 +16,22 @@ import psutil
 from bus import embedded
 from bus.home import private_folder
 from ops import probe
-from ops.bench._chaos.answer import Failure
-from ops.bench._chaos.client import Connection, encoded
+from ops.bench._chaos.client import Door
 from ops.bench._chaos.pipe import HOST, Carrier
 from ops.bench._chaos.presence import Presence
-from ops.bench._chaos.upstream import NAME, upstream
+from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, Role, holder_of, roles
+from ops.bench._chaos.upstream import upstream
 from ops.bench._children import ROOT, NotStarted, free_port
 from ops.bench._report import say
-from ops.child import FIRST_RESTART_S, Child, Program
+from ops.child import Child, Program
+from ops.joining.doorkeeper import Doorkeeper
 from ops.journal import Journal
+from ops.listening import listen
 from ops.up import BUS_RESTART_S
 
-GATEWAYS = ("gateway-1", "gateway-2")
-SCHEDULERS = ("scheduler-1", "scheduler-2")
-NODES = ("node-a", "node-b")
-OTHERS = ("cloud", "health")
-BUS = "nats-server"
 START_S = 180.0
 """A bundled model is unpacked on its first use."""
 LOOK_S = 0.05
-CACHE_BYTES = 32 << 20
-"""Of each engine's prefix cache: it is full soon, so that what grows later is a leak."""
 GRACE_S = 12.0
 
 
@@ -64,17 +59,17 @@ class Member:
 class World:
     """All of it, by name."""
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model = ""
         """As clients call it."""
         self.members: dict[str, Member] = {}
         self.links: dict[str, Carrier] = {}
-        """Of each node and the second gateway, to the bus."""
+        """To the bus."""
         self.balancer: Carrier
+        self.door: Door
         self.presence: Presence
         self.gateway_ports = {name: free_port() for name in GATEWAYS}
-        self._source = model
         self._doomed: set[int] = set()
         """Processes that were ended, or are to be."""
         self._lifeline, self._held = os.pipe()
@@ -86,60 +81,56 @@ class World:
     @asynccontextmanager
     async def open(cls, folder: Path, model: str) -> "AsyncIterator[World]":
         """Whole, and ready to be asked. Raises NotStarted."""
-        world = cls(folder, model)
+        world = cls(folder)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(world._end)
             upstream_url = await stack.enter_async_context(upstream())
             await world._start_bus(stack)
             await world._start_links(stack)
-            for name, module, told in world._services(upstream_url):
-                world._keep(name, (sys.executable, "-m", module), told)
-            url = world._access.url("mesh")
-            world.presence = await stack.enter_async_context(Presence.follow(url))
+            held = stack.enter_context(listen(HOST, world.gateway_ports[GATEWAYS[0]]))
+            for role in roles(model, world.gateway_ports, held, upstream_url):
+                world._start(role)
+            world.presence = await stack.enter_async_context(Presence.follow(world._access))
             await world.until_whole(START_S)
             world.model = await world._served_model()
+            world.door = Door(world.balancer.port)
+            key = await world.make_key("chaos", "inference", "models", "admin")
+            world.door = Door(world.balancer.port, key)
             yield world
 
     async def _start_bus(self, stack: AsyncExitStack) -> None:
         server = embedded.prepare(self.folder / "bus")
         stack.callback(os.close, server.claim)
         self._access = server.access
-        self._keep(BUS, server.argv, os.environ, inherits=(server.claim,), is_leashed=True)
+        embedded.admit(self.folder / "bus", server.access, *map(holder_of, (*NODES, *GATEWAYS)))
+        self._keep(
+            Program(
+                BUS,
+                server.argv,
+                os.environ,
+                (server.claim,),
+                first_restart_s=BUS_RESTART_S,
+                needs_leash=True,
+            )
+        )
         if not await embedded.answers(server.access):
             raise NotStarted("the bus server does not answer")
+        keeper = Doorkeeper(self.folder / "bus", server.access)
+        stack.callback(asyncio.create_task(keeper.run()).cancel)
 
     async def _start_links(self, stack: AsyncExitStack) -> None:
         self.balancer = Carrier(list(self.gateway_ports.values()))
-        self.links = {name: Carrier([self._access.port]) for name in (*NODES, GATEWAYS[1])}
+        self.links = {name: Carrier([self._access.port]) for name in BEHIND_LINKS}
         for carrier in (self.balancer, *self.links.values()):
             await carrier.start()
             stack.push_async_callback(carrier.close)
-
-    def _services(self, upstream_url: str) -> list[tuple[str, str, dict[str, str]]]:
-        gateways = [
-            (name, "services.gateway", {"ODYSSAI_PORT": str(port), "ODYSSAI_HOST": HOST})
-            for name, port in self.gateway_ports.items()
-        ]
-        schedulers = [(name, "services.scheduler", dict[str, str]()) for name in SCHEDULERS]
-        nodes = [(name, "services.runner", self._node(name)) for name in NODES]
-        cloud = {"ODYSSAI_UPSTREAMS": f"{NAME}={upstream_url}"}
-        others = [("cloud", "services.cloud", cloud), ("health", "services.health", {})]
-        return [*gateways, *schedulers, *nodes, *others]
-
-    def _node(self, name: str) -> dict[str, str]:
-        return {
-            "ODYSSAI_NODE": name,
-            "ODYSSAI_MODELS": self._source,
-            "ODYSSAI_CACHE_BYTES": str(CACHE_BYTES),
-            # Its engines die by our hands, which says nothing against the model.
-            "ODYSSAI_CRASH_LIMIT": "0",
-        }
 
     def _environment(self, name: str, told: Mapping[str, str]) -> dict[str, str]:
         ours = ("ODYSSAI_", "OPENAI_", "OPENROUTER_", "OTEL_")
         plain = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         home = self.folder / ("home" if name not in NODES else name)
-        url = self._access.url("mesh")
+        holder = holder_of(name)
+        url = self._access.url(holder.role, holder.name)
         if name in self.links:
             url = url.replace(self._access.address, f"{HOST}:{self.links[name].port}")
         return {
@@ -153,26 +144,21 @@ class World:
             **told,
         }
 
-    def _keep(
-        self,
-        name: str,
-        argv: tuple[str, ...],
-        told: Mapping[str, str],
-        *,
-        inherits: tuple[int, ...] = (),
-        is_leashed: bool = False,
-    ) -> None:
-        program = Program(
-            name,
-            argv,
-            told if is_leashed else self._environment(name, told),
-            inherits,
-            needs_leash=is_leashed,
-            first_restart_s=BUS_RESTART_S if is_leashed else FIRST_RESTART_S,
+    def _start(self, role: Role) -> None:
+        self._keep(
+            Program(
+                role.name,
+                (sys.executable, "-m", role.module),
+                self._environment(role.name, role.told),
+                role.inherits,
+                renews_in_place=role.name in NODES,
+            )
         )
-        journal = Journal(self._logs / f"{name}.log")
+
+    def _keep(self, program: Program) -> None:
+        journal = Journal(self._logs / f"{program.name}.log")
         child = Child(program, journal, self._lifeline, lambda line: None)
-        self.members[name] = Member(name, child, journal)
+        self.members[program.name] = Member(program.name, child, journal)
         self._keeping.append(asyncio.create_task(child.keep()))
 
     # What faults do
@@ -200,11 +186,14 @@ class World:
     async def order(self, what: str, node: str) -> None:
         """``load`` or ``unload`` the model on a node, and wait until that is done."""
         body = {"model": self.model, "nodes": [node], "wait": True}
-        async with Connection.open(self.balancer.port, is_slow=False) as connection:
-            await connection.send(f"/admin/models/{what}", encoded(body), {})
-            said = b"".join([piece async for piece in connection.body()])
-            if connection.status >= 300:
-                raise Failure(connection.status, said.decode(errors="replace"))
+        await self.door.order("POST", f"/admin/models/{what}", body)
+
+    async def make_key(self, name: str, *scopes: str) -> str:
+        made = await self.door.order("POST", "/admin/keys", {"name": name, "scopes": scopes})
+        return str(made["key"])
+
+    async def revoke_key(self, name: str) -> None:
+        await self.door.order("DELETE", f"/admin/keys/{name}")
 
     # Whether it is whole
 

@@ -45,7 +45,8 @@ async def carry_out(
 ) -> None:
     """Order it, and answer with the job. Raises MeshError, ClientLeft."""
     async with exchange:
-        job = await jobs.submit(gateway.mesh.bus, order, hub_token=hub_token)
+        actor = gateway.entrance.actor(exchange)
+        job = await jobs.submit(gateway.mesh.bus, order, actor, hub_token)
         exchange.standing.append((b"location", f"/admin/jobs/{job.id}".encode()))
         if waits and not job.is_over:
             job = await end_of(gateway.mesh.bus, job.id)

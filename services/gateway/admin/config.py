@@ -8,12 +8,13 @@ from msgspec import Struct
 
 from bus.config import change_layer, look_at, open_layers
 from bus.errors import BusError
+from bus.keys import away
 from proto.config import Config, ConfigLayer, ModelConfig
 from proto.dialects.asked import invalid
 from proto.effective import idle_ttl_s, loads_on_demand, merged
-from proto.errors import Code, MeshError
 from proto.ids import ModelId
-from proto.setting_path import NoSuchSetting, Path, path_of, without
+from proto.keys import without_hashes
+from proto.setting_path import NoSuchSetting, Path, names_of, path_of, without
 from services.gateway.admin.carrying import read
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import Exchange
@@ -55,7 +56,7 @@ async def show_model_settings(name: str, gateway: Gateway, exchange: Exchange) -
 async def replace_config(gateway: Gateway, exchange: Exchange) -> None:
     """The body is the whole layer. Raises MeshError, ClientLeft."""
     told = await read(gateway, exchange, _DECODER)
-    await _change(gateway, exchange, lambda _: told)
+    await _change(gateway, exchange, lambda _: told, "replace", names_of(told))
 
 
 async def change_config(gateway: Gateway, exchange: Exchange) -> None:
@@ -64,16 +65,31 @@ async def change_config(gateway: Gateway, exchange: Exchange) -> None:
     Raises MeshError, ClientLeft.
     """
     told = await read(gateway, exchange, _DECODER)
-    await _change(gateway, exchange, lambda before: merged(before, told))
+    await _change(gateway, exchange, lambda before: merged(before, told), "change", names_of(told))
 
 
 async def forget_config(gateway: Gateway, exchange: Exchange) -> None:
     """The settings that ``?setting=`` names, or all: the file's count again. Raises MeshError."""
     paths = _paths(exchange.query)
-    await _change(gateway, exchange, lambda before: _without(before, paths))
+    names = ["/".join(path) for path in paths] or ["all"]
+    await _change(gateway, exchange, lambda before: _without(before, paths), "forget", names)
 
 
-async def _change(gateway: Gateway, exchange: Exchange, change: Callable[[Config], Config]) -> None:
+async def _change(
+    gateway: Gateway,
+    exchange: Exchange,
+    change: Callable[[Config], Config],
+    verb: str,
+    settings: list[str],
+) -> None:
+    """``settings`` names those that are concerned, for the audit log: values may be secrets."""
+    by = gateway.entrance.actor(exchange)
+    async with gateway.audit.act(f"config.{verb}", by, detail=", ".join(settings)):
+        await _write(gateway, change)
+    await _reply(gateway, exchange)
+
+
+async def _write(gateway: Gateway, change: Callable[[Config], Config]) -> None:
     def changed(layer: ConfigLayer) -> ConfigLayer:
         origin = f"gateway {gateway.id}"
         return ConfigLayer(config=change(layer.config), origin=origin, at_s=time.time())
@@ -82,15 +98,17 @@ async def _change(gateway: Gateway, exchange: Exchange, change: Callable[[Config
         layers = await open_layers(gateway.mesh.bus)
         await change_layer(layers, "admin", changed)
     except BusError as error:
-        raise _away(error) from error
-    await _reply(gateway, exchange)
+        raise away(error) from error
 
 
 async def _reply(gateway: Gateway, exchange: Exchange) -> None:
+    """Hashes of keys are for those who may change them."""
     try:
         view = await look_at(await open_layers(gateway.mesh.bus))
     except BusError as error:
-        raise _away(error) from error
+        raise away(error) from error
+    if "admin" not in gateway.entrance.caller(exchange).scopes:
+        view = without_hashes(view)
     await exchange.reply(200, msgspec.json.encode(view))
 
 
@@ -110,9 +128,6 @@ def _without(config: Config, paths: list[Path]) -> Config:
     return config
 
 
-def _away(error: BusError) -> MeshError:
-    return MeshError(
-        Code.BUS_UNAVAILABLE,
-        f"The mesh's state cannot be reached: {error}. Try again.",
-        retry_after_s=1.0,
-    )
+def _named(told: Config) -> list[str]:
+    """The settings that it says something of."""
+    return names_of(told)

@@ -6,9 +6,11 @@ from msgspec import Struct
 
 from proto.config import Config, ConfigView
 from proto.dialects import openai
+from proto.keys import KeyView
 from proto.overview import JobView, ModelView, NodeView
 from services.gateway.admin.config import ModelSettings
 from services.gateway.admin.jobs import WISHES, JobList
+from services.gateway.admin.keys import CreatedKey, KeyViews, NewKey, RevokedKey
 from services.gateway.admin.models import Jobs, ModelViews
 from services.gateway.admin.nodes import NodeViews
 from services.gateway.admin.requests import (
@@ -46,6 +48,8 @@ SHOWN: dict[str, tuple[str, type[Struct]]] = {
     "/admin/models/{model}": ("One model.", ModelView),
     "/admin/nodes": ("Every machine.", NodeViews),
     "/admin/nodes/{node}": ("One machine.", NodeView),
+    "/admin/keys": ("Every API key, but the keys themselves.", KeyViews),
+    "/admin/keys/{key}": ("One API key, but the key itself.", KeyView),
     "/admin/jobs": ("What goes on, and what ended of late.", JobList),
     "/admin/jobs/{job}": ("One job.", JobView),
 }
@@ -55,6 +59,9 @@ TYPES: list[type[Struct]] = [
     JobView,
     Jobs,
     Config,
+    NewKey,
+    CreatedKey,
+    RevokedKey,
 ]
 CHANGES = {
     "put": "Put this in place of all that was set over HTTP.",
@@ -62,9 +69,9 @@ CHANGES = {
 }
 REFUSALS = {
     400: "The request makes no sense; the message names the field.",
-    401: "The token is missing or wrong.",
-    403: "Not from there, or not for a web page of another origin.",
-    404: "No such model, node or job.",
+    401: "The key is missing, wrong, expired or revoked.",
+    403: "Not with this key, not from there, or not for a web page of another origin.",
+    404: "No such model, node, job or key.",
     409: "It cannot be done as things are; the message says what stands against it.",
     499: "The job was cancelled.",
     500: "It failed on a node.",
@@ -89,6 +96,10 @@ def paths(schemas: Schemas) -> dict[str, Any]:
         described[path]["delete"] = forget
     described["/admin/jobs/{job}/events"] = {"get": _events(schemas)}
     described["/admin/config"] |= _config_changes(schemas)
+    described["/admin/keys"]["post"] = _making(schemas)
+    described["/admin/keys/{key}"]["delete"] = _operation(
+        schemas, "/admin/keys/{key}", "It opens nothing any more.", RevokedKey
+    )
     for verb in WISHES:
         path = f"/admin/jobs/{{job}}/{verb}"
         steer = _operation(schemas, path, f"{verb.capitalize()} a job.", JobView, begun=True)
@@ -125,6 +136,17 @@ def _config_changes(schemas: Schemas) -> dict[str, Any]:
     return described
 
 
+def _making(schemas: Schemas) -> dict[str, Any]:
+    operation = _operation(schemas, "/admin/keys", (NewKey.__doc__ or "").strip(), CreatedKey)
+    made = operation["responses"].pop("200")
+    operation["responses"]["201"] = made | {"description": "The key, which is told this once."}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {"application/json": {"schema": schemas.of(NewKey)}},
+    }
+    return operation
+
+
 def _events(schemas: Schemas) -> dict[str, Any]:
     path = "/admin/jobs/{job}/events"
     operation = _operation(schemas, path, "A job's states until it is over.", JobView)
@@ -143,7 +165,7 @@ def _operation(
     if begun:
         responses["202"] = _json("It goes on; Location tells where to look.", schemas.of(answer))
     responses |= {str(status): _json(why, error) for status, why in REFUSALS.items()}
-    named = [name for name in ("model", "node", "job") if f"{{{name}}}" in path]
+    named = [name for name in ("model", "node", "job", "key") if f"{{{name}}}" in path]
     return {
         "summary": summary,
         "parameters": [_named(name) for name in named],

@@ -42,7 +42,7 @@ async def show_job(id: str, gateway: Gateway, exchange: Exchange) -> None:
 
 async def steer_job(id: str, wish: JobWish, gateway: Gateway, exchange: Exchange) -> None:
     """POST /admin/jobs/{id}/{cancel,pause,resume,retry}. Raises MeshError."""
-    job = await jobs.steer(gateway.mesh.bus, JobId(id), wish)
+    job = await jobs.steer(gateway.mesh.bus, JobId(id), wish, gateway.entrance.actor(exchange))
     await exchange.reply(202, msgspec.json.encode(job_view(job)))
 
 

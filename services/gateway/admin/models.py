@@ -84,7 +84,8 @@ async def _unload_all(gateway: Gateway, exchange: Exchange) -> None:
     bus = gateway.mesh.bus
     async with exchange:
         loaded = [model for model in (await jobs.look_around(bus)).models if _is_ours(model)]
-        begun = [await jobs.submit(bus, Unload(model=model.model)) for model in loaded]
+        actor = gateway.entrance.actor(exchange)
+        begun = [await jobs.submit(bus, Unload(model=model.model), actor) for model in loaded]
         ended = [await end_of(bus, job.id) for job in begun]
         for job in ended:
             expect_done(job)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from services.gateway.admin import config, jobs, models, nodes
+from services.gateway.admin import config, jobs, keys, models, nodes
 from services.gateway.admin.status import show_status
 from services.gateway.gateway import Endpoint
 
@@ -21,6 +21,8 @@ def endpoints(path: str) -> Mapping[str, Endpoint]:
             return _read(show_status)
         case ["config", *name]:
             return _config(name)
+        case ["keys", *rest]:
+            return _keys(rest)
         case ["load"]:
             return {"POST": models.load_now}
         case ["unload"]:
@@ -46,6 +48,16 @@ def _config(rest: list[str]) -> Mapping[str, Endpoint]:
             }
         case ["models", *name] if name:
             return _read(partial(config.show_model_settings, "/".join(name)))
+        case _:
+            return {}
+
+
+def _keys(rest: list[str]) -> Mapping[str, Endpoint]:
+    match rest:
+        case []:
+            return {**_read(keys.show_keys), "POST": keys.make_key}
+        case [name]:
+            return {**_read(partial(keys.show_key, name)), "DELETE": partial(keys.revoke, name)}
         case _:
             return {}
 

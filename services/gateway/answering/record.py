@@ -32,6 +32,7 @@ class Record:
         self.is_handed_on = False
         """Somebody else goes on with it, and will tell."""
         self._ends: dict[int, End] = {}
+        self._resumed = 0
         self._made = 0
         """Tokens seen so far: all there is to say of an answer that never ended."""
         self._read_as = Progress(0, 0, 0, 0, 0)
@@ -68,8 +69,9 @@ class Record:
         """What was read for an answer that has no tokens of its own."""
         self._read_as = Progress(0, 0, prompt_tokens, prompt_tokens, 0)
 
-    def end(self, choice: int, end: End) -> None:
+    def end(self, choice: int, end: End, resumed: int = 0) -> None:
         self._ends[choice] = end
+        self._resumed += resumed
 
     def attributes(self) -> dict[str, str | int]:
         """In the words of OpenTelemetry's conventions for generative AI."""
@@ -117,4 +119,5 @@ class Record:
             session=self.session,
             key=self.key,
             trace=self.trace,
+            resumed=self._resumed,
         )

@@ -40,7 +40,7 @@ async def _relay(
             generation.is_bound = True
             record.token()
         if frames and isinstance(frames[-1], End):
-            record.end(index, frames[-1])
+            record.end(index, frames[-1], generation.resumed)
             is_over = True
         if body:
             await sink.write(body, more=not events.is_complete)
@@ -68,6 +68,7 @@ async def gather(generations: list[Generation], record: Record) -> list[Answered
 
 async def _gather(index: int, generation: Generation, record: Record) -> Answered:
     draft = _Draft()
+    generation.gather()
     while True:
         beginning = generation.beginnings
         frames = await generation.take()
@@ -79,7 +80,7 @@ async def _gather(index: int, generation: Generation, record: Record) -> Answere
                 record.token()
                 draft.add(frame)
             elif isinstance(frame, End):
-                record.end(index, frame)
+                record.end(index, frame, generation.resumed)
                 return draft.answered(frame)
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
-from bus.stream import TokenStream
+from bus.token_stream import TokenStream
 from proto.embedding import Embed, Rerank
 from proto.ids import EngineId, ModelId, RequestId
 from proto.inference import Cancel, Generate
@@ -106,7 +106,7 @@ class Watch:
 
     def _ask_again(self) -> None:
         """An answer that came while the bus was away came to nobody, and has no replay."""
-        self._lose(self._enquiries)
+        self._lose([*self._enquiries, *(each for each in self._open if each.is_asking)])
 
     async def run(self) -> None:
         """Look around for ever."""

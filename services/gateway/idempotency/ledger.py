@@ -7,7 +7,7 @@ from typing import TypeVar
 from bus.connection import Bus
 from bus.errors import Conflict, NotConnected
 from bus.large import LargeBucket
-from bus.state import Limits
+from bus.provision import Limits
 from proto.errors import Code, MeshError
 from proto.kept import KEPT_ANSWERS, KeptAnswer
 

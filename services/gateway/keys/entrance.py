@@ -1,7 +1,7 @@
 """What every request passes before it is served: who asks, whether it may, how much it takes."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bus.audit import AuditLog
@@ -45,9 +45,16 @@ class Entrance:
     ) -> None:
         self.ring = KeyRing(lambda: config.effective, self._lose)
         self.attempts = Attempts()
-        self.guard = Guard(self.ring, self.attempts, admin_token)
+        self.guard = Guard(
+            self.ring,
+            self.attempts,
+            admin_token,
+            lambda: config.is_known and self.ring.made.is_known,
+        )
         self.limits = Limits(gateway)
         self.budgets = Budgets()
+        self.on_revoked: list[Callable[[KeyId], None]] = []
+        """Told which key opens nothing any more."""
         self._config = config
         self._audit = audit
         self._visits: dict[Exchange, Visit] = {}
@@ -75,7 +82,6 @@ class Entrance:
     def look(self) -> None:
         """The configuration or the keys have changed."""
         self.ring.look()
-        self.guard.is_ready = self._config.is_known and self.ring.made.is_known
 
     @contextmanager
     def let_in(self, exchange: Exchange, need: Need) -> Iterator[None]:
@@ -170,6 +176,8 @@ class Entrance:
         for exchange, visit in list(self._visits.items()):
             if visit.caller.key == key:
                 exchange.interrupt(revoked(key))
+        for hook in self.on_revoked:
+            hook(key)
 
     async def _tell(self, refusals: Refusals) -> None:
         act = "admin.refused" if refusals.is_admin else "key.refused"

@@ -40,16 +40,21 @@ class Guard:
         ring: KeyRing,
         attempts: Attempts,
         admin_token: str,
+        is_ready: Callable[[], bool],
         now: Callable[[], float] = time.time,
     ) -> None:
+        """``is_ready`` tells whether it is known which keys there are."""
         self.ring = ring
         self.attempts = attempts
         self.is_local = False
         """The gateway is reached from its own machine only."""
-        self.is_ready = False
-        """It is known which keys there are."""
+        self._is_ready = is_ready
         self._admin_token = admin_token
         self._now = now
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_ready()
 
     @property
     def access(self) -> Access:

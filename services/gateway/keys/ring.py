@@ -40,7 +40,7 @@ class KeyRing:
         config, records = self._configured(), self.made.records
         made: dict[str, KeyConfig | None] = {n: record.config for n, record in records.items()}
         self.config = replace(config, keys={**(config.keys or {}), **made})
-        self.has_keys = has_keys(config, records)
+        self.has_keys = self.made.has_unread or has_keys(config, records)
         self._prefixes = {
             record.prefix: Known(KeyId(name), record.config) for name, record in records.items()
         }

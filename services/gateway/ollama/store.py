@@ -46,7 +46,7 @@ async def pull(gateway: Gateway, exchange: Exchange) -> None:
     order = Pull(model=_hub_id(asked.wanted))
     gateway.entrance.expect(exchange, ADMINISTRATION)
     async with exchange:
-        job = await jobs.submit(gateway.mesh.bus, order)
+        job = await jobs.submit(gateway.mesh.bus, order, gateway.entrance.actor(exchange))
         if streams:
             return await _tell(gateway, exchange, job)
         expect_done(await end_of(gateway.mesh.bus, job.id))
@@ -59,7 +59,7 @@ async def delete(gateway: Gateway, exchange: Exchange) -> None:
     expect_json(exchange)
     order = Remove(model=_bare(ollama.named(body).wanted))
     async with exchange:
-        job = await jobs.submit(gateway.mesh.bus, order)
+        job = await jobs.submit(gateway.mesh.bus, order, gateway.entrance.actor(exchange))
         expect_done(await end_of(gateway.mesh.bus, job.id))
         await exchange.reply(200, msgspec.json.encode(SUCCESS))
 

@@ -11,7 +11,7 @@ from bus.errors import Conflict
 from proto.dialects.responses.event import replayed
 from proto.dialects.responses.stored import StoredResponse
 from proto.errors import Code, MeshError
-from proto.ids import RequestId
+from proto.ids import KeyId, RequestId
 from services.gateway.answering import relay
 from services.gateway.answering.record import Record
 from services.gateway.asking.dispatch import Generation
@@ -58,6 +58,10 @@ class Work:
         self._scribe = scribe
         self._is_begun = False
         self._generating: asyncio.Task[None] | None = None
+
+    @property
+    def key(self) -> KeyId:
+        return self._turn.asked.key
 
     def stop(self) -> None:
         if self._generating is not None:

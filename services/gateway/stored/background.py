@@ -14,7 +14,7 @@ from bus.connection import Bus
 from bus.errors import BusError, Conflict
 from proto.dialects.responses.stored import CancelResponse, ResponseCancelled, StoredResponse
 from proto.errors import Code, MeshError
-from proto.ids import GatewayId
+from proto.ids import GatewayId, KeyId
 from proto.subjects import CANCEL_RESPONSE
 from services.gateway.stored.peers import Peers
 from services.gateway.stored.store import Store
@@ -29,6 +29,10 @@ CANCEL_S = 10.0
 
 class Work(Protocol):
     """One response being generated."""
+
+    @property
+    def key(self) -> KeyId:
+        """Who asked for it."""
 
     async def run(self) -> None:
         """Returns when its record is written, and is never cancelled itself."""
@@ -70,6 +74,12 @@ class Background:
         task = asyncio.ensure_future(work.run())
         self._running[id] = (work, task)
         task.add_done_callback(lambda _: self.dismiss(id))
+
+    def stop_for(self, key: KeyId) -> None:
+        """End what is generated for a key."""
+        for running in self._running.values():
+            if running is not None and running[0].key == key:
+                running[0].stop()
 
     def tasks(self) -> list[asyncio.Task[None]]:
         return [running[1] for running in self._running.values() if running is not None]

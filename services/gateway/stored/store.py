@@ -7,7 +7,8 @@ import re
 from bus.connection import Bus
 from bus.errors import Conflict, NotConnected
 from bus.large import LargeBucket
-from bus.state import Bucket, Limits
+from bus.provision import Limits
+from bus.state import Bucket
 from proto.dialects.responses.response import Response
 from proto.dialects.responses.stored import StoredResponse, ToldEvents
 from proto.errors import Code, MeshError

@@ -17,7 +17,7 @@ from bus import tracing
 from bus.deadline import moment
 from bus.gateways import Gateways
 from bus.holding import Holding
-from bus.sink import TokenSink, answer_replays
+from bus.sink import TokenSink, answer_replays, digest_of
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import GatewayId, RequestId
@@ -153,7 +153,7 @@ class Engine:
             self.thread.cancel(asked.request, asked.epoch - 1)
         waits = self._taken >= self._settings.slots or self.thread.lacks_memory_for(sequence)
         self.gateways.hear(asked.gateway)
-        self._sink.open(asked.request, asked.gateway, asked.epoch)
+        self._sink.open(asked.request, asked.gateway, asked.epoch, digest_of(asked))
         self.thread.submit(sequence)
         place = self.thread.queue.place_of(asked.request) if waits else None
         accepted = Accepted(prompt_tokens=sequence.prompt_tokens, place=place or 0)
@@ -182,10 +182,17 @@ class Engine:
             )
 
     def _again(self, asked: Generate) -> Accepted:
-        """An attempt that is known already gets the same stream, never a second generation."""
-        self._sink.replay(asked.request, 0)
+        """An attempt that is known already gets the same stream, never a second generation.
+
+        Another gateway may ask for it, as one does that takes over what a dead one was answering.
+        """
+        self._sink.resend(asked)
         known = self._open.get(asked.request)
-        return known.accepted if known is not None else Accepted(prompt_tokens=0)
+        if known is None:
+            return Accepted(prompt_tokens=0)
+        self._open[asked.request] = known._replace(gateway=asked.gateway)
+        self.gateways.hear(asked.gateway)
+        return known.accepted
 
     async def _count(self, asked: CountTokens) -> Counted:
         return Counted(tokens=len(await self._reception.tokens(asked.prompt, asked.gateway)))

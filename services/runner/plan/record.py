@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from bus.connection import Bus
-from bus.errors import Conflict, NotConnected
+from bus.errors import Conflict, Foreign, NotConnected
 from bus.state import Bucket
 from proto.ids import NodeId
 from proto.plan import PLANS, NodePlan
@@ -14,6 +14,8 @@ from services.runner.plan.edits import Edit
 log = logging.getLogger(__name__)
 
 AGAIN_S = 0.2
+FOREIGN_S = 10.0
+"""A plan of another version waits for a person."""
 
 
 class PlanRecord:
@@ -46,6 +48,9 @@ class PlanRecord:
             except NotConnected as away:
                 log.warning("the plan cannot be changed yet: %s", away)
                 await asyncio.sleep(AGAIN_S)
+            except Foreign as unknown:
+                log.error("the plan cannot be changed: %s", unknown)  # noqa: TRY400
+                await asyncio.sleep(FOREIGN_S)
             else:
                 return after
 

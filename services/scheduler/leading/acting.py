@@ -28,7 +28,7 @@ async def revoke(bus: Bus, node: NodeId) -> str:
     except NobodyThere:
         return (
             "its credential was not withdrawn, since no keeper of the bus runs: "
-            "change the bus's password if it must not come back"
+            "change the bus's own settings if it must not come back"
         )
     if answer.was_member:
         return "its credential is withdrawn"

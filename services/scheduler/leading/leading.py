@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from bus.audit import AuditLog
 from bus.errors import BusError
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
@@ -45,13 +46,14 @@ class Reign:
         self._records = Records(host.bus, known.jobs)
         self._tokens = HubTokens()
         self._draining = Draining()
+        self._audit = AuditLog(host.bus)
         self._orders = Orders(known, self._records, self._plans, self._tokens)
 
     async def last(self) -> None:
         """Lead until cancelled, or until a newer leader has written."""
         try:
             await self._begin()
-            async with self._orders.heard(self._host.bus):
+            async with self._orders.heard(self._host.bus, self._audit):
                 while True:
                     await self._look()
                     await self._pause()
@@ -155,6 +157,8 @@ class Reign:
         for job in (*self._known.demand.abandoned(view), *orphans(view)):
             await self._records.write(job, steered(job, "cancel"), view.now_s)
         await self._records.forget_oldest()
+        await self._plans.mend()
+        await self._records.mend()
 
 
 @contextmanager

@@ -4,11 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
+
+from bus.audit import AuditLog
 from bus.connection import Bus
 from bus.errors import BusError
 from proto.errors import Code, MeshError
 from proto.ids import JobId, fresh
-from proto.jobs import Job, Order, SteerJob, Submit, Submitted
+from proto.jobs import (
+    Drain,
+    Job,
+    Order,
+    RemoveNode,
+    Restart,
+    SteerJob,
+    Submit,
+    Submitted,
+    Undrain,
+    order_kind,
+)
 from proto.subjects import STEER_JOB, SUBMIT
 from services.scheduler.changes import forget_task
 from services.scheduler.known import Known
@@ -16,6 +30,8 @@ from services.scheduler.leading.hub_tokens import HubTokens
 from services.scheduler.leading.plans import Deposed, Plans
 from services.scheduler.leading.records import Records
 from services.scheduler.leading.steering import ends_load, steered
+
+OF_NODES = (Drain, Undrain, Restart, RemoveNode)
 
 
 class Orders:
@@ -32,9 +48,20 @@ class Orders:
         self._tokens = tokens
 
     @asynccontextmanager
-    async def heard(self, bus: Bus) -> AsyncIterator[None]:
-        """For as long as the block lasts."""
-        hearings = [await bus.answer(SUBMIT, self.submit), await bus.answer(STEER_JOB, self.steer)]
+    async def heard(self, bus: Bus, audit: AuditLog) -> AsyncIterator[None]:
+        """For as long as the block lasts. Whoever gives an order is written down with it."""
+
+        async def submit(asked: Submit) -> Submitted:
+            order, act = asked.order, f"order.{order_kind(asked.order)}"
+            target = order.node if isinstance(order, OF_NODES) else order.model
+            async with audit.act(act, asked.actor, target, _details(order)):
+                return await self.submit(asked)
+
+        async def steer(asked: SteerJob) -> Submitted:
+            async with audit.act(f"job.{asked.wish}", asked.actor, asked.job):
+                return await self.steer(asked)
+
+        hearings = [await bus.answer(SUBMIT, submit), await bus.answer(STEER_JOB, steer)]
         try:
             yield
         finally:
@@ -89,6 +116,11 @@ class Orders:
         for node, plan in self._known.view().plans.items():
             if any(wanted.task.job == job.id for wanted in plan.tasks):
                 await self._plans.change(node, forget_task(job.id))
+
+
+def _details(order: Order) -> str:
+    """All that it says; the hub's token is no part of it."""
+    return msgspec.json.encode(order).decode()
 
 
 def _away(error: Exception) -> MeshError:

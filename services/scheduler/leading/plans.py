@@ -45,6 +45,10 @@ class Plans:
             return known
         return await self._records.change(node, fenced)
 
+    async def mend(self) -> None:
+        """Write back what was known of plans that are spoiled. Raises NotConnected, Conflict."""
+        await self._records.mend()
+
     async def forget(self, node: NodeId) -> None:
         """Raises NotConnected."""
         await self._records.delete(node)

@@ -61,6 +61,10 @@ class Records:
             return True
         return before != now and self._jobs.age_s(before.id) >= TELL_S
 
+    async def mend(self) -> None:
+        """Write back what was known of jobs that are spoiled. Raises NotConnected, Conflict."""
+        await self._jobs.mend()
+
     async def forget_oldest(self) -> None:
         """Of those that are over, beyond MOST_KEPT. Raises NotConnected."""
         for job in surplus(self._jobs.records.values()):

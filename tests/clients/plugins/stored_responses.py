@@ -12,7 +12,7 @@ import pytest
 
 from bus.connection import Bus
 from bus.large import LargeBucket
-from bus.state import Limits
+from bus.provision import Limits
 from proto.dialects.responses.item import InputText, Message, OutputText
 from proto.dialects.responses.response import Response
 from proto.dialects.responses.stored import StoredResponse

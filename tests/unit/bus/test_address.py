@@ -6,7 +6,7 @@ import pytest
 
 from bus.address import Address
 from bus.errors import NotConnected
-from bus.key import Key
+from proto.credentials import Holder
 
 
 def test_a_plain_url_is_an_address() -> None:
@@ -22,17 +22,17 @@ def test_what_is_shown_holds_no_password() -> None:
 
 
 def test_paths_of_any_kind_are_read_back() -> None:
-    address = Address(("nats://a:1",), Path("/my home/s&ed,1"), Path("/ca?.pem"), "odyssai-1")
+    files = Path("/my home/s&ed,1"), Path("/ca?.pem")
+    address = Address(("nats://a:1",), *files, Holder("gateway", "home"), "odyssai-1")
 
     assert Address.parse(str(address)) == address
 
 
-def test_a_node_hears_answers_where_its_key_says(tmp_path: Path) -> None:
-    key = Key.fresh()
-    (tmp_path / "seed").write_text(key.seed + "\n")
-    address = Address(("nats://a:1",), seed=tmp_path / "seed")
+def test_a_holder_hears_answers_where_its_credential_says() -> None:
+    address = Address.parse("nats://a:1?as=gateway.home")
 
-    assert address.dialled("runner:n")["inbox_prefix"] == f"_INBOX.{key.public}.runner.n"
+    assert address.holder == Holder("gateway", "home")
+    assert address.dialled("tokens:g")["inbox_prefix"] == "_INBOX.gateway.home.tokens.g"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def test_a_node_hears_answers_where_its_key_says(tmp_path: Path) -> None:
     [
         ("nats://a:1?sed=/x", "'sed'"),
         ("nats://a:1?seed=/no/such/file", "/no/such/file"),
+        ("nats://a:1?as=king.home", "king.home"),
+        ("nats://a:1?as=gateway", "gateway"),
         ("nats://a:1?ca=/no/such/file", "No such file"),
     ],
 )

@@ -10,18 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bus import embedded
 from bus.connection import Bus
 from bus.errors import NotConnected
 from bus.home import ForeignState, HomeInUse
-from proto.presence import ServiceBeat
-from proto.subjects import SERVICE_BEAT
+from bus.key import Key
+from bus.members import Member
+from proto.ids import NodeId
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
+
+
+def seeds_of(home: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in (home / "bus" / "keys").iterdir()}
 
 
 @contextmanager
@@ -65,11 +71,12 @@ async def test_another_server_on_our_port_is_not_taken_for_ours(home: Path) -> N
             assert not await embedded.answers(server.access, within_s=0.1)
 
 
-def test_port_and_passwords_stay(home: Path) -> None:
+def test_port_and_keys_stay(home: Path) -> None:
     with prepared(home) as first:
-        pass
+        before = seeds_of(home)
     with prepared(home) as second:
         assert second.access == first.access
+        assert seeds_of(home) == before
         assert embedded.known_access(home) == first.access
 
 
@@ -81,12 +88,11 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(home: Path) -> None:
         other.listen()
         with prepared(home) as second:
             assert second.access.port != first.access.port
-            assert second.access.passwords == first.access.passwords
 
 
 def test_a_server_for_all_interfaces_is_reached_over_loopback(home: Path) -> None:
     with prepared(home, "0.0.0.0") as server:
-        assert f"@127.0.0.1:{server.access.port}?" in server.access.url("mesh")
+        assert f"//127.0.0.1:{server.access.port}?" in server.access.url("gateway")
 
 
 @pytest.mark.parametrize(
@@ -98,22 +104,36 @@ def test_others_are_told_an_address_that_they_can_reach(
 ) -> None:
     monkeypatch.setattr("bus.interfaces.addresses", lambda: ("10.0.0.7", "fd00::7"))
 
-    assert embedded.Access("x", host, 4222, {}).outward == outward
+    assert embedded.Access(Path(), "x", host, 4222).outward == outward
 
 
 def test_nobody_else_may_read_the_state(home: Path) -> None:
-    with prepared(home) as server:
-        for path in (home, home / "bus"):
+    with prepared(home):
+        for path in (home, home / "bus", home / "bus" / "keys"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        for path in (server.credentials, home / "bus" / "nats.conf"):
+        files = [path for path in (home / "bus").rglob("*") if path.is_file()]
+        assert len(files) > len(seeds_of(home)) > 0
+        for path in files:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_no_password_stands_on_the_command_line(home: Path) -> None:
+def test_no_seed_stands_in_settings_addresses_or_on_the_command_line(home: Path) -> None:
     with prepared(home) as server:
-        line = " ".join(server.argv)
+        told = " ".join((*server.argv, server.access.url("gateway")))
+        told += "".join((home / "bus" / name).read_text() for name in ("nats.conf", "members.json"))
 
-        assert not any(password in line for password in server.access.passwords.values())
+        assert not any(seed in told for seed in seeds_of(home).values())
+
+
+def test_a_node_that_joined_keeps_its_name(home: Path) -> None:
+    with prepared(home) as server:
+        joined = Member(key=Key.fresh().public, since_s=1.0)
+        members = embedded.known_members(home)
+        known = replace(members, holders={**members.holders, "runner.studio": joined})
+        embedded.keep_members(home, server.access, known)
+
+    with pytest.raises(ForeignState, match=r"runner\.studio cannot be here: There is a"):
+        embedded.prepare(home, node=NodeId("studio"))
 
 
 def test_a_second_claim_on_a_home_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,14 +166,12 @@ def test_a_folder_of_somebody_else_is_left_alone(home: Path) -> None:
         embedded.prepare(home)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"name": 1, "host": "h", "port": 1, "passwords": {}}']
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": 1, "host": "h", "port": 1, "ca": ""}'])
 def test_credentials_that_make_no_sense_are_named(home: Path, text: str) -> None:
     (home / "bus").mkdir(parents=True)
-    (home / "bus" / "credentials.json").write_text(text)
+    (home / "bus" / "access.json").write_text(text)
 
-    with pytest.raises(ForeignState, match=r"credentials\.json.*remove it"):
+    with pytest.raises(ForeignState, match=r"access\.json.*remove it"):
         embedded.prepare(home)
 
 
@@ -182,39 +200,7 @@ def test_a_missing_server_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path
         embedded.find_server()
 
 
-async def test_ops_hears_telemetry_and_says_nothing(home: Path) -> None:
-    with prepared(home) as server, running(server):
-        async with (
-            Bus.connect(server.access.url("mesh"), "test:mesh") as mesh,
-            Bus.connect(server.access.url("ops"), "ops:test") as ops,
-        ):
-            heard: asyncio.Queue[str] = asyncio.Queue()
-            await ops.listen_raw("telemetry.>", lambda address, _: heard.put_nowait(address))
-            await ops.listen_raw("mesh.>", lambda address, _: heard.put_nowait(address))
-            await mesh.listen_raw("mesh.>", lambda address, _: heard.put_nowait(address))
-            await ops.settled()
-            await mesh.settled()
-            beat = ServiceBeat(service="cloud", id="c", boot="b", pid=1)
-
-            await ops.publish(SERVICE_BEAT, beat, "cloud.c")
-            await ops.settled()
-            await mesh._client.publish("telemetry.v1.alert.test", b"{}")
-
-            assert await heard.get() == "telemetry.v1.alert.test"
-            assert heard.empty()
-
-
-async def test_the_mesh_has_jetstream(home: Path) -> None:
-    with prepared(home) as server, running(server):
-        async with Bus.connect(server.access.url("mesh"), "test:mesh") as mesh:
-            bucket = await mesh.jetstream.create_key_value(bucket="test")
-
-            assert await bucket.put("key", b"value") == 1
-
-
-async def test_nobody_connects_without_a_password(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_connects_without_a_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bus.dialing.FIRST_CONNECT_S", 0.0)
     with prepared(home) as server, running(server):
         assert await embedded.answers(server.access)

@@ -39,7 +39,7 @@ def holding(sink: TokenSink, done: list[str]) -> Holding:
 
 
 def hold(for_s: float, seq: int = 0) -> Hold:
-    return Hold(request=R, seq=seq, for_s=for_s)
+    return Hold(request=R, epoch=0, seq=seq, for_s=for_s)
 
 
 async def test_a_hold_that_is_repeated_is_one(holding, done):
@@ -63,9 +63,18 @@ async def test_a_hold_that_is_not_repeated_runs_out(holding, done):
 
 
 async def test_nobody_is_held_whose_stream_is_unknown(holding, done):
-    holding.hear(Hold(request=RequestId("other"), seq=0, for_s=60))
+    holding.hear(Hold(request=RequestId("other"), epoch=0, seq=0, for_s=60))
 
     assert done == []
+
+
+async def test_a_hold_of_an_earlier_attempt_is_of_no_account(holding, sink, done):
+    sink.open(R, GatewayId("n.g"), epoch=1)
+    sink.send([(R, Delta(1, 0, "x", (0,)))])
+    holding.hear(hold(60, seq=9))
+
+    assert done == []
+    assert sink.replay(R, 0) == 1
 
 
 async def test_what_the_gateway_has_is_not_kept(holding, sink):

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from bus import jobs
 from bus.connection import Bus
+from proto.audit import NOBODY
 from proto.errors import Code, MeshError
 from proto.ids import JobId, ModelId, NodeId
 from proto.jobs import Job, NodeProgress, Pull
@@ -39,7 +40,7 @@ async def test_a_job_that_one_scheduler_has_not_heard_of_yet_is_found(
     bus: Bus, nats_url: str
 ) -> None:
     async with leader(nats_url) as leading:
-        job = await jobs.submit(bus, Pull(model=ModelId("m")))
+        job = await jobs.submit(bus, Pull(model=ModelId("m")), NOBODY)
         late = leading.jobs.pop(job.id)
         async with aclosing(jobs.follow(bus, job.id)) as states:
             leading.when_asked = lambda: leading.jobs.setdefault(job.id, late)
@@ -52,7 +53,7 @@ async def test_a_scheduler_that_is_behind_turns_nothing_back(
 ) -> None:
     monkeypatch.setattr(jobs, "SILENCE_S", 0.1)
     async with leader(nats_url) as leading:
-        job = await jobs.submit(bus, Pull(model=ModelId("m")))
+        job = await jobs.submit(bus, Pull(model=ModelId("m")), NOBODY)
         async with aclosing(jobs.follow(bus, job.id)) as states:
             await anext(states)
             await leading.fetch(job.id, 400)
@@ -69,7 +70,7 @@ async def test_one_that_leads_no_more_is_asked_again(bus: Bus, nats_url: str) ->
         leading.refusal = MeshError(Code.NO_LEADER, "I lead no more.")
         leading.when_asked = lambda: setattr(leading, "refusal", None)
 
-        assert (await jobs.submit(bus, Pull(model=ModelId("m")))).state == "running"
+        assert (await jobs.submit(bus, Pull(model=ModelId("m")), NOBODY)).state == "running"
 
 
 async def test_who_asks_for_a_job_that_never_was_is_told(bus: Bus, nats_url: str) -> None:
@@ -81,7 +82,7 @@ async def test_who_asks_for_a_job_that_never_was_is_told(bus: Bus, nats_url: str
 async def test_why_a_job_failed_is_read_where_it_is_whole(bus: Bus, nats_url: str) -> None:
     """The event says that it failed; the record, read a moment later, says why."""
     async with leader(nats_url) as leading:
-        job = await jobs.submit(bus, Pull(model=ModelId("m")))
+        job = await jobs.submit(bus, Pull(model=ModelId("m")), NOBODY)
         why = MeshError(Code.NO_DISK, "Full.").refusal()
         async with aclosing(jobs.follow(bus, job.id)) as states:
             await anext(states)

@@ -3,13 +3,26 @@
 import pytest
 
 from bus.key import BadSeed, Key
-from bus.members import Invitation, Members, admitted, current, invited, revoked
+from bus.members import (
+    OVERLAP_S,
+    Invitation,
+    Member,
+    Members,
+    admitted,
+    current,
+    invited,
+    joined,
+    revoked,
+    rotated,
+)
+from proto.credentials import Holder
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.joining import BadToken, Join, Token
 
 NOW_S = 1000.0
 TICKET = Key.fresh().public
+STUDIO = Holder("runner", "studio")
 ALICE, BOB = Key.fresh().public, Key.fresh().public
 
 
@@ -24,22 +37,24 @@ def asking(node: str = "studio", key: str = ALICE) -> Join:
     return Join(invitation=TICKET, node=NodeId(node), key=key)
 
 
-def refusal_of(
-    members: Members, join: Join, now_s: float = NOW_S, taken: str = "hall"
-) -> MeshError:
+def let_in(members: Members, join: Join) -> Members:
+    return joined(members, join, NOW_S)[0]
+
+
+def refusal_of(members: Members, join: Join, now_s: float = NOW_S) -> MeshError:
     with pytest.raises(MeshError) as refused:
-        admitted(members, join, now_s, frozenset({NodeId("hall")}))
+        joined(members, join, now_s)
     return refused.value
 
 
 def test_a_node_with_an_invitation_is_let_in() -> None:
-    members = admitted(with_invitation(), asking(), NOW_S, frozenset())
+    members = let_in(with_invitation(), asking())
 
-    assert members.nodes == {"studio": ALICE}
+    assert members.holders == {"runner.studio": Member(key=ALICE, since_s=NOW_S)}
 
 
 def test_an_invitation_serves_once_and_says_so() -> None:
-    members = admitted(with_invitation(), asking(), NOW_S, frozenset())
+    members = let_in(with_invitation(), asking())
 
     refused = refusal_of(members, asking("other", BOB))
     assert refused.code is Code.FORBIDDEN
@@ -47,9 +62,9 @@ def test_an_invitation_serves_once_and_says_so() -> None:
 
 
 def test_who_did_not_hear_the_answer_may_ask_again() -> None:
-    members = admitted(with_invitation(), asking(), NOW_S, frozenset())
+    members = let_in(with_invitation(), asking())
 
-    assert admitted(members, asking(), NOW_S, frozenset()) == members
+    assert let_in(members, asking()) == members
 
 
 def test_an_expired_invitation_lets_nobody_in() -> None:
@@ -61,13 +76,13 @@ def test_without_an_invitation_nobody_is_let_in() -> None:
 
 
 def test_an_invitation_for_one_name_is_good_for_no_other() -> None:
-    assert "for node studio" in refusal_of(with_invitation("studio"), asking("mini")).message
-    assert admitted(with_invitation("studio"), asking(), NOW_S, frozenset()).nodes
+    assert "is for studio only" in refusal_of(with_invitation("studio"), asking("mini")).message
+    assert let_in(with_invitation("studio"), asking()).holders
 
 
-@pytest.mark.parametrize("node", ["studio", "hall"])
-def test_a_name_belongs_to_one_key(node: str) -> None:
-    members = Members(nodes={NodeId("studio"): BOB}, invitations=with_invitation().invitations)
+@pytest.mark.parametrize("node", ["studio", "cloud"])
+def test_a_name_belongs_to_one_key_and_that_of_upstreams_to_none(node: str) -> None:
+    members = admitted(with_invitation(), STUDIO, BOB, NOW_S)
 
     refused = refusal_of(members, asking(node))
     assert refused.code is Code.CONFLICT
@@ -75,15 +90,15 @@ def test_a_name_belongs_to_one_key(node: str) -> None:
 
 
 def test_a_node_that_was_removed_cannot_come_back_by_its_old_invitation() -> None:
-    members = admitted(with_invitation(), asking(), NOW_S, frozenset())
-    without = revoked(members, NodeId("studio"))
+    members = let_in(with_invitation(), asking())
+    without = revoked(members, STUDIO)
 
     assert without == Members()
     assert refusal_of(without, asking()).code is Code.FORBIDDEN
 
 
 def test_removing_who_never_came_changes_nothing() -> None:
-    assert revoked(with_invitation(), NodeId("studio")) == with_invitation()
+    assert revoked(with_invitation(), STUDIO) == with_invitation()
 
 
 def test_expired_invitations_vanish() -> None:
@@ -92,6 +107,28 @@ def test_expired_invitations_vanish() -> None:
     assert members.next_expiry_s == NOW_S + 60
     assert current(members, NOW_S + 59) is members
     assert current(members, NOW_S + 60) == Members()
+
+
+def test_an_invitation_says_what_its_holder_becomes() -> None:
+    invitation = Invitation(key=TICKET, expires_s=NOW_S + 60, role="gateway")
+    members, holder = joined(invited(Members(), invitation), asking("west"), NOW_S)
+
+    assert str(holder) == "gateway.west"
+    assert list(members.holders) == ["gateway.west"]
+
+
+def test_a_new_key_and_the_one_before_are_both_good_for_a_moment() -> None:
+    members = rotated(admitted(Members(), STUDIO, ALICE, 0.0), STUDIO, BOB, NOW_S)
+
+    assert members.holders["runner.studio"].keys == (BOB, ALICE)
+    assert members.next_expiry_s == NOW_S + OVERLAP_S
+    assert current(members, NOW_S) is members
+    assert current(members, NOW_S + OVERLAP_S).holders["runner.studio"].keys == (BOB,)
+
+
+def test_who_is_no_member_gets_no_new_key() -> None:
+    with pytest.raises(MeshError, match=r"no credential runner\.studio"):
+        rotated(Members(), STUDIO, BOB, NOW_S)
 
 
 def test_a_token_is_one_word_and_is_read_back() -> None:

@@ -1,16 +1,22 @@
 """Another server's models, through the whole mesh: cloud, bus and gateway, without any engine."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import anthropic
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
+from bus.connection import Bus
+from proto.errors import MeshError
+from proto.ids import GatewayId, ModelId, RequestId, fresh
+from proto.inference import Continuation, Generate, Text
+from proto.subjects import GENERATE
 from tests.mesh.asking import posted, read
-from tests.mesh.house import Mesh
+from tests.mesh.house import Command, Mesh, until
 from tests.mesh.sockets import Socket
 from tests.mesh.telemetry import Telemetry
 from tests.unit.cloud.upstream import FLOOD, PIECES, TEXT, Upstream
@@ -255,6 +261,29 @@ async def test_who_leaves_leaves_the_upstream_too(mesh: Mesh, upstream: Upstream
     assert upstream.left.wait(5)
 
 
+@pytest.fixture
+def stand_in(mesh: Mesh) -> str:
+    """The upstream's engine id."""
+    url = f"{mesh.url}/v1/models/fake:some-model"
+    (engine,) = httpx.get(url, trust_env=False).json()["x_odyssai"]["engines"]
+    return str(engine)
+
+
+async def test_another_engine_s_answer_is_not_gone_on_with(mesh: Mesh, stand_in: str) -> None:
+    asked = Generate(
+        request=RequestId(fresh()),
+        gateway=GatewayId("g.1"),
+        model=ModelId("fake:some-model"),
+        prompt=Text(text="Hi"),
+        continues=Continuation(tokens=(1, 2)),
+    )
+    async with Bus.connect(mesh.access.url("gateway"), "test:continuing") as bus:
+        with pytest.raises(MeshError) as refused:
+            await bus.ask(GENERATE, asked, stand_in)
+
+    assert refused.value.code.is_elsewhere_curable
+
+
 def test_a_deadline_reaches_the_upstream(mesh: Mesh, upstream: Upstream) -> None:
     upstream.left.clear()
     answer = posted(mesh, "/v1/chat/completions", chat("endless"), X_Request_Timeout="0.4")
@@ -338,3 +367,38 @@ def test_its_refusal_of_texts_is_passed_on(
 
     assert answer.status_code == status
     assert words in answer.json()["error"]["message"]
+
+
+def said(stream: Iterable[ChatCompletionChunk]) -> str:
+    return read(stream).text
+
+
+@pytest.mark.timeout(120)
+def test_streams_outlive_a_renewal_of_the_service(
+    mesh: Mesh, gpt: openai.OpenAI, upstream: Upstream
+) -> None:
+    stream = gpt.chat.completions.create(**chat("patient"), stream=True)
+    first = next(stream)
+    renewal = Command("renew", "--home", str(mesh.home), "cloud")
+    renewal.said.wait_for("cloud: serves", 60)
+    renewal.end()
+
+    assert said(gpt.chat.completions.create(**chat(), stream=True)) == TEXT
+    upstream.may_end.set()
+    assert said([first, *stream]) == TEXT
+    until(lambda: len(mesh.pids("cloud")) == 1, 20, "the end of the one before")
+
+
+def test_no_upstream_speaks_for_a_gateway_that_died_and_another_comes(
+    mesh: Mesh, gpt: openai.OpenAI, upstream: Upstream
+) -> None:
+    upstream.left.clear()
+    stream = gpt.chat.completions.create(**chat("endless"), stream=True)
+    next(stream)
+    mesh.process_of("gateway").kill()
+
+    assert upstream.left.wait(3.0 + 2.0), "within 3 s, and what a busy machine adds"
+    with pytest.raises((openai.APIError, httpx.HTTPError)):
+        said(stream)
+    assert gpt.with_options(max_retries=3).chat.completions.create(**chat())
+    assert "Traceback" not in mesh.logs()

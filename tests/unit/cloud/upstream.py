@@ -27,6 +27,7 @@ class Upstream:
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.left = threading.Event()
+        self.may_end = threading.Event()
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -168,6 +169,17 @@ def endless(client: Any, upstream: Upstream) -> None:
     upstream.left.set()
 
 
+def patient(client: Any, upstream: Upstream) -> None:
+    """Says the rest when the test lets it."""
+    client.begin()
+    client.say(PIECES[0])
+    upstream.may_end.wait(30)
+    for piece in PIECES[1:]:
+        client.say(piece)
+    client.say(reason="stop")
+    client.raw("data: [DONE]\n\n")
+
+
 def flood(client: Any, _: Upstream) -> None:
     """As fast as it is read."""
     client.begin()
@@ -210,6 +222,7 @@ WAYS: dict[str, Callable[[Any, Upstream], None]] = {
     "caller": caller,
     "endless": endless,
     "flood": flood,
+    "patient": patient,
     "cut": cut,
     "garbled": garbled,
     "sorry": sorry,

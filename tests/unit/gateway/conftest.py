@@ -58,7 +58,7 @@ async def address(host: Host, bus: Bus) -> str:
             found.set_result(beat.url)
 
     await bus.listen(GATEWAY_BEAT, hear, gateway_id(host.service, host.id))
-    return await asyncio.wait_for(found, 5)
+    return await asyncio.wait_for(found, 20)
 
 
 @pytest.fixture

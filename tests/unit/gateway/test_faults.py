@@ -8,7 +8,7 @@ import httpx
 import openai as openai_sdk
 import pytest
 
-from bus import stream as streams
+from bus import token_stream as streams
 from proto.errors import Code, MeshError
 from proto.frames import Failed, Progress
 from proto.inference import Candidate, Schedule, Scheduled

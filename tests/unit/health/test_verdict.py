@@ -1,6 +1,7 @@
 """Who is well."""
 
-from services.health.verdict import FORGET_S, Ward
+from proto.presence import Unreadable
+from services.health.verdict import FORGET_S, RECENT_S, Ward
 
 
 def alerts(ward: Ward, now: float) -> set[tuple[str, str]]:
@@ -64,3 +65,24 @@ def test_a_node_that_went_takes_what_it_said_along() -> None:
     ward.hear_gone("node", "n", "stopped", now=0.1)
 
     assert alerts(ward, now=0.2) == set()
+
+
+def test_a_record_that_somebody_cannot_read_is_trouble_as_long_as_somebody_says_so() -> None:
+    ward = Ward()
+    ward.hear_unreadable("s", Unreadable(records=("plans/n",)), now=0.0)
+    ward.hear_unreadable("g", Unreadable(records=("plans/n",)), now=0.0)
+    assert alerts(ward, now=0.1) == {("state_unreadable", "plans/n")}
+
+    for who in ("s", "g"):
+        ward.hear_unreadable(who, Unreadable(), now=1.0)
+    assert alerts(ward, now=1.1) == set()
+
+
+def test_malformed_messages_are_trouble_while_they_come() -> None:
+    ward = Ward()
+    for at in range(3):
+        ward.hear_unreadable("g", Unreadable(messages=7 + at), now=float(at))
+    assert alerts(ward, now=2.0) == {("messages_unreadable", "g")}
+
+    ward.hear_unreadable("g", Unreadable(messages=9), now=2.0 + RECENT_S + 0.1)
+    assert alerts(ward, now=2.0 + RECENT_S + 0.2) == set()

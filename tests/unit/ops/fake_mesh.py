@@ -113,6 +113,29 @@ def quitter(diary: str, pause_s: str = "0") -> None:
         signal.pause()
 
 
+def heir(mood: str = "") -> None:
+    """Serves, and leaves when another does; by its mood in place, slowly, or not a second time."""
+    again = "ODYSSAI_AGAIN" in os.environ
+    if again and mood == "broken":
+        sys.exit(1)
+
+    def serve() -> None:
+        print("serves", os.getpid(), flush=True)
+        os.write(int(os.environ["ODYSSAI_READY_FD"]), b"\n")
+
+    def hand_over(*_: object) -> None:
+        if mood == "in place":
+            serve()
+        elif mood != "slow":
+            sys.exit(0)
+
+    signal.signal(signal.SIGUSR1, hand_over)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    serve()
+    while True:
+        signal.pause()
+
+
 def stubborn() -> None:
     def stay(_: int, frame: FrameType | None) -> None:
         print("no", flush=True)
@@ -146,7 +169,7 @@ def fake(plan: up.Plan, service: str, sockets: Sequence[socket.socket]) -> Progr
 
 if __name__ == "__main__":
     role, *arguments = sys.argv[1:]
-    if role not in ("mesh", "quitter", "stubborn"):
+    if role not in ("mesh", "quitter", "stubborn", "heir"):
         hold_lifeline()
     if role == "crasher":
         print("the disk is on fire")

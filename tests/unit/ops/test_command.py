@@ -1,5 +1,6 @@
 """The odyssai command itself."""
 
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bus import embedded
-from bus.home import private_folder, write_private
 from ops import alone, command, up
 from ops.arguments import services
 
@@ -80,15 +80,13 @@ def flags(home: Path, service: str, **given: object) -> Namespace:
 
 
 def test_a_service_alone_joins_the_bus_of_its_home(tmp_path: Path) -> None:
-    access = embedded.Access("x", "127.0.0.1", 4222, {"mesh": "m", "ops": "o", "sys": "s"})
-    write_private(
-        private_folder(tmp_path / "bus") / "credentials.json",
-        embedded.json.dumps(vars(access)),
-    )
+    server = embedded.prepare(tmp_path)
+    os.close(server.claim)
 
     settings = alone.settings(flags(tmp_path, "health"))
 
-    assert settings["ODYSSAI_NATS"] == "nats://mesh:m@127.0.0.1:4222"
+    assert settings["ODYSSAI_NATS"] == server.access.url("health")
+    assert "as=health.home" in settings["ODYSSAI_NATS"]
 
 
 def test_a_service_alone_takes_its_flags(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from ops import supervisor
-from ops.child import CRASH_LOOP, Program
+from ops.child import CRASH_LOOP, NotRenewed, Program
 from ops.supervisor import BusProgram, BusSilent, Supervisor
 from tests.unit.ops.fake_mesh import living, program
 
@@ -187,3 +188,62 @@ async def test_stopping_before_the_bus_answers_starts_no_service(stage: Stage) -
 
     assert not [line for name, line in stage.printed if name == "gateway"]
     assert not family()
+
+
+class Heirs(Stage):
+    """A program that can be renewed, and the processes that served in its name."""
+
+    def served(self) -> list[str]:
+        return [line.split()[1] for _, line in self.printed if line.startswith("serves")]
+
+
+@pytest.fixture
+def heirs(tmp_path: Path) -> Heirs:
+    return Heirs(tmp_path)
+
+
+async def test_who_is_renewed_ends_once_another_serves(heirs: Heirs) -> None:
+    async with heirs.running(program("gateway", "heir")):
+        await heirs.until(lambda: len(heirs.served()) == 1)
+        await heirs.supervisor.renew("gateway")
+        await heirs.until(lambda: len(family()) == 1)
+
+        assert [str(process.pid) for process in family()] == heirs.served()[1:]
+    assert heirs.told == []
+    assert not family()
+
+
+async def test_who_is_succeeded_may_take_its_time_and_is_ended_with_the_rest(heirs: Heirs) -> None:
+    async with heirs.running(program("gateway", "heir", "slow")):
+        await heirs.until(lambda: len(heirs.served()) == 1)
+        await heirs.supervisor.renew("gateway")
+
+        assert {str(process.pid) for process in family()} == set(heirs.served())
+        assert len(heirs.served()) == 2
+    assert not family()
+
+
+async def test_where_no_successor_serves_the_one_before_goes_on(heirs: Heirs) -> None:
+    async with heirs.running(program("gateway", "heir", "broken")):
+        await heirs.until(lambda: len(heirs.served()) == 1)
+        with pytest.raises(NotRenewed, match="the one before goes on"):
+            await heirs.supervisor.renew("gateway")
+
+        assert [str(process.pid) for process in family()] == heirs.served()
+
+
+async def test_an_agent_is_renewed_in_its_own_process(heirs: Heirs) -> None:
+    agent = replace(program("runner", "heir", "in place"), renews_in_place=True)
+    async with heirs.running(agent):
+        await heirs.until(lambda: len(heirs.served()) == 1)
+        await heirs.supervisor.renew("runner")
+
+        await heirs.until(lambda: len(heirs.served()) == 2)
+        assert len(set(heirs.served())) == len(family()) == 1
+
+
+async def test_what_does_not_run_here_is_not_renewed(heirs: Heirs) -> None:
+    async with heirs.running(program("gateway", "heir")):
+        await heirs.until(lambda: len(heirs.served()) == 1)
+        with pytest.raises(NotRenewed, match="scheduler does not run here"):
+            await heirs.supervisor.renew("scheduler")

@@ -92,10 +92,12 @@ def test_it_says_once_that_it_serves_and_how(mesh: Up) -> None:
     assert block.count("loading tiny …") == 1
     assert f"http://127.0.0.1:{mesh.port}/v1" in block
     assert "Tiny-1B.v2" in block
-    assert str(mesh.home / "bus" / "credentials.json") in block
+    assert str(mesh.home / "bus" / "keys") in block
     access = embedded.known_access(mesh.home)
     assert access
-    assert not any(password in block for password in access.passwords.values())
+    seeds = [file.read_text() for file in (mesh.home / "bus" / "keys").iterdir()]
+    assert seeds
+    assert not any(seed in block for seed in seeds)
 
 
 def test_the_printed_curl_line_is_one_that_works(mesh: Up) -> None:

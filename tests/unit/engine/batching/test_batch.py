@@ -187,6 +187,18 @@ def test_cancelling_frees_the_slot_whatever_the_request_was_doing(drive, monkeyp
     assert (driver.batch.running, driver.batch.queued, driver.batch.has_work) == (0, 0, False)
 
 
+def test_a_cancel_of_an_earlier_attempt_spares_the_later(drive):
+    driver = drive()
+    for epoch in (0, 1):
+        driver.batch.add(ask("a", prompt(20), 5, epoch=epoch))
+    driver.batch.cancel("a", epoch=0)
+    driver.run()
+
+    assert [type(f) for f in driver.frames["a"] if f.epoch == 0] == [Failed]
+    assert isinstance(driver.last("a"), End)
+    assert driver.last("a").epoch == 1
+
+
 def test_a_cancelled_prompts_finished_chunks_are_kept(drive, monkeypatch):
     monkeypatch.setattr(pace, "LARGEST", 32)
     driver = drive()

@@ -6,12 +6,13 @@ import json
 import openai as openai_sdk
 import pytest
 
-from bus import stream as streams
+from bus import token_stream as streams
 from bus.presence import farewell
 from proto.errors import Code, MeshError
 from proto.frames import CallDelta, Delta, End, Failed, Progress, Timings, Usage
 from proto.presence import Gone
 from services.gateway.asking import dispatch, setbacks, wait, watch
+from services.gateway.asking.delivered import Delivered
 from tests.unit.gateway.scripted import MODEL, engine
 from tests.unit.gateway.test_faults import both_heard
 
@@ -49,6 +50,7 @@ def speaking(upto=None, last=None):
 
 
 async def dies(engine, asked, seq):
+    await engine.sink.settled()
     await engine.die()
 
 
@@ -68,13 +70,15 @@ async def streamed(openai):
 
 @pytest.mark.parametrize("last", [dies, failing("engine_lost")])
 async def test_a_client_sees_one_stream_that_another_engine_goes_on_with(
-    openai, http, scripted, other, last
+    openai, http, scripted, other, last, events
 ):
     await both_heard(http, scripted, other)
     scripted.script = speaking(2, last)
     other.script = speaking()
 
     said, usage = await streamed(openai)
+
+    assert (await events.get()).resumed == 1
 
     assert said == "".join(WORDS)
     assert usage.completion_tokens == len(WORDS)
@@ -84,7 +88,7 @@ async def test_a_client_sees_one_stream_that_another_engine_goes_on_with(
     assert asked.epoch > scripted.asked[0].epoch
 
 
-async def test_who_waits_for_the_whole_answer_gets_it_all_the_same(http, scripted, other):
+async def test_who_waits_for_the_whole_answer_gets_it_all_the_same(http, scripted, other, events):
     await both_heard(http, scripted, other)
     scripted.script = speaking(3, dies)
     other.script = speaking()
@@ -94,6 +98,7 @@ async def test_who_waits_for_the_whole_answer_gets_it_all_the_same(http, scripte
     assert answer.json()["choices"][0]["message"]["content"] == "".join(WORDS)
     assert other.asked[0].continues.tokens == (0, 1, 2)
     assert answer.headers["x-odyssai-engine"] == other.id
+    assert (await events.get()).resumed == 1
 
 
 async def test_frames_of_one_token_are_counted_whatever_they_tell(http, scripted, other):
@@ -109,7 +114,7 @@ async def test_frames_of_one_token_are_counted_whatever_they_tell(http, scripted
             CallDelta(epoch, 3, 0, "call_1", "look", '{"a"', ()),
             CallDelta(epoch, 4, 0, "", "", ": 1}", ()),
         )
-        await engine.die()
+        await dies(engine, asked, 5)
 
     async def rest(engine, asked):
         usage, epoch = Usage(10, 3, 0), asked.epoch
@@ -229,6 +234,17 @@ async def test_a_request_that_engines_die_of_is_given_up(openai, http, scripted,
     assert len(scripted.asked) == setbacks.ATTEMPTS
 
 
+def test_the_time_of_all_engines_counts():
+    answer = Delivered()
+    end = End(1, 9, "stop", Usage(10, 5, 4), Timings(0.0, 0.1, 0.2))
+    answer.add([Delta(0, 1, "One", (0,))])
+    assert answer.completed(end) is end
+
+    answer.interrupt()
+
+    assert answer.completed(end).timings.decode_s > 0.2
+
+
 def test_an_answer_that_gets_on_may_lose_its_engine_ever_again():
     lost = setbacks.Setbacks()
 
@@ -246,7 +262,7 @@ async def test_what_an_upstream_began_begins_anew_unless_it_was_seen(
 
     async def untold(engine, asked):
         engine.send(asked, Progress(asked.epoch, 0, 0, 0, 0), Delta(asked.epoch, 1, "Half", ()))
-        await engine.die()
+        await dies(engine, asked, 2)
 
     scripted.script = untold
     other.script = speaking()

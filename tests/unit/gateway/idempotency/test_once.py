@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from bus.connection import Bus
-from bus.state import Limits
+from bus.provision import Limits
 from proto.ids import GatewayId, RequestId, fresh, gateway_id
 from proto.kept import Answer, KeptAnswer
 from proto.presence import GatewayBeat, Here, Probe

@@ -36,8 +36,9 @@ class House:
         self.ring = KeyRing(lambda: self.config, self.lost.append)
         self.now = NOON.timestamp()
         self.attempts = Attempts(lambda: self.now)
-        self.guard = Guard(self.ring, self.attempts, token, lambda: self.now)
-        self.guard.is_local, self.guard.is_ready = is_local, True
+        self.is_ready = True
+        self.guard = Guard(self.ring, self.attempts, token, lambda: self.is_ready, lambda: self.now)
+        self.guard.is_local = is_local
         self.ring.look()
 
     def make(self, name: str, **settings: Any) -> bytes:
@@ -101,7 +102,7 @@ def test_a_key_that_expired_opens_nothing_and_does_not_open_the_mesh_either() ->
 
 def test_nobody_is_let_in_before_it_is_known_which_keys_there_are() -> None:
     house = House(token=TOKEN)
-    house.guard.is_ready = False
+    house.is_ready = False
 
     assert house.refusal(INFERENCE, **HERE).startswith("503 ")
     assert house.admit(ADMIN, TOKEN.encode()) == "admin-token"

@@ -10,6 +10,7 @@ import pytest
 from bus import jobs
 from bus.membership import Membership, keep
 from ops import command, reach
+from proto.audit import NOBODY
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.jobs import Load, NodeProgress, Pull
@@ -147,7 +148,7 @@ async def test_every_change_is_a_record_for_programs(
 async def test_jobs_are_listed_shown_and_steered_by_the_beginning_of_their_id(
     odyssai: Odyssai, leader: ScriptedLeader
 ) -> None:
-    id = (await jobs.submit(leader.bus, Pull(model=M))).id
+    id = (await jobs.submit(leader.bus, Pull(model=M), NOBODY)).id
     await leader.fetch(id, 400)
 
     listed = (await odyssai("jobs")).out
@@ -166,7 +167,7 @@ async def test_a_job_can_be_followed_from_elsewhere(
     odyssai: Odyssai, leader: ScriptedLeader
 ) -> None:
     leader.begins_as = {"state": "cancelled"}
-    id = (await jobs.submit(leader.bus, Pull(model=M))).id
+    id = (await jobs.submit(leader.bus, Pull(model=M), NOBODY)).id
 
     said = await odyssai("jobs", id, "--follow")
 
@@ -177,7 +178,7 @@ async def test_an_unknown_job_and_an_ambiguous_one_are_told(
     odyssai: Odyssai, leader: ScriptedLeader
 ) -> None:
     for _ in range(2):
-        await jobs.submit(leader.bus, Pull(model=M))
+        await jobs.submit(leader.bus, Pull(model=M), NOBODY)
 
     unknown = await odyssai("cancel", "0000")
     ambiguous = await odyssai("cancel", "")

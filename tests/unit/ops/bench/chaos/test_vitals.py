@@ -17,4 +17,12 @@ def test_what_is_filled_in_the_warm_up_is_no_growth() -> None:
     growing = [100.0 + at / 10 for at in at_s]
 
     assert Life("gateway-1", 1, at_s, rss).growth(LIMITS[0]) == pytest.approx(0)
-    assert Life("gateway-1", 1, at_s, growing).growth(LIMITS[0]) == pytest.approx(360)
+    assert Life("gateway-1", 1, at_s, growing).growth(LIMITS[0]) == pytest.approx(360, rel=0.02)
+
+
+def test_what_requests_take_while_they_last_is_no_growth() -> None:
+    at_s = [float(at) for at in range(0, 1000, 2)]
+    busy_late = [100.0 + (at % 10) * (at / 50) for at in at_s]
+
+    assert slope(list(zip(at_s, busy_late, strict=True))) > 0.05
+    assert Life("gateway-1", 1, at_s, busy_late).growth(LIMITS[0]) == pytest.approx(0)
