@@ -33,6 +33,7 @@ def gateway(nats_url: str, home: Path) -> Iterator[str]:
             scripted.gateway(nats_url, home) as host,
             Bus.connect(nats_url, f"test:{fresh()}") as bus,
         ):
+            scheduler.refusal = MeshError(Code.MODEL_NOT_FOUND, "There is no such model.")
             await bus.listen(
                 GATEWAY_BEAT, lambda beat: _hear(beat, ready), gateway_id(host.service, host.id)
             )
