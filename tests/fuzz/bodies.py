@@ -141,6 +141,9 @@ ODD_TEXTS = (
 ODD_NUMBERS = (0, -1, 1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63), 1e308, -1e-308, 0.5)
 
 
+TIMES = (1, 40, 3000)
+ROOM = 200_000
+"""Characters that one part may be made to take."""
 DAMAGES = (
     b"\\ud800", b"\\u0000", b"\xff", b"\xef\xbb\xbf", b"[" * 5000, b"1e9999", b'"', b"}",
 )  # fmt: skip
@@ -194,7 +197,8 @@ def mutated(draw: st.DrawFn, path: str) -> bytes:
             case "drop":
                 del holder[way[-1]]
             case "double" if isinstance(holder, list):
-                holder.extend([holder[way[-1]]] * draw(st.sampled_from([1, 40, 3000])))
+                size = len(json.dumps(holder[way[-1]]))
+                holder.extend([holder[way[-1]]] * min(draw(st.sampled_from(TIMES)), ROOM // size))
             case "move":
                 other = draw(st.sampled_from(known))
                 target = body
