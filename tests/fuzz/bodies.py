@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -238,6 +239,7 @@ def garbled(draw: st.DrawFn, path: str) -> bytes:
     return bytes(body)
 
 
+@cache
 def typed(type_: Any) -> st.SearchStrategy[Any]:
     """What a msgspec type lets in, on the whole; where it is not kept to, that is a case, too."""
     return _of(inspect.type_info(type_), 4)
