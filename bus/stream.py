@@ -169,7 +169,7 @@ class TokenSource:
 
     def _keep_within_credit(self, stream: TokenStream) -> None:
         """Tell its engine to hold while its reader is far behind, and then to go on."""
-        if stream.engine is None or stream.is_over:
+        if stream.engine is None or stream.is_over or not stream.may_hold:
             return
         for_s = stream.credit.due(stream.waiting, time.monotonic())
         if for_s is not None:

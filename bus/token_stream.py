@@ -38,6 +38,7 @@ class TokenStream:
         "gateway",
         "heard_at",
         "is_over",
+        "may_hold",
         "patience_s",
         "request",
         "want",
@@ -55,6 +56,8 @@ class TokenStream:
         self.patience_s = SILENCE_S
         self.is_over = False
         self.credit = Credit()
+        self.may_hold = True
+        """Its engine waits for its reader; not where that gathers all for one answer."""
         self._absences = 0
         self._spoiled = 0
         self._frames: list[AnyFrame] = []

@@ -26,6 +26,7 @@ class Journal:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._echo = echo
         self._rest = b""
+        self._is_full = False
         self._file = self._open()
         self._outlet, self.inlet = os.pipe()
         os.set_blocking(self._outlet, False)
@@ -61,8 +62,18 @@ class Journal:
             self._echo(line)
 
     def _keep(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        if self._file.tell() > MAX_BYTES:
-            self._file.close()
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
-            self._file = self._open()
+        """As far as the disk has room: what a program says must never stop the program."""
+        try:
+            self._file.write(chunk)
+            if self._file.tell() > MAX_BYTES:
+                self._turn_over()
+            self._is_full = False
+        except OSError as error:
+            if not self._is_full:
+                self._is_full = True
+                self._show(f"{self.path} cannot be written, and misses what follows: {error}")
+
+    def _turn_over(self) -> None:
+        self.path.replace(self.path.with_name(self.path.name + ".1"))
+        before, self._file = self._file, self._open()
+        before.close()

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import uvloop
 
-from bus import stream as streams
+from bus import token_stream
 from bus.connection import Bus
+from bus.credit import WINDOW
 from bus.sink import TokenSink, answer_replays, digest_of
 from bus.stream import TokenSource
 from bus.token_stream import MOST_SPOILED, TokenStream
@@ -16,7 +17,7 @@ from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
 from proto.ids import EngineId, GatewayId, ModelId, RequestId, fresh
 from proto.inference import Generate, Text
-from proto.subjects import CANCEL, STREAM
+from proto.subjects import CANCEL, HOLD, STREAM
 from tests.conftest import NatsServer
 
 END = (Usage(1, 1, 0), Timings(0.0, 0.0, 0.0))
@@ -139,8 +140,7 @@ async def test_a_later_attempt_at_the_same_engine_takes_the_place_of_the_earlier
 async def test_an_engine_that_is_not_there_twice_in_a_row_is_lost(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "SILENCE_S", 0.05)
-    monkeypatch.setattr(streams, "ABSENT_S", 0.05)
+    monkeypatch.setattr(token_stream, "ABSENT_S", 0.05)
     async with pair(nats_url) as (mesh, _):
         stream = mesh.source.open(RequestId("r1"))
         stream.attach(EngineId("n.nobody"), 0)
@@ -303,3 +303,20 @@ async def test_a_stream_goes_to_another_gateway_that_asks_the_same_and_to_nobody
         mesh.sink.forget(RequestId("r1"), 1)
         with pytest.raises(MeshError, match="no longer holds"):
             mesh.sink.resend(asked(first))
+
+
+async def test_who_gathers_a_whole_answer_lets_no_engine_wait(nats_url: str) -> None:
+    async with pair(nats_url) as (mesh, gateway), Bus.connect(nats_url, "test:holds") as bus:
+        held: list[RequestId] = []
+        await bus.listen(HOLD, lambda hold: held.append(hold.request), mesh.engine)
+        await bus.settled()
+        gathered, read_along = mesh.open(gateway, "r1"), mesh.open(gateway, "r2")
+        gathered.may_hold = False
+        for request in ("r1", "r2"):
+            frames = [delta(seq) for seq in range(2 * WINDOW)]
+            mesh.sink.send([(RequestId(request), frame) for frame in frames])
+        async with asyncio.timeout(10):
+            while not held:
+                await asyncio.sleep(0.01)
+
+        assert held == [read_along.request]

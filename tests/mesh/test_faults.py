@@ -144,14 +144,15 @@ async def test_the_stream_of_a_killed_engine_goes_on_in_its_next_life(
 async def test_an_engine_that_stood_still_for_a_while_goes_on_with_what_it_was_left_for(
     breakable: Mesh, client: openai.AsyncOpenAI, expected: str
 ) -> None:
-    reader = await Reader(client, max_tokens=SPAN).until_under_way()
     engine, is_left = breakable.process_of("engine"), asyncio.Event()
     (name,) = engines_of(breakable)
     async with Bus.connect(breakable.access.url("runner", NODE), "test:cancels") as bus:
         await bus.listen(CANCEL, lambda _: is_left.set(), name)
         await bus.settled()
+        reader = await Reader(client, max_tokens=SPAN).until_under_way()
 
         engine.suspend()
+        assert not reader.is_over
         await asyncio.wait_for(is_left.wait(), 9)
         engine.resume()
 

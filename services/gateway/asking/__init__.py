@@ -1,1 +1,1 @@
-"""How a request finds an engine, and stays with one until it is answered."""
+"""How a request finds an engine, and goes on with another one when that is lost."""

@@ -24,19 +24,19 @@ class Delivered:
 
     def add(self, frames: Iterable[AnyFrame]) -> bool:
         """True when there was anything of the answer among them."""
-        before = self._frames, len(self._tokens)
+        is_said = False
         for frame in frames:
             if isinstance(frame, Delta | CallDelta):
                 if frame.tokens:
                     self._tokens += frame.tokens
                     self._frames = 0
                 self._frames += 1
+                is_said = True
             elif isinstance(frame, Progress) and self._cached_tokens is None:
                 self._cached_tokens = frame.cached
-        if before == (self._frames, len(self._tokens)):
-            return False
-        self._since = self._since or time.monotonic()
-        return True
+        if is_said and self._since is None:
+            self._since = time.monotonic()
+        return is_said
 
     def interrupt(self) -> None:
         """The engine was lost."""

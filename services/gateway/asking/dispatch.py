@@ -72,8 +72,15 @@ class Generation:
         self._flows = False
         """The engine it is at has said something of the answer."""
         self._failure: MeshError | None = None
+        self._is_gathered = False
         self._is_finished = False
         """The engine itself said so."""
+
+    def gather(self) -> None:
+        """All of it is for one answer, which no client is slow to read."""
+        self._is_gathered = True
+        if self._stream is not None:
+            self._stream.may_hold = False
 
     async def start(self) -> None:
         """Return when an engine has accepted. Raises MeshError."""
@@ -173,23 +180,23 @@ class Generation:
         while True:
             try:
                 question = replace(schedule, avoid=tuple(self._avoid))
-                return await self._offer(await self._mesh.candidates(question, wait))
+                return await self._offer(await self._mesh.candidates(question, wait), wait)
             except MeshError as error:
                 await wait.after(error)
 
-    async def _offer(self, candidates: tuple[Candidate, ...]) -> None:
+    async def _offer(self, candidates: tuple[Candidate, ...], wait: Wait) -> None:
         """What one engine was well with and another refuses is the other's own matter."""
         refusals: list[MeshError] = []
         for candidate in candidates:
             try:
-                return await self._ask(candidate)
+                return await self._ask(candidate, wait)
             except MeshError as error:
                 if not (error.code.is_elsewhere_curable or self._delivered.is_begun):
                     raise
                 refusals.append(error)
         raise all_refused(refusals)
 
-    async def _ask(self, candidate: Candidate) -> None:
+    async def _ask(self, candidate: Candidate, wait: Wait) -> None:
         """Raises MeshError. An engine that answered with a refusal holds nothing of ours."""
         stream = self._expect(candidate)
         question = replace(
@@ -214,6 +221,7 @@ class Generation:
             self._drop()
             raise MeshError(Code.ENGINE_LOST, "The engine is gone.") from error
         except (NoAnswer, NotConnected, TimeoutError) as error:
+            wait.unanswered()
             await self._leave()
             raise MeshError(Code.ENGINE_LOST, "The engine did not answer.") from error
         finally:
@@ -227,11 +235,17 @@ class Generation:
         self._flows = False
         self._stream = stream = self._mesh.source.open(self.question.request)
         stream.attach(candidate.engine, self._epoch)
+        stream.may_hold = not self._is_gathered
         # An engine asked for a replay before it has accepted would say that it knows of nothing.
         stream.patience_s = accept_s(self.question.prompt)
         self.engine, self.boot = candidate.engine, candidate.boot
         self.placed_at = time.monotonic()
         return stream
+
+    @property
+    def is_asking(self) -> bool:
+        """An engine has yet to say whether it takes it."""
+        return self._asking is not None
 
     def lose(self) -> None:
         """The engine is gone: end its stream, or the wait for its answer. May be said twice."""

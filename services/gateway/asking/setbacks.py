@@ -9,6 +9,7 @@ GETS_ON = 8
 """Tokens between two losses that count as getting on. What kills an engine, such as a context too
 long for its memory, lets the next one say a few before it dies, too.
 """
+FAILED = (Code.INTERNAL, Code.NO_MEMORY)
 FAULTS = 1
 """Failures of engines that another one may make good: the next is taken for the request's own."""
 
@@ -36,7 +37,7 @@ class Setbacks:
             self._tokens = tokens
             self._losses += 1
             return self._losses < ATTEMPTS
-        if code is Code.INTERNAL and has_others:
+        if code in FAILED and has_others:
             self._faults += 1
             return self._faults <= FAULTS
         return False

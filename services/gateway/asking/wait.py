@@ -8,9 +8,15 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId, RequestId
 
 PATIENCE_S = 10.0
-"""How long a request waits for an engine that is known but not there: one restart."""
+"""How long a request waits, from its first failure on, for an engine that is known but not there:
+one restart.
+"""
 RECOVERY_S = 30.0
 """How long one that was lost at work waits for another engine: a restart, loading included."""
+UNANSWERED = 2
+"""How often an engine may leave the question itself without an answer before that is the last word:
+when a link is down, it is the question that is stuck, and the next one gets through.
+"""
 POLL_S = 0.2
 LONGEST_POLL_S = 1.0
 """While a model is loaded, schedulers are asked ever less often, but never less than this."""
@@ -38,13 +44,25 @@ class Wait:
         self._load_s = load_s
         self._tell = tell or _nobody
         self._pause_s = POLL_S
-        self._patient_until = time.monotonic() + PATIENCE_S
+        self._patient_until: float | None = None
+        """None until something is lost: an engine that cannot be heard may take all of that."""
         self._insists = False
+        self._unanswered = 0
+
+    def unanswered(self) -> None:
+        """One question took all the time there was; patience with the engine begins after it."""
+        self._unanswered += 1
+        if self._unanswered <= UNANSWERED:
+            self.extend(PATIENCE_S)
 
     def insist(self) -> None:
         """Something is under way: as long as a restart takes, no refusal is the last word."""
         self._insists = True
         self.extend(RECOVERY_S)
+
+    @property
+    def _is_at_its_end(self) -> bool:
+        return self._patient_until is not None and time.monotonic() > self._patient_until
 
     @property
     def waited_s(self) -> float:
@@ -57,7 +75,9 @@ class Wait:
     async def after(self, error: MeshError) -> None:
         """Return when it is time to ask again. Raises what will not be better then."""
         is_lost = error.code in LOST
-        if not (is_lost or self._insists) or time.monotonic() > self._patient_until:
+        if self._patient_until is None:
+            self.extend(PATIENCE_S)
+        if not (is_lost or self._insists) or self._is_at_its_end:
             raise error
         await asyncio.sleep(POLL_S if is_lost else LONGEST_POLL_S)
 

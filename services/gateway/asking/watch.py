@@ -106,7 +106,7 @@ class Watch:
 
     def _ask_again(self) -> None:
         """An answer that came while the bus was away came to nobody, and has no replay."""
-        self._lose(self._enquiries)
+        self._lose([*self._enquiries, *(each for each in self._open if each.is_asking)])
 
     async def run(self) -> None:
         """Look around for ever."""

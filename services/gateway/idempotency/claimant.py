@@ -31,7 +31,8 @@ class Claimant:
         try:
             here = await self._bus.ask(PROBE, Probe(), self.kept.gateway, timeout_s=PROBE_S)
         except NobodyThere:
-            self._absences += 1
+            # The server's word: who hears that is not met with silence.
+            self._heard, self._absences = self._now(), self._absences + 1
             return "ended" if self._absences >= ABSENCES else "lives"
         except (BusError, MeshError):
             return "silent" if self._now() - self._heard > SILENCE_S else "lives"

@@ -125,6 +125,7 @@ class Once:
             found = await self._ledger.find(key)
             if found is None or found[1] != revision:
                 return None
+        log.info("taking over from gateway %s, which is %s", kept.gateway, fate)
         # One that is only silent may come back, and tell engines that nobody waits for it.
         return Claim(revision, kept.request if fate == "ended" else None)
 

@@ -1,9 +1,12 @@
 """What an engine's processes write to, one after the other, and what the last one said."""
 
+import logging
 import os
 import re
 from pathlib import Path
 from typing import IO
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 5_000_000
 """A longer log is put aside before the next process starts; one older file is kept."""
@@ -24,12 +27,16 @@ class EngineLog:
         """Where the present process began to write, or was adopted."""
 
     def open(self) -> IO[bytes]:
-        """For the next process."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._size() > MOST_BYTES:
-            self._path.replace(self._path.with_suffix(".old.log"))
-        self.mark()
-        return self._path.open("ab")
+        """For the next process. Where the disk has no room it writes to nowhere."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._size() > MOST_BYTES:
+                self._path.replace(self._path.with_suffix(".old.log"))
+            self.mark()
+            return self._path.open("ab")
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._path, error)
+            return Path(os.devnull).open("ab")
 
     def mark(self) -> None:
         """What comes from here on is the present process's."""

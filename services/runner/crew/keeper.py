@@ -37,6 +37,7 @@ FILES_AGAIN_S = 30.0
 """A model that cannot be had is looked for again after so long, or when its placement changes."""
 KNOWN_S = 2 * HEARTBEAT_S
 """By then everybody has heard that an engine takes nothing new."""
+KILLED = "the system does that where memory runs out"
 RENEWAL_S = 600.0
 """How long running requests hold up an engine that is to be started anew."""
 
@@ -264,7 +265,8 @@ class Keeper:
     async def _mourn(self, why: str) -> None:
         self._process = None
         self._crashes.note(self._now())
-        self._phase, self._detail = "crashed", self._log.last_words(why)
+        said = self._log.last_words(why)
+        self._phase, self._detail = "crashed", f"{said} ({KILLED})" if why == "SIGKILL" else said
         log.error("engine %s ended: %s", self.placement.engine, self._detail)
         await self._say_gone(why)
 

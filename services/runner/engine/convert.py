@@ -16,7 +16,8 @@ from proto.errors import Code, MeshError
 from services.runner.children.child import live
 from services.runner.children.orders import JOB_FILE, ConvertOrder
 from services.runner.children.telling import Telling
-from services.runner.engine.loading import NotLoadable, locate
+from services.runner.engine.loading import locate
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.models.folder import draft_of, nested, settle
 
 

@@ -4,6 +4,8 @@ Loading runs on the thread that will run the model: mlx keeps a default stream p
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,8 @@ from proto.ids import ModelId
 from proto.presence import ModelCard
 from services.runner.engine import bundled
 from services.runner.engine.calls.families import harmony
+from services.runner.engine.diagnosis import diagnosed, expect_numbers
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.engine.text import Pieces
 from services.runner.engine.vision import loading as vision
 from services.runner.engine.vision.families import can_see
@@ -33,10 +37,6 @@ if TYPE_CHECKING:  # It needs the extra.
     from services.runner.engine.vision.eyes import Eyes
 
 _HALF = (mx.bfloat16, mx.float16)
-
-
-class NotLoadable(Exception):
-    """The model cannot be loaded; the message says what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
     """
     located = locate(source, home)
     folder, eyes = located.folder, None
-    try:
+    with diagnosed(source, folder), _of_trusted_code(source):
         if can_see(folder):
             model, config, tokenizer, eyes = vision.load(folder, trusts_code=trusts_code)
         else:
@@ -84,25 +84,9 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
                 {"trust_remote_code": trusts_code},
                 eos_token_ids=config.get("eos_token_id"),
             )
-    except vision.NoVision as blind:
-        raise NotLoadable(str(blind)) from blind
-    except FileNotFoundError as missing:
-        raise NotLoadable(
-            f"{folder} is no complete model folder ({missing}): it needs config.json, "
-            "model*.safetensors and the tokenizer's files"
-        ) from missing
-    except (ValueError, KeyError, TypeError) as unsupported:
-        if "trust_remote_code" in str(unsupported):
-            raise NotLoadable(
-                f"{source} brings Python code of its own, which is not run unless you trust it: "
-                "if you do, start with --trust-remote-code or set ODYSSAI_TRUST_REMOTE_CODE=1"
-            ) from unsupported
-        raise NotLoadable(
-            f"this version of mlx-lm cannot run {source}: {unsupported}; "
-            "choose a model type that it lists, or update mlx-lm"
-        ) from unsupported
-    if not mx.metal.is_available():
-        model = for_cpu(model)
+        expect_numbers(model, folder, source)
+        if not mx.metal.is_available():
+            model = for_cpu(model)
     has_chat_template = bool(tokenizer.has_chat_template)
     return LoadedModel(
         model=model,
@@ -118,6 +102,21 @@ def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
         vocab_size=int(nested(config, "vocab_size") or len(tokenizer)),
         eyes=eyes,
     )
+
+
+@contextmanager
+def _of_trusted_code(source: str) -> Iterator[None]:
+    try:
+        yield
+    except vision.NoVision as blind:
+        raise NotLoadable(str(blind)) from blind
+    except ValueError as refused:
+        if "trust_remote_code" not in str(refused):
+            raise
+        raise NotLoadable(
+            f"{source} brings Python code of its own, which is not run unless you trust it: "
+            "if you do, start with --trust-remote-code or set ODYSSAI_TRUST_REMOTE_CODE=1"
+        ) from refused
 
 
 def locate(source: str, home: Path) -> Source:

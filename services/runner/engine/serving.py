@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,7 +11,8 @@ from typing import Protocol, TypeVar
 
 from services.host import Host
 from services.runner.engine.embedding.service import ReadingEngine
-from services.runner.engine.loading import NotLoadable, Source, locate
+from services.runner.engine.loading import Source, locate
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.engine.presence.activity import Activity
 from services.runner.engine.presence.presence import Presence
 from services.runner.engine.service import Engine
@@ -57,7 +57,9 @@ async def serve(host: Host) -> None:
             task.cancel()
     if trouble is not None:
         log.error("%s", trouble)
-        sys.exit(os.EX_DATAERR)
+        logging.shutdown()
+        # Nothing after the last word: mlx's threads do not always survive the end of Python.
+        os._exit(os.EX_DATAERR)
 
 
 async def _live(presence: Presence) -> NotLoadable | None:

@@ -5,7 +5,8 @@ import pytest
 
 from proto.inference import Chat, Turn
 from services.runner.engine import bundled
-from services.runner.engine.loading import NotLoadable, load
+from services.runner.engine.loading import load
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.engine.prompts.prompt import tokens_of
 from services.runner.models.bundle import gguf
 from services.runner.models.names import BUNDLED, id_of
@@ -107,3 +108,71 @@ def test_a_card_tells_what_the_model_can_do(tiny, thinker, tmp_path):
         True,
     )
     assert thinker.card.reasons
+
+
+def cut(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def reshaped(folder):
+    path = str(folder / "model.safetensors")
+    weights = mx.load(path)
+    weights["lm_head.weight"] = weights["lm_head.weight"][:-1]
+    mx.save_safetensors(path, weights, {"format": "mlx"})
+
+
+def poisoned(folder):
+    path = str(folder / "model.safetensors")
+    weights = mx.load(path)
+    weights["lm_head.weight"] = weights["lm_head.weight"] * mx.nan
+    mx.save_safetensors(path, weights, {"format": "mlx"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "file", "words"),
+    [
+        (lambda it: cut(it, "model.safetensors"), "model.safetensors", "cut off or damaged"),
+        (lambda it: (it / "model.safetensors").write_bytes(b""), "model.safetensors", "damaged"),
+        (reshaped, "config.json", "do not fit"),
+        (poisoned, "lm_head.weight", "no numbers"),
+        (lambda it: (it / "config.json").write_text("{no"), "config.json", "damaged"),
+        (lambda it: (it / "config.json").write_text("[]"), "config.json", "no object"),
+        (lambda it: (it / "config.json").write_bytes(b"\xff\xfe"), "config.json", "damaged"),
+        (lambda it: (it / "config.json").write_text("{}"), "config.json", "model_type"),
+        (lambda it: (it / "config.json").unlink(), "config.json", "missing"),
+        (lambda it: (it / "tokenizer.json").unlink(), "tokenizer.json", "missing"),
+        (lambda it: cut(it, "tokenizer.json"), "tokenizer.json", "damaged"),
+        (
+            lambda it: (it / "tokenizer_config.json").write_text("[]"),
+            "tokenizer_config.json",
+            "no object",
+        ),
+    ],
+)  # fmt: skip
+def test_a_damaged_model_is_refused_with_the_file_at_fault_and_the_remedy(
+    damage, file, words, tmp_path
+):
+    folder = make_tiny(tmp_path / "t")
+    damage(folder)
+    with pytest.raises(NotLoadable) as refused:
+        load(str(folder), tmp_path)
+    assert file in str(refused.value)
+    assert words in str(refused.value)
+    assert "anew" in str(refused.value)
+
+
+def test_what_no_file_explains_is_told_in_the_librarys_words(tmp_path):
+    config = make_tiny(tmp_path / "t") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_attention_heads": 0}))
+    with pytest.raises(NotLoadable, match=r"cannot run .*zero"):
+        load(str(tmp_path / "t"), tmp_path)
+
+
+def test_a_lack_of_memory_is_told_as_such(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[metal::malloc] Unable to allocate 8 bytes.")
+
+    monkeypatch.setattr("services.runner.engine.loading.load_model", full)
+    with pytest.raises(NotLoadable, match=r"not enough memory .* fewer bits"):
+        load(str(make_tiny(tmp_path / "t")), tmp_path)

@@ -65,3 +65,18 @@ async def test_what_was_written_last_is_not_lost(tmp_path: Path) -> None:
     log.close()
 
     assert log.path.read_text() == "last words\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+async def test_on_a_full_disk_it_is_shown_all_the_same_and_said_once(tmp_path: Path) -> None:
+    (tmp_path / "service.log").symlink_to("/dev/full")
+    echoed: list[str] = []
+    log = Journal(tmp_path / "service.log", echoed.append)
+    os.write(log.inlet, b"one\n")
+    await until(echoed, 2)
+    os.write(log.inlet, b"two\n")
+    await until(echoed, 3)
+    log.close()
+
+    assert "No space left" in echoed[0]
+    assert echoed[1:] == ["one", "two"]

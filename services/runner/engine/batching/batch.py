@@ -19,6 +19,7 @@ from services.runner.engine.batching import logprobs, sampling
 from services.runner.engine.batching.decoding import Decoder
 from services.runner.engine.batching.drawing import Drawn
 from services.runner.engine.batching.kv_room import KvRoom
+from services.runner.engine.batching.mishaps import Mishaps
 from services.runner.engine.batching.outbox import Frames, Outbox
 from services.runner.engine.batching.parking import Parking
 from services.runner.engine.batching.pausing import Pausing
@@ -72,6 +73,7 @@ class Batch:
         self._parking = Parking(self._running, self.queue, self._pausing)
         self._reader = Reader(loaded, self._running, self._prefixes, self.queue.rank, self._lose)
         self._outbox = Outbox()
+        self._mishaps = Mishaps(self._prefixes.forget)
         self._decode_s = 0.0
         self._next_expiry = float("inf")
         self.generated_tokens = 0
@@ -240,10 +242,11 @@ class Batch:
         self._begin(self._reader.step(self._decode_s))
         self._outbox.report_long(self._running.reading)
 
-    def _lose(self, sequence: Sequence, message: str) -> None:
+    def _lose(self, sequence: Sequence, failure: Exception, doing: str) -> None:
         """Of those whose prompts are read."""
         self._running.reading.remove(sequence)
-        self._fail(sequence, Code.INTERNAL, message)
+        error = self._mishaps.of(failure, doing)
+        self._fail(sequence, error.code, error.message)
 
     def _begin(self, drawn: list[Drawn]) -> None:
         """First tokens go out; who wants more joins the decoding batch."""
@@ -270,9 +273,9 @@ class Batch:
         started = time.perf_counter()
         try:
             responses = self._running.decoder.step()
-        except Exception:
+        except Exception as failure:
             log.exception("a decode step of %d requests failed", len(self._running.answering))
-            self._collapse()
+            self._collapse(failure)
             return
         self._decode_s += LEARNING * (time.perf_counter() - started - self._decode_s)
         now = time.monotonic()
@@ -318,15 +321,27 @@ class Batch:
             cache, tokens = caches[uid]
             self._prefixes.keep(self._running.answering.pop(uid), tokens, cache)
 
-    def _collapse(self) -> None:
+    def _collapse(self, failure: Exception) -> None:
+        error = self._mishaps.of(failure, "generating")
         lost, self._running.answering = list(self._running.answering.values()), {}
         for sequence in lost:
-            self._fail(sequence, Code.INTERNAL, "the engine failed while generating")
+            self._fail(sequence, error.code, error.message)
         self._running.decoder.close()
         self._running.decoder = self._new_decoder()
 
     def _new_decoder(self) -> Decoder:
         return Decoder(self._loaded.model, self._ends, self._slots)
+
+    # Failures
+
+    def give_up_all(self, failure: Exception) -> None:
+        """After a step that failed as a whole: none of its requests goes on."""
+        error = self._mishaps.of(failure, "making a step")
+        self.abandon_all(error.code, error.message)
+
+    def prove(self) -> None:
+        """After something failed: raises what it does where nothing works any more."""
+        self._mishaps.prove(self.warm)
 
     # Memory
 

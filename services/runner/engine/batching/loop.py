@@ -4,12 +4,14 @@ Import it after ``blas.preload()``: it imports mlx.
 """
 
 import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -117,8 +119,12 @@ class ModelThread:
         cache_bytes: int = 1 << 30,
         kv: KvRoom = batch.UNBOUNDED,
         trusts_code: bool = False,
+        end: Callable[[int], object] = os._exit,
     ) -> None:
-        """``deliver`` is called on the model's thread, once for each step that has frames."""
+        """``deliver`` is called on the model's thread, once for each step that has frames.
+
+        ``end`` ends the process, should nothing work any more.
+        """
         self._source = source
         self._home = home
         self._deliver = deliver
@@ -126,6 +132,7 @@ class ModelThread:
         self._cache_bytes = cache_bytes
         self._kv = kv
         self._trusts_code = trusts_code
+        self._end = end
         self._inbox: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._batch: Batch | None = None
         self._steps = 0
@@ -265,12 +272,21 @@ class ModelThread:
     def _step(self, work: Batch) -> None:
         try:
             frames = work.step()
-        except Exception:
+            self._steps += 1
+        except Exception as failure:
             log.exception("a step failed; all of its requests are given up")
-            work.abandon_all(Code.INTERNAL, "the engine failed")
-            return
-        self._steps += 1
+            self._surely(partial(work.give_up_all, failure))
+            frames = []
         self._hand_over(frames)
+        self._surely(work.prove)
+
+    def _surely(self, act: Callable[[], None]) -> None:
+        """Without it this process serves nobody any more; its agent starts another."""
+        try:
+            act()
+        except Exception:
+            log.exception("the engine is of no use any more and ends, to be started anew")
+            self._end(os.EX_SOFTWARE)
 
     def _hand_over(self, frames: Frames) -> None:
         if frames:

@@ -57,6 +57,12 @@ class Prefixes:
     def resize(self, limit_bytes: int) -> None:
         self._has_news |= self._cache.resize(limit_bytes)
 
+    def forget(self) -> None:
+        """All of it."""
+        limit_bytes = self._cache.stats().limit_bytes
+        self.resize(0)
+        self.resize(limit_bytes)
+
     def tell(self, *, is_idle: bool) -> None:
         """Not at every step while there are steps: it looks at the whole cache."""
         now = time.monotonic()

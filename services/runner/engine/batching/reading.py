@@ -40,9 +40,11 @@ class Reader:
         running: Running,
         prefixes: Prefixes,
         rank: Callable[[Sequence], Rank],
-        lose: Callable[[Sequence, str], None],
+        lose: Callable[[Sequence, Exception, str], None],
     ) -> None:
-        """``rank`` says whose turn it is; ``lose`` ends one that cannot be read, and says why."""
+        """``rank`` says whose turn it is; ``lose`` ends one that cannot be read: why,
+        and during what.
+        """
         self._loaded = loaded
         self._running = running
         self._prefixes = prefixes
@@ -95,10 +97,10 @@ class Reader:
         self._turn += 1
         try:
             return group, self._read(group, budget)
-        except Exception:
+        except Exception as failure:
             log.exception("reading the prompts of %s failed", [s.request for s in group])
             for sequence in group:
-                self._lose(sequence, "the engine failed while reading the prompt")
+                self._lose(sequence, failure, "reading the prompt")
             return group, []
 
     def _budget(self, first: Sequence, decode_s: float) -> int:
@@ -136,9 +138,9 @@ class Reader:
         self.excused_until = time.monotonic() + LOOK_S
         try:
             self._loaded.model.look(picture)
-        except Exception:
+        except Exception as failure:
             log.exception("looking at a picture of %s failed", sequence.request)
-            self._lose(sequence, "the engine failed while looking at an image")
+            self._lose(sequence, failure, "looking at an image")
         finally:
             self.excused_until = 0.0
         return True
@@ -182,7 +184,7 @@ class Reader:
         for row, sequence in enumerate(group):
             try:
                 drawn += first_tokens([sequence], logits[row : row + 1])
-            except Exception:
+            except Exception as failure:
                 log.exception("sampling for %s failed", sequence.request)
-                self._lose(sequence, "the engine failed while sampling")
+                self._lose(sequence, failure, "sampling")
         return drawn

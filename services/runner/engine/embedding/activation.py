@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 from mlx.nn.layers.activations import gelu, gelu_approx, relu, silu
 
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 
 Activation = Callable[[mx.array], mx.array]
 

@@ -18,7 +18,7 @@ from mlx.nn.layers.normalization import LayerNorm
 
 from services.runner.engine.embedding.activation import activation
 from services.runner.engine.embedding.page import Page
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 
 FARTHEST = 128
 """Tokens farther apart than this have MPNet's last bias."""

@@ -1,6 +1,7 @@
 """From a model folder to a reader that can run. On the thread that will run it, as all of mlx."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from tokenizers import Tokenizer
 
 from proto.presence import ModelCard
+from services.runner.engine.diagnosis import diagnosed, expect_numbers
 from services.runner.engine.embedding import bert, modernbert, score
 from services.runner.engine.embedding.page import Page
 from services.runner.engine.embedding.reader import (
@@ -31,7 +33,8 @@ from services.runner.engine.embedding.rows import (
     load_tokenizer,
 )
 from services.runner.engine.embedding.vector import Vector
-from services.runner.engine.loading import NotLoadable, Source, card, for_cpu
+from services.runner.engine.loading import Source, card, for_cpu
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.models.kind import (
     ENCODERS,
     Kind,
@@ -80,7 +83,7 @@ class _Parts(NamedTuple):
 def load(source: Source, kind: Kind) -> LoadedReader:
     """Raises NotLoadable."""
     folder = transformer_of(source.folder)
-    try:
+    with diagnosed(source.id, source.folder), _named(source):
         config = load_config(folder)
         tokenizer = load_tokenizer(folder)
         encodes = is_encoder(config) or architecture_of(config).endswith(
@@ -89,17 +92,7 @@ def load(source: Source, kind: Kind) -> LoadedReader:
         way: Pooling = "mean" if encodes else "lasttoken"
         recipe = read_recipe(source.folder, way) if kind == "embedder" else Recipe(pooling=(way,))
         parts = _parts(folder, config, kind, encodes, recipe, tokenizer)
-    except NotLoadable as trouble:
-        raise NotLoadable(f"{source.id} cannot be served: {trouble}") from trouble
-    except FileNotFoundError as missing:
-        raise NotLoadable(
-            f"{source.folder} is no complete model folder ({missing}): it needs config.json, "
-            "model*.safetensors and the tokenizer's files"
-        ) from missing
-    except KeyError as missing:
-        raise NotLoadable(f"the config of {source.id} lacks {missing}") from missing
-    except ValueError as unsupported:
-        raise NotLoadable(f"{source.id} cannot be run: {unsupported}") from unsupported
+        expect_numbers(parts.module, folder, source.id)
     described = replace(
         card(source, config, parts.module),
         kind=kind,
@@ -115,6 +108,14 @@ def load(source: Source, kind: Kind) -> LoadedReader:
         card=described,
         vocab_size=int(config["vocab_size"]),
     )
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except NotLoadable as trouble:
+        raise NotLoadable(f"{source.id} cannot be served: {trouble}") from trouble
 
 
 def _parts(

@@ -4,6 +4,7 @@ Import it after ``blas.preload()``: it imports mlx.
 """
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -16,6 +17,7 @@ import numpy as np
 
 from proto.errors import Code, MeshError
 from proto.ids import KeyId, RequestId
+from services.runner.engine.batching.mishaps import Mishaps
 from services.runner.engine.embedding import loading
 from services.runner.engine.embedding.loading import LoadedReader
 from services.runner.engine.embedding.page import Page
@@ -79,12 +81,23 @@ class Snapshot:
 class ReaderThread:
     """A model on a thread of its own. Every method may be called from any other thread."""
 
-    def __init__(self, source: Source, kind: Kind, deliver: Deliver, *, slots: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        kind: Kind,
+        deliver: Deliver,
+        *,
+        slots: int,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        """``end`` ends the process, should nothing work any more."""
         self._source = source
         self._kind = kind
         self._deliver = deliver
+        self._end = end
         self._inbox: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._rotation = Rotation(slots)
+        self._mishaps = Mishaps(lambda: None)
         self._pace = Pace(LEAST, MOST)
         self._reading: list[Place] = []
         self._queued_tokens = 0
@@ -182,15 +195,25 @@ class ReaderThread:
         self._queued_tokens = self._rotation.tokens
         try:
             numbers = self._read(self._reading)
-        except Exception:
+        except Exception as failure:
             log.exception("a pass failed; all requests with a row in it are given up")
+            error = self._mishaps.of(failure, "reading")
             for job in {place.job for place in self._reading}:
-                self._give_up(job, MeshError(Code.INTERNAL, "the engine failed"))
+                self._give_up(job, error)
+            self._prove()
         else:
             if numbers is not None:
                 self._hand_out(self._reading, numbers)
         if not self._is_stopping:
             self._reading = []
+
+    def _prove(self) -> None:
+        """That it was the requests'. Else the process ends, and its agent starts another."""
+        try:
+            self._mishaps.prove(self._warm)
+        except Exception:
+            log.exception("the engine is of no use any more and ends, to be started anew")
+            self._end(os.EX_SOFTWARE)
 
     def _read(self, places: list[Place]) -> Numbers | None:
         """What the rows came to; None when nobody waits for any of them any more.

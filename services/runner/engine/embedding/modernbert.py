@@ -16,7 +16,7 @@ from mlx.nn.layers.positional_encoding import RoPE
 
 from services.runner.engine.embedding.activation import activation
 from services.runner.engine.embedding.page import Page
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 
 GLOBAL_THETA, LOCAL_THETA = 160_000.0, 10_000.0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.models.kind import read_json, transformer_of
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from tokenizers import Encoding, Tokenizer
 from transformers import AutoTokenizer
 
 from services.runner.engine.embedding.row import Row
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -10,7 +10,7 @@ from mlx.nn.layers.linear import Linear
 from services.runner.engine.embedding.page import Page
 from services.runner.engine.embedding.pooling import normalized, pooled
 from services.runner.engine.embedding.recipe import Dense, Recipe
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 
 
 class Vector(Module):

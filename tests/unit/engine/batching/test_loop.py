@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 
@@ -5,10 +6,12 @@ import pytest
 
 from proto.frames import Delta, End, Failed, Progress
 from proto.inference import Chat, Regex, Turn
+from services.runner.engine.batching import reading
 from services.runner.engine.batching.batch import PATIENCE_S, Batch
+from services.runner.engine.batching.decoding import Decoder
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.loop import ModelThread
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 from tests.tiny import make_tiny
 from tests.unit.engine.asking import ask, prompt, receive
 
@@ -18,12 +21,18 @@ class Reader:
 
     def __init__(self, source, home, **settings):
         self.frames = []
+        self.ended = []
         self._changed = threading.Condition()
-        self.thread = ModelThread(str(source), home, self._take, **settings)
+        self.thread = ModelThread(str(source), home, self._take, end=self._end, **settings)
 
     def _take(self, frames):
         with self._changed:
             self.frames += frames
+            self._changed.notify_all()
+
+    def _end(self, status):
+        with self._changed:
+            self.ended.append(status)
             self._changed.notify_all()
 
     def until(self, is_enough):
@@ -124,3 +133,46 @@ def test_a_model_that_cannot_be_loaded_is_told_to_who_waits(tmp_path):
     reader = Reader(tmp_path / "nothing", tmp_path)
     with pytest.raises(NotLoadable):
         reader.thread.start().result(10)
+
+
+FULL = RuntimeError("[malloc] Unable to allocate 8 bytes.")
+
+
+def failing(monkeypatch, owner, name, failure, times):
+    """The first so many calls fail."""
+    real, left = getattr(owner, name), [times]
+
+    def act(*arguments, **named):
+        if left[0]:
+            left[0] -= 1
+            raise failure
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, act)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Decoder, "step"), (Batch, "step"), (reading, "read")])
+@pytest.mark.parametrize(
+    ("failure", "code"), [(FULL, "insufficient_memory"), (KeyError("x"), "internal_error")]
+)
+def test_a_step_that_fails_fails_its_requests_and_nothing_else(
+    reader, monkeypatch, owner, name, failure, code
+):
+    failing(monkeypatch, owner, name, failure, 1)
+    reader.thread.submit(ask("a", prompt(10), 50))
+    reader.until(lambda request, frame: request == "a" and isinstance(frame, Failed))
+    failed = next(frame for _, frame in reader.frames if isinstance(frame, Failed))
+    assert failed.code == code
+
+    reader.thread.submit(ask("b", prompt(10), 5))
+    reader.until(lambda request, frame: request == "b" and isinstance(frame, End))
+    assert reader.ended == []
+
+
+def test_an_engine_in_which_nothing_works_any_more_ends(reader, monkeypatch):
+    failing(monkeypatch, reading, "read", KeyError("broken"), 10)
+    reader.thread.submit(ask("a", prompt(10), 50))
+    reader.until(lambda request, frame: request == "a" and isinstance(frame, Failed))
+    with reader._changed:
+        assert reader._changed.wait_for(lambda: reader.ended, 10)
+    assert reader.ended == [os.EX_SOFTWARE]

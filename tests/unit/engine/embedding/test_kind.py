@@ -3,7 +3,7 @@ import json
 import pytest
 
 from services.runner.engine.embedding.recipe import Dense, most_tokens, read_recipe
-from services.runner.engine.loading import NotLoadable
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.models.kind import kind_of
 from tests import tiny_readers
 from tests.tiny import make_tiny

@@ -13,7 +13,8 @@ from services.runner.engine.embedding.loading import LoadedReader
 from services.runner.engine.embedding.loop import ReaderThread
 from services.runner.engine.embedding.passes import Job
 from services.runner.engine.embedding.row import Row
-from services.runner.engine.loading import NotLoadable, Source
+from services.runner.engine.loading import Source
+from services.runner.engine.not_loadable import NotLoadable
 from tests import tiny_readers
 from tests.unit.engine.embedding.reading import TEXTS, vectors
 
@@ -39,7 +40,8 @@ class Answers:
 class Running:
     def __init__(self, source: Source) -> None:
         self.answers = Answers()
-        self.thread = ReaderThread(source, "embedder", self.answers, slots=4)
+        self.ended: list[int] = []
+        self.thread = ReaderThread(source, "embedder", self.answers, slots=4, end=self.ended.append)
         self.model: LoadedReader = self.thread.start().result(20)
 
     def job(self, name: str, texts=TEXTS, **rest) -> Job:
@@ -149,9 +151,13 @@ def test_a_long_pass_is_left_in_the_middle_when_nobody_waits_for_it(run, monkeyp
 def test_a_pass_that_fails_fails_its_requests_and_the_next_is_served(run, monkeypatch):
     running = run()
 
+    read, fails = running.model.reader.stages, [True]
+
     def broken(page, chunk):
-        raise RuntimeError("out of memory")
-        yield
+        if fails:
+            fails.clear()
+            raise RuntimeError("out of memory")
+        yield from read(page, chunk)
 
     with monkeypatch.context() as patch:
         patch.setattr(running.model.reader, "stages", broken)
@@ -162,7 +168,8 @@ def test_a_pass_that_fails_fails_its_requests_and_the_next_is_served(run, monkey
 
     failed = running.answers.by_request["failed"]
     assert failed is not None
-    assert failed.code is Code.INTERNAL
+    assert failed.code is Code.NO_MEMORY
+    assert running.ended == []
     assert running.answers.by_request["served"] is None
 
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from services.runner.engine.loading import NotLoadable, load
+from services.runner.engine.loading import load
+from services.runner.engine.not_loadable import NotLoadable
 from services.runner.engine.vision.families import can_see
 from tests.tiny import make_tiny
 

@@ -12,6 +12,7 @@ from proto.errors import Code, MeshError
 from proto.frames import CallDelta, Delta, End, Failed, Progress, Timings, Usage
 from proto.presence import Gone
 from services.gateway.asking import dispatch, setbacks, wait, watch
+from services.gateway.asking.delivered import Delivered
 from tests.unit.gateway.scripted import MODEL, engine
 from tests.unit.gateway.test_faults import both_heard
 
@@ -231,6 +232,17 @@ async def test_a_request_that_engines_die_of_is_given_up(openai, http, scripted,
         await streamed(openai)
 
     assert len(scripted.asked) == setbacks.ATTEMPTS
+
+
+def test_the_time_of_all_engines_counts():
+    answer = Delivered()
+    end = End(1, 9, "stop", Usage(10, 5, 4), Timings(0.0, 0.1, 0.2))
+    answer.add([Delta(0, 1, "One", (0,))])
+    assert answer.completed(end) is end
+
+    answer.interrupt()
+
+    assert answer.completed(end).timings.decode_s > 0.2
 
 
 def test_an_answer_that_gets_on_may_lose_its_engine_ever_again():

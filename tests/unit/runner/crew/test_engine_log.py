@@ -60,3 +60,13 @@ def test_a_long_log_is_put_aside(log: EngineLog, path: Path) -> None:
     assert path.read_bytes() == b"Bus error\n"
     assert path.with_suffix(".old.log").stat().st_size == MOST_BYTES + 1
     assert log.last_words("SIGBUS") == "SIGBUS: Bus error"
+
+
+def test_a_log_that_cannot_be_written_keeps_no_engine_from_starting(
+    path: Path, log: EngineLog
+) -> None:
+    path.parent.write_text("a file where the folder should be")
+
+    say(log, WELL)
+
+    assert log.last_words("SIGKILL") == "SIGKILL"

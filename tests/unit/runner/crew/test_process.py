@@ -69,6 +69,7 @@ def test_a_process_is_known_by_its_boot_however_the_clock_was_set(
     start: Start, wrong_by_s: float
 ) -> None:
     process = start(boot="b1")
+    until(lambda: psutil.Process(process.pid).environ().get(BOOT), what="a program of its own")
     began_s = psutil.Process(process.pid).create_time() + wrong_by_s
     record = structs.replace(record_of(process.pid, began_s), boot="b1")
 
