@@ -139,7 +139,7 @@ class _Line:
         if _is_refusal(error) or self._has_lost_seed():
             await self._refused(error)
         elif not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
-            log.warning("bus: %s", error or type(error).__name__)
+            log.warning("bus: %s", str(error) or type(error).__name__)
 
     async def _refused(self, error: Exception) -> None:
         if not self._was_in:

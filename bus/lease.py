@@ -173,7 +173,7 @@ async def _taken(lease: Lease) -> bool:
         async with asyncio.timeout(LEASE_S):
             return await lease.take()
     except (BusError, TimeoutError) as error:
-        log.info("no lease yet: %s", error or type(error).__name__)
+        log.info("no lease yet: %s", str(error) or type(error).__name__)
         return False
 
 

@@ -183,7 +183,7 @@ class Bucket(Generic[M]):
                 finally:
                     await watcher.stop()
             except (NatsError, APIError, OSError) as error:
-                log.info("state: following again after %s", error or type(error).__name__)
+                log.info("state: following again after %s", str(error) or type(error).__name__)
                 await asyncio.sleep(silence_s)
             yield None
 
@@ -251,7 +251,7 @@ class Bucket(Generic[M]):
                             tell(key, *found)
                     await self._follow(tell, wake)
                 except (NotConnected, NatsError, APIError, OSError) as error:
-                    log.info("state: watching again after %s", error or type(error).__name__)
+                    log.info("state: watching again after %s", str(error) or type(error).__name__)
                     await asyncio.sleep(0.1)
         finally:
             self._bus.on_reconnect.remove(wake.set)

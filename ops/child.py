@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import time
@@ -120,6 +121,11 @@ class Child:
         self._retired[life] = asyncio.create_task(self._bury(life))
         life.send(HAND_OVER)
 
+    def restart(self) -> None:
+        """Ask its process to end; another is started, as after any end."""
+        if self._life is not None and not self._life.has_ended:
+            self._life.send(signal.SIGTERM)
+
     def stop(self) -> None:
         """Ask it to end."""
         self._stopping.set()
@@ -186,15 +192,20 @@ class Child:
         )
 
     def _complain(self, status: int) -> None:
-        name = self.program.name
-        if self._backoff.failures != CRASH_LOOP:
+        """Each end is told until there is a reason to tell; that is told once."""
+        name, failures = self.program.name, self._backoff.failures
+        if status == os.EX_CONFIG:
+            if failures == 1:
+                why = self._journal.tail[-1] if self._journal.tail else _spelled(status)
+                self._tell(f"{name} cannot start, and tries again by itself: {why}")
+        elif failures < CRASH_LOOP:
             self._tell(f"{name} ended ({_spelled(status)}); starting it again")
-            return
-        last = "".join(f"\n  {line}" for line in self._journal.tail)
-        self._tell(
-            f"{name} ended {CRASH_LOOP} times in a row ({_spelled(status)}); still trying. "
-            f"The end of {self._journal.path}:{last}"
-        )
+        elif failures == CRASH_LOOP:
+            last = "".join(f"\n  {line}" for line in self._journal.tail)
+            self._tell(
+                f"{name} ended {CRASH_LOOP} times in a row ({_spelled(status)}); still trying. "
+                f"The end of {self._journal.path}:{last}"
+            )
 
 
 def _spelled(status: int) -> str:

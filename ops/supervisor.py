@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ops.child import Child, NotRenewed, Program
 from ops.journal import Journal
+from ops.store_room import StoreRoom
 
 GRACE_S = 10.0
 """From the request to end until what still runs is killed; a gateway drains meanwhile."""
@@ -28,6 +29,8 @@ class BusProgram:
     program: Program
     answers: Callable[[], Coroutine[None, None, bool]]
     """Waits until the server answers; False when it does not in time."""
+    store: Path | None = None
+    """Where it keeps state; None: nobody looks after the room there."""
 
 
 class Supervisor:
@@ -49,6 +52,7 @@ class Supervisor:
         self._echo = echo
         self._stopping = asyncio.Event()
         self._children: list[Child] = []
+        self._room = StoreRoom(bus.store, tell) if bus and bus.store else None
 
     async def renew(self, name: str) -> None:
         """A new life of one service, without a moment in which none serves. Raises NotRenewed."""
@@ -79,6 +83,8 @@ class Supervisor:
                 if is_up:
                     keeping = [tasks.create_task(child.keep()) for child in services]
                     beside = [tasks.create_task(work()) for work in when_started]
+                    if self._room:
+                        beside.append(tasks.create_task(self._room.keep(bus[0].restart)))
                     await self._stopping.wait()
                     for task in beside:
                         task.cancel()
@@ -92,15 +98,24 @@ class Supervisor:
     ) -> list[Child]:
         children = []
         for program in programs:
-            journal = Journal(self._logs / f"{program.name}.log", self._echo_of(program.name))
+            journal = Journal(self._logs / f"{program.name}.log", self._echo_of(program))
             stack.callback(journal.close)
             children.append(Child(program, journal, lifeline, self._tell))
         self._children += children
         return children
 
-    def _echo_of(self, name: str) -> Callable[[str], None] | None:
-        echo = self._echo
-        return (lambda line: echo(name, line)) if echo else None
+    def _echo_of(self, program: Program) -> Callable[[str], None] | None:
+        echo, room = self._echo, self._room
+        hears = room.hear if room and self._bus and program is self._bus.program else None
+        if echo is None:
+            return hears
+
+        def hear(line: str) -> None:
+            echo(program.name, line)
+            if hears:
+                hears(line)
+
+        return hear
 
     async def _bus_is_up(self) -> bool:
         if self._bus is None:

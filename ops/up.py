@@ -239,7 +239,7 @@ def _bus_of(plan: Plan) -> tuple[Plan, BusProgram | None, list[Beside]]:
     beside: list[Beside] = [lambda: keep_door(plan, access)]
     if plan.is_announced and not access.is_local:
         beside.append(lambda: announce_bus(access))
-    return joined, BusProgram(program, lambda: embedded.answers(access)), beside
+    return joined, BusProgram(program, lambda: embedded.answers(access), plan.home / "bus"), beside
 
 
 async def keep_door(plan: Plan, access: embedded.Access) -> None:

@@ -1,6 +1,7 @@
 """What all tests share: a real bus server and a connection to it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sysconfig
@@ -21,8 +22,9 @@ pytest_plugins = ["tests.mesh.fixtures"]
 class NatsServer:
     """A real nats-server that a test may kill and start again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: Path = Path(os.devnull)) -> None:
         self._folder = folder
+        self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._port = -1
 
@@ -41,9 +43,8 @@ class NatsServer:
             f"jetstream {{ store_dir: '{self._folder / 'js'}' }}\n"
         )
         binary = Path(sysconfig.get_path("scripts")) / "nats-server"
-        self._process = subprocess.Popen(
-            [binary, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([binary, "-c", config], stdout=log, stderr=log)
         self._port = _port(ports, self._process)
 
     def kill(self) -> None:

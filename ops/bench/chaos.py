@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calm", type=float, default=0.0, help="seconds more between two faults (%(default)s)"
     )
+    parser.add_argument(
+        "--servers", type=int, choices=(1, 3), default=1, help="of the bus (%(default)s)"
+    )
     parser.add_argument("--model", help=f"a folder, or {BUNDLED} (default: a tiny random one)")
     parser.add_argument(
         "--pause", type=float, default=PAUSE_S, help="seconds between two talks (%(default)s)"
@@ -104,7 +107,7 @@ def plans_of(args: argparse.Namespace) -> list[list[Planned]]:
         planned(
             args.seed,
             60 * args.minutes,
-            [each for each in kinds if each in args.faults],
+            [f for f in kinds if f in args.faults and f.servers in (None, args.servers)],
             args.calm,
         )
         for kinds in (MESH, CLIENTS)
@@ -115,7 +118,7 @@ async def measure(
     args: argparse.Namespace, folder: Path, plans: list[list[Planned]], schedule: list[str]
 ) -> Story:
     source = args.model or str(await asyncio.to_thread(tiny, folder))
-    async with World.open(folder, source) as world:
+    async with World.open(folder, source, args.servers) as world:
         said = talks(args.seed, OF_EACH, world.model, f"{NAME}:{MODEL}")
         exchanges = await rehearse(world.door, said)
         say(f"chaos: {sum(map(len, exchanges))} exchanges are known; the load begins")

@@ -73,6 +73,7 @@ async def serve(host: Host) -> None:
                 tasks.create_task(server.give_up_stalled(settings.stall_s)),
                 tasks.create_task(gateway.entrance.run(host.bus)),
                 tasks.create_task(gateway.shelf.run(host.bus)),
+                tasks.create_task(gateway.once.prepare()),
                 tasks.create_task(_present(host, gateway, url)),
             ]
             if tls is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ops.bench._chaos import acts
 from ops.bench._chaos.acts import Act
 from ops.bench._chaos.ledger import Cost
-from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, OTHERS, SCHEDULERS
+from ops.bench._chaos.roles import BEHIND_LINKS, BUS, BUSES, GATEWAYS, NODES, OTHERS, SCHEDULERS
 from proto.plan import PLANS
 from proto.store import STORES
 
@@ -22,6 +22,8 @@ class Fault:
     lasts_s: tuple[float, float] = (0.0, 0.0)
     """Between ``act`` and ``mend``."""
     costs: frozenset[Cost] = frozenset()
+    servers: int | None = None
+    """Of the bus, with which it makes sense; None: with any."""
     breaks_mesh: bool = True
     """The next one waits until the mesh is whole again."""
 
@@ -144,6 +146,7 @@ MESH: tuple[Fault, ...] = (
         targets=(BUS,),
         act=acts.kill,
         costs=frozenset({"refused"}),
+        servers=1,
     ),
     Fault(
         name="bus-stop",
@@ -153,6 +156,23 @@ MESH: tuple[Fault, ...] = (
         mend=acts.go_on,
         lasts_s=(1.0, 4.0),
         costs=frozenset({"refused"}),
+        servers=1,
+    ),
+    Fault(
+        name="server-kill",
+        what="SIGKILL of one of three bus servers",
+        targets=BUSES,
+        act=acts.kill,
+        servers=3,
+    ),
+    Fault(
+        name="server-stop",
+        what="SIGSTOP of one of three bus servers, then SIGCONT",
+        targets=BUSES,
+        act=acts.stop,
+        mend=acts.go_on,
+        lasts_s=(1.0, 4.0),
+        servers=3,
     ),
     Fault(
         name="link-cut",

@@ -1,11 +1,11 @@
 """Who is heard on the bus, by process: what tells whether the mesh is whole again."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from bus.connection import Bus
-from bus.embedded import Access
+from proto.credentials import HOME, Holder
 from proto.ids import EngineId, NodeId
 from proto.presence import (
     STALL_S,
@@ -43,11 +43,11 @@ class Presence:
 
     @classmethod
     @asynccontextmanager
-    async def follow(cls, access: Access) -> "AsyncIterator[Presence]":
+    async def follow(cls, url: Callable[[Holder], str]) -> "AsyncIterator[Presence]":
         async with (
-            Bus.connect(access.url("health"), "ops:chaos") as bus,
-            Bus.connect(access.url("ops"), "ops:chaos-telemetry") as telemetry,
-            Bus.connect(access.url("console"), "ops:chaos-console") as console,
+            Bus.connect(url(Holder("health", HOME)), "ops:chaos") as bus,
+            Bus.connect(url(Holder("ops", HOME)), "ops:chaos-telemetry") as telemetry,
+            Bus.connect(url(Holder("console", HOME)), "ops:chaos-console") as console,
         ):
             presence = cls(console)
             await bus.listen(ENGINE_BEAT, presence._hear_engine)

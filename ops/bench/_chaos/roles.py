@@ -13,6 +13,8 @@ SCHEDULERS = ("scheduler-1", "scheduler-2")
 NODES = ("node-a", "node-b")
 OTHERS = ("cloud", "health")
 BUS = "nats-server"
+BUSES = tuple(f"{BUS}-{number}" for number in (1, 2, 3))
+"""Of a cluster."""
 BEHIND_LINKS = (*NODES, GATEWAYS[1])
 """Who reaches the bus over a link that can be broken."""
 CACHE_BYTES = 32 << 20

@@ -118,7 +118,7 @@ class Vitals:
         life.rss_mib.append(round(sample[0], 1))
         life.fds.append(sample[1])
         life.threads.append(sample[2])
-        life.tasks.append(0 if name == BUS else self._world.presence.tasks(pid))
+        life.tasks.append(0 if name.startswith(BUS) else self._world.presence.tasks(pid))
 
     def telling(self) -> list[Life]:
         """Lives that were long enough."""

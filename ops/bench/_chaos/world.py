@@ -13,24 +13,32 @@ from pathlib import Path
 
 import psutil
 
-from bus import embedded
 from bus.home import private_folder
 from ops import probe
 from ops.bench._chaos.client import Door
 from ops.bench._chaos.pipe import HOST, Carrier
 from ops.bench._chaos.presence import Presence
-from ops.bench._chaos.roles import BEHIND_LINKS, BUS, GATEWAYS, NODES, Role, holder_of, roles
+from ops.bench._chaos.roles import (
+    BEHIND_LINKS,
+    BUS,
+    BUSES,
+    GATEWAYS,
+    NODES,
+    Role,
+    holder_of,
+    roles,
+)
+from ops.bench._chaos.servers import Servers, one, three
 from ops.bench._chaos.upstream import upstream
 from ops.bench._children import ROOT, NotStarted, free_port
 from ops.bench._report import say
 from ops.child import Child, Program
-from ops.joining.doorkeeper import Doorkeeper
 from ops.journal import Journal
 from ops.listening import listen
-from ops.up import BUS_RESTART_S
 
 START_S = 180.0
 """A bundled model is unpacked on its first use."""
+BUS_START_S = 30.0
 LOOK_S = 0.05
 GRACE_S = 12.0
 
@@ -75,22 +83,25 @@ class World:
         self._lifeline, self._held = os.pipe()
         self._keeping: list[asyncio.Task[None]] = []
         self._logs = private_folder(folder / "logs")
-        self._access: embedded.Access
+        self._servers: Servers
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, folder: Path, model: str) -> "AsyncIterator[World]":
+    async def open(cls, folder: Path, model: str, servers: int) -> "AsyncIterator[World]":
         """Whole, and ready to be asked. Raises NotStarted."""
         world = cls(folder)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(world._end)
             upstream_url = await stack.enter_async_context(upstream())
-            await world._start_bus(stack)
+            bus = three(folder / "bus") if servers == len(BUSES) else one(folder / "bus")
+            world._servers = stack.enter_context(bus)
+            await world._start_bus()
             await world._start_links(stack)
             held = stack.enter_context(listen(HOST, world.gateway_ports[GATEWAYS[0]]))
             for role in roles(model, world.gateway_ports, held, upstream_url):
                 world._start(role)
-            world.presence = await stack.enter_async_context(Presence.follow(world._access))
+            following = Presence.follow(world._servers.url)
+            world.presence = await stack.enter_async_context(following)
             await world.until_whole(START_S)
             world.model = await world._served_model()
             world.door = Door(world.balancer.port)
@@ -98,29 +109,18 @@ class World:
             world.door = Door(world.balancer.port, key)
             yield world
 
-    async def _start_bus(self, stack: AsyncExitStack) -> None:
-        server = embedded.prepare(self.folder / "bus")
-        stack.callback(os.close, server.claim)
-        self._access = server.access
-        embedded.admit(self.folder / "bus", server.access, *map(holder_of, (*NODES, *GATEWAYS)))
-        self._keep(
-            Program(
-                BUS,
-                server.argv,
-                os.environ,
-                (server.claim,),
-                first_restart_s=BUS_RESTART_S,
-                needs_leash=True,
-            )
-        )
-        if not await embedded.answers(server.access):
-            raise NotStarted("the bus server does not answer")
-        keeper = Doorkeeper(self.folder / "bus", server.access)
-        stack.callback(asyncio.create_task(keeper.run()).cancel)
+    async def _start_bus(self) -> None:
+        for program in self._servers.programs:
+            self._keep(program)
+        began = time.monotonic()
+        while not await self._servers.are_there():
+            if time.monotonic() - began > BUS_START_S:
+                raise NotStarted("the bus does not answer")
+            await asyncio.sleep(LOOK_S)
 
     async def _start_links(self, stack: AsyncExitStack) -> None:
         self.balancer = Carrier(list(self.gateway_ports.values()))
-        self.links = {name: Carrier([self._access.port]) for name in BEHIND_LINKS}
+        self.links = {name: Carrier(self._servers.ports) for name in BEHIND_LINKS}
         for carrier in (self.balancer, *self.links.values()):
             await carrier.start()
             stack.push_async_callback(carrier.close)
@@ -130,9 +130,9 @@ class World:
         plain = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         home = self.folder / ("home" if name not in NODES else name)
         holder = holder_of(name)
-        url = self._access.url(holder.role, holder.name)
-        if name in self.links:
-            url = url.replace(self._access.address, f"{HOST}:{self.links[name].port}")
+        link = self.links.get(name)
+        servers = self._servers
+        url = servers.behind(holder, link.port) if link else servers.url(holder)
         return {
             **plain,
             "PYTHONPATH": str(ROOT),
@@ -200,11 +200,7 @@ class World:
     def missing(self) -> list[str]:
         """Who is not there, or does not do its work."""
         presence = self.presence
-        silent = [
-            name
-            for name, member in self.members.items()
-            if name != BUS and (member.pid in self._doomed or not presence.hears(member.pid))
-        ]
+        silent = [name for name, member in self.members.items() if self._is_silent(member)]
         idle = [
             f"engine {node}"
             for node in NODES
@@ -212,15 +208,24 @@ class World:
         ]
         return silent + idle
 
+    def _is_silent(self, member: Member) -> bool:
+        """Bus servers have no heartbeat: they greet who knocks."""
+        if member.child.program.needs_leash:
+            return False
+        return member.pid in self._doomed or not self.presence.hears(member.pid)
+
     async def until_whole(self, within_s: float) -> float:
         """Seconds until nobody was missing and all gateways were ready. Raises NotStarted."""
         began = time.monotonic()
-        while self.missing() or not await self._gateways_are_ready():
+        while self.missing() or not await self._is_ready():
             if time.monotonic() - began > within_s:
-                missing = ", ".join(self.missing()) or "a gateway that is ready"
+                missing = ", ".join(self.missing()) or "a gateway that is ready, or a bus server"
                 raise NotStarted(f"still missing after {within_s:g} s: {missing}")
             await asyncio.sleep(LOOK_S)
         return time.monotonic() - began
+
+    async def _is_ready(self) -> bool:
+        return await self._servers.are_there() and await self._gateways_are_ready()
 
     async def _gateways_are_ready(self) -> bool:
         for port in self.gateway_ports.values():
@@ -241,12 +246,12 @@ class World:
     async def _end(self) -> None:
         for name, member in self.members.items():
             self.send(name, signal.SIGCONT)
-            if name != BUS:
+            if not name.startswith(BUS):
                 member.child.stop()
         for node in NODES if hasattr(self, "presence") else ():
             self.send(f"engine {node}", signal.SIGCONT)
         say("chaos: ending the mesh")
-        others = [task for task in self._keeping if task is not self._keeping[0]]
+        others = self._keeping[len(self._servers.programs) :]
         if others:
             await asyncio.wait(others, timeout=GRACE_S)
         for member in self.members.values():

@@ -1,6 +1,7 @@
 """Claims and answers in the mesh's state, so that every gateway has all of them."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -11,18 +12,35 @@ from bus.provision import Limits
 from proto.errors import Code, MeshError
 from proto.kept import KEPT_ANSWERS, KeptAnswer
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Book = LargeBucket[KeptAnswer]
 
+AGAIN_S = 1.0
+
+
+async def _nothing(_: Book) -> None:
+    pass
+
 
 class Ledger:
-    """Opened with its first use. Every method raises MeshError while the state is away."""
+    """Opened with its first use, if not before. Methods raise MeshError while the state is away."""
 
     def __init__(self, bus: Bus, limits: Limits) -> None:
         self._bus = bus
         self._limits = limits
         self._opening = asyncio.Lock()
         self._book: Book | None = None
+
+    async def prepare(self) -> None:
+        """Return when it is open: on a cluster that takes longer than a client should wait."""
+        while True:
+            try:
+                return await self._with_book(_nothing)
+            except MeshError as error:
+                log.info("kept answers are opened again: %s", error)
+                await asyncio.sleep(AGAIN_S)
 
     async def find(self, key: str) -> tuple[KeptAnswer, int] | None:
         """The record and its revision."""

@@ -71,6 +71,10 @@ class Once:
         self._ledger = ledger
         self._works: dict[str, Work] = {}
 
+    async def prepare(self) -> None:
+        """Return when answers can be kept."""
+        await self._ledger.prepare()
+
     async def answer(
         self, exchange: Exchange, body: bytes, serve: Serve, admit: Callable[[], object]
     ) -> None:

@@ -96,7 +96,7 @@ class Reign:
             step = advance(job, view)
             await self._carry_out(job, step, view.now_s)
         except BusError as error:
-            log.info("job %s is looked at again: %s", job.id, error or type(error).__name__)
+            log.info("job %s is looked at again: %s", job.id, str(error) or type(error).__name__)
             return None
         except MeshError as error:
             await self._fail(job, error)
@@ -167,7 +167,7 @@ def _going_on(what: str) -> Iterator[None]:
     try:
         yield
     except BusError as error:
-        log.info("%s: looked at again: %s", what, error or type(error).__name__)
+        log.info("%s: looked at again: %s", what, str(error) or type(error).__name__)
 
 
 def _with_detail(job: Job, said: str) -> Job:

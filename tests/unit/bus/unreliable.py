@@ -38,7 +38,7 @@ class Clock(asyncio.SelectorEventLoop):
 
     def settle(self) -> None:
         """Run what can run now."""
-        for _ in range(4):
+        for _ in range(3):
             self.run_until_complete(asyncio.sleep(0))
 
     def pass_s(self, seconds: float) -> None:
@@ -55,10 +55,6 @@ class Network:
 
     def send(self, arrive: Callable[[], None]) -> None:
         self.flying.append(arrive)
-
-    def arrive(self, which: int) -> None:
-        self._clock.call_soon(self.flying.pop(which))
-        self._clock.settle()
 
     def arrive_all(self) -> None:
         """In the order in which they were sent, what that brings about not included."""

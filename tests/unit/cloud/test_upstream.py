@@ -229,12 +229,15 @@ def test_a_stream_that_breaks_off_ends_with_an_error(mesh: Mesh, model: str) -> 
     assert whole.status_code == 502
 
 
-async def test_an_upstream_is_read_no_faster_than_the_client_reads(mesh: Mesh) -> None:
+async def test_an_upstream_is_read_no_faster_than_the_client_reads(
+    mesh: Mesh, upstream: Upstream
+) -> None:
+    upstream.left.clear()
     async with (
         Telemetry.listen(mesh.access.url("ops")) as telemetry,
         Socket.send(mesh, "/v1/chat/completions", chat("flood", stream=True)) as client,
     ):
-        held = await telemetry.engine(lambda beat: bool(beat.get("parked")))
+        held = await telemetry.engine(lambda beat: bool(beat.get("parked")), within_s=20)
         body = await client.read_all(b"[DONE]\n\n\r\n0\r\n\r\n")
 
     assert held["steps"] < FLOOD

@@ -18,6 +18,8 @@ USAGE = {
 WAIT_S = 0.01
 FLOOD = 2000
 """Pieces of a kilobyte."""
+FLOOD_S = 0.001
+"""Between two of them."""
 
 
 class Upstream:
@@ -180,10 +182,11 @@ def patient(client: Any, upstream: Upstream) -> None:
     client.raw("data: [DONE]\n\n")
 
 
-def flood(client: Any, _: Upstream) -> None:
-    """As fast as it is read."""
+def flood(client: Any, upstream: Upstream) -> None:
+    """Faster than any model, until nobody reads it."""
     client.begin()
     for number in range(FLOOD):
+        upstream.left.wait(FLOOD_S)
         client.say(f"<{number}>" + 1000 * "x")
     client.say(reason="stop")
     client.raw("data: [DONE]\n\n")

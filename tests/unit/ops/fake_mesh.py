@@ -174,6 +174,9 @@ if __name__ == "__main__":
     if role == "crasher":
         print("the disk is on fire")
         sys.exit(3)
+    elif role == "misled":
+        print("ODYSSAI_PORT must be a number")
+        sys.exit(os.EX_CONFIG)
     elif role == "engine":
         signal.pause()
     else:

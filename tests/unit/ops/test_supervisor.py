@@ -80,12 +80,23 @@ async def test_a_program_that_ends_is_started_again(stage: Stage) -> None:
 
 async def test_a_program_that_never_stays_up_is_explained_once(stage: Stage) -> None:
     async with stage.running(program("runner", "crasher")):
-        await stage.until(lambda: len(stage.told) > CRASH_LOOP)
+        await stage.until(
+            lambda: stage.printed.count(("runner", "the disk is on fire")) > CRASH_LOOP + 1
+        )
 
+    assert len(stage.told) == CRASH_LOOP
     why = [line for line in stage.told if "in a row" in line]
     assert len(why) == 1
     assert "the disk is on fire" in why[0]
     assert str(stage.logs / "runner.log") in why[0]
+
+
+async def test_a_setting_that_makes_no_sense_is_told_once(stage: Stage) -> None:
+    async with stage.running(program("gateway", "misled")):
+        await stage.until(lambda: len(stage.printed) == 3)
+
+    (told,) = stage.told
+    assert told == "gateway cannot start, and tries again by itself: ODYSSAI_PORT must be a number"
 
 
 async def test_a_program_that_cannot_be_run_is_explained(stage: Stage) -> None:

@@ -10,15 +10,16 @@ import pytest
 from msgspec.structs import replace
 
 from bus.connection import Bus
-from bus.provision import Limits
+from bus.provision import Limits, existing
 from proto.ids import GatewayId, RequestId, fresh, gateway_id
-from proto.kept import Answer, KeptAnswer
+from proto.kept import KEPT_ANSWERS, Answer, KeptAnswer
 from proto.presence import GatewayBeat, Here, Probe
 from proto.subjects import GATEWAY_BEAT, PROBE
 from services.gateway.idempotency import claimant
 from services.gateway.idempotency.ledger import Ledger
 from services.gateway.idempotency.name import _digest
 from services.host import Host
+from tests.conftest import NatsServer
 from tests.unit.gateway.scripted import (
     MODEL,
     ScriptedEngine,
@@ -301,3 +302,12 @@ async def test_a_gateway_that_stops_gives_its_claims_back(http, scripted, asker,
     async with asyncio.timeout(5):
         while await record.find() is not None:
             await asyncio.sleep(0.01)
+
+
+async def test_answers_can_be_kept_before_anybody_asks(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with gateway(nats_server.url, tmp_path), Bus.connect(nats_server.url, "test:look") as bus:
+        async with asyncio.timeout(20):
+            while await existing(bus, KEPT_ANSWERS) is None:
+                await asyncio.sleep(0.02)
