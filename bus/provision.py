@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, StreamConfig, StreamInfo
-from nats.js.errors import APIError, BucketNotFoundError
+from nats.js.errors import APIError, BucketNotFoundError, ServiceUnavailableError
 from nats.js.kv import KeyValue
 
 from bus.connection import Bus, uncaught
@@ -34,10 +35,7 @@ class Limits:
 
 async def existing(bus: Bus, name: str) -> KeyValue | None:
     """None where the mesh has no such bucket. Raises NotConnected."""
-    try:
-        return await patiently(bus, lambda: _looked_up(bus, name))
-    except NotConnected as error:
-        raise NotConnected(f"state {name!r}: {error}") from error
+    return await patiently(bus, lambda: _looked_up(bus, name))
 
 
 async def _looked_up(bus: Bus, name: str) -> KeyValue | None:
@@ -49,13 +47,13 @@ async def _looked_up(bus: Bus, name: str) -> KeyValue | None:
 
 async def opened(bus: Bus, name: str, limits: Limits | None) -> KeyValue:
     """Made, and given these limits, by who may do that; others wait. Raises NotConnected."""
-    kv = await existing(bus, name)
     try:
+        kv = await existing(bus, name)
         if kv is None:
             kv = await (_created if bus.makes_buckets else _awaited)(bus, name)
         if limits is not None and bus.makes_buckets:
             await _limit(bus, name, limits)
-    except (NatsError, OSError) as error:
+    except NotConnected as error:
         raise _unusable(name, error) from error
     return kv
 
@@ -95,23 +93,31 @@ async def _awaited(bus: Bus, name: str) -> KeyValue:
         await asyncio.sleep(MADE_LOOK_S)
         if (kv := await existing(bus, name)) is not None:
             return kv
-    raise NotConnected(f"state {name!r} is not there; does `odyssai up` run where the bus is?")
+    raise NotConnected("it is not there; does `odyssai up` run where the bus is?")
 
 
 async def _created(bus: Bus, name: str) -> KeyValue:
     for copies in (COPIES, 1):
-        try:
-            return await uncaught(
-                bus.jetstream.create_key_value(bucket=name, history=1, replicas=copies)
-            )
-        except APIError:
-            continue
+        made = await patiently(bus, partial(_make, bus, name, copies))
+        if made is not None:
+            return made
     # Somebody else made it meanwhile, and gave it limits.
-    return await uncaught(bus.jetstream.key_value(name))
+    return await patiently(bus, lambda: bus.jetstream.key_value(name))
+
+
+async def _make(bus: Bus, name: str, copies: int) -> KeyValue | None:
+    """None where the server will not have it so."""
+    try:
+        return await bus.jetstream.create_key_value(bucket=name, history=1, replicas=copies)
+    except ServiceUnavailableError:
+        raise
+    except APIError:
+        return None
 
 
 async def _limit(bus: Bus, name: str, limits: Limits) -> None:
-    config = (await uncaught(bus.jetstream.stream_info(f"KV_{name}"))).config
+    told = await patiently(bus, lambda: bus.jetstream.stream_info(f"KV_{name}"))
+    config = told.config
     wanted = config.evolve(
         max_age=limits.ttl_s,
         max_bytes=limits.max_bytes,
@@ -119,7 +125,7 @@ async def _limit(bus: Bus, name: str, limits: Limits) -> None:
         duplicate_window=min(limits.ttl_s, config.duplicate_window or limits.ttl_s),
     )
     if wanted != config:
-        await uncaught(bus.jetstream.update_stream(wanted))
+        await patiently(bus, lambda: bus.jetstream.update_stream(wanted))
 
 
 def _unusable(name: str, error: Exception) -> NotConnected:
