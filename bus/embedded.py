@@ -31,6 +31,10 @@ _LOOPBACKS = (LOOPBACK, "::1", "localhost")
 READY_S = 10.0
 """From start to answering takes 25 ms; a large store on a busy disk takes longer."""
 
+_MADE_FIRST = (
+    "keys", "members.json", "nats.conf", "ca.key", "ca.pem", "server.key", "server.pem",
+)  # fmt: skip
+"""Before ``access.json`` is."""
 _PROBE_S = 0.005
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}
 
@@ -135,6 +139,7 @@ def prepare(home: Path, host: str = LOOPBACK, node: NodeId | None = None) -> Emb
         folder = private_folder(home / "bus")
         access = _settle(folder, host)
         keep_members(home, access, seeds.settled(folder, known_members(home), node, time.time()))
+        _write_down(access)
     except BaseException:
         os.close(claim)
         raise
@@ -248,18 +253,25 @@ def is_free(host: str, port: int) -> bool:
 
 def _settle(folder: Path, host: str) -> Access:
     before = known_access(folder.parent)
-    if before is None and any(file.suffix != ".new" for file in folder.iterdir()):
+    if before is None and not _is_ours(folder):
         raise ForeignState(
             f"{folder} holds files that odyssai did not put there; choose another --home"
         )
     name = before.name if before else f"odyssai-{secrets.token_hex(4)}"
     port = before.port if before and is_free(host, before.port) else _free_port(host)
     ca = "" if host in _LOOPBACKS else str(folder / "ca.pem")
-    access = Access(folder, name, host, port, ca)
-    if access != before:
-        where = _Where(name=name, host=host, port=port, ca=ca)
-        write_private(folder / "access.json", msgspec.json.encode(where).decode())
-    return access
+    return Access(folder, name, host, port, ca)
+
+
+def _is_ours(folder: Path) -> bool:
+    """It holds nothing but what a first start that was cut off leaves."""
+    return all(file.suffix == ".new" or file.name in _MADE_FIRST for file in folder.iterdir())
+
+
+def _write_down(access: Access) -> None:
+    """Once there is all that it leads to."""
+    where = _Where(name=access.name, host=access.host, port=access.port, ca=access.ca)
+    write_private(access.folder / "access.json", msgspec.json.encode(where).decode())
 
 
 def _free_port(host: str) -> int:

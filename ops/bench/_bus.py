@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bus import embedded
 from bus.embedded import LOOPBACK, Access
+from bus.home import private_folder
 from ops.bench._children import free_port, running
 
 START_S = 30.0
@@ -15,7 +16,7 @@ NAME = "bench"
 @asynccontextmanager
 async def bus_server(home: Path) -> AsyncIterator[str]:
     """The address at which anybody on this machine may do all. Raises NotStarted."""
-    access = Access(home, NAME, LOOPBACK, free_port())
+    access = Access(private_folder(home), NAME, LOOPBACK, free_port())
     where = ("-a", LOOPBACK, "-p", str(access.port), "-js", "-sd", str(home / "jetstream"))
     argv = (str(embedded.find_server()), "-n", NAME, *where)
     async with running(argv, home / "bus.log") as program:

@@ -206,6 +206,10 @@ class Doorkeeper:
         )
 
     async def _rotate(self, asked: Rotate) -> Rotated:
+        if asked.credential == CERTIFICATE and not self._access.ca:
+            raise MeshError(
+                Code.CONFLICT, "The bus is on loopback, where nothing is encrypted: no certificate."
+            )
         if asked.credential == CERTIFICATE:
             async with self._turn:
                 certificates.renew(self._access.folder)

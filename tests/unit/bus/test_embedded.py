@@ -158,6 +158,15 @@ def test_a_home_stays_claimed_while_its_server_lives(
         pass
 
 
+def test_a_first_start_that_was_cut_off_is_gone_on_with(home: Path) -> None:
+    with prepared(home):
+        before = seeds_of(home)
+    (home / "bus" / "access.json").unlink()
+
+    with prepared(home):
+        assert seeds_of(home) == before
+
+
 def test_a_folder_of_somebody_else_is_left_alone(home: Path) -> None:
     (home / "bus").mkdir(parents=True)
     (home / "bus" / "thesis.txt").write_text("do not touch")

@@ -233,7 +233,7 @@ async def test_a_node_that_joined_tells_where_to_ask(
     status = await asyncio.to_thread(command.main, ["nodes", "--home", str(tmp_path)])
 
     assert status == 1
-    assert "this machine is node studio-2 of mesh odyssai-1" in capsys.readouterr().err
+    assert "this home is node studio-2 of mesh odyssai-1" in capsys.readouterr().err
 
 
 async def test_a_bus_that_is_not_there_is_told_soon(
