@@ -13,6 +13,7 @@ from proto.dialects.asked import (
     Count,
     Empty,
     Ignored,
+    Name,
     NonEmpty,
     decode,
     given,
@@ -109,7 +110,7 @@ class ContextManagement(Struct, forbid_unknown_fields=True):
 class Conversation(Struct, forbid_unknown_fields=True, kw_only=True):
     """What both endpoints understand. ``null`` is the same as leaving a field out."""
 
-    model: NonEmpty | None = None
+    model: Name | None = None
     """Left out: the one that the operator chose for that."""
     messages: Annotated[list[Message], Meta(min_length=1)]
     """When the last one is the assistant's, the answer goes on from its end."""
@@ -235,7 +236,7 @@ class MessagesRequest(Conversation, forbid_unknown_fields=True, kw_only=True):
     stop_sequences: list[NonEmpty] | None = None
     stream: bool | None = None
     metadata: Metadata | None = None
-    session_id: NonEmpty | None = None
+    session_id: Name | None = None
     """Ours: the conversation whose cache is worth keeping; the header X-Session-Id wins."""
     service_tier: str | None = None
     inference_geo: str | None = None

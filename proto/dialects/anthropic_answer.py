@@ -113,6 +113,6 @@ def _input(call: ToolCall) -> dict[str, Any]:
     """What was cut off is no object; the vendor's advice is to wrap it, so that nothing is lost."""
     try:
         value = msgspec.json.decode(call.arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {"INVALID_JSON": call.arguments}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from proto.dialects.asked import Ignored, NonEmpty, unsupported
+from proto.dialects.asked import Ignored, Name, NonEmpty, unsupported
 from proto.inference import ImagePart, Part, TextPart
 
 SIGNATURE = "odyssai.shown"
@@ -106,7 +106,7 @@ class ToolReference(Tagged, kw_only=True, tag="tool_reference"):
 
 
 class ToolResult(Tagged, kw_only=True, tag="tool_result"):
-    tool_use_id: NonEmpty
+    tool_use_id: Name
     content: str | list[Text | Image | Document | SearchResult | ToolReference] | None = None
     is_error: bool | None = None
     cache_control: Ignored = None
@@ -114,7 +114,7 @@ class ToolResult(Tagged, kw_only=True, tag="tool_result"):
 
 
 class ToolUse(Tagged, kw_only=True, tag="tool_use"):
-    id: NonEmpty
+    id: Name
     name: NonEmpty
     input: dict[str, Any]
     cache_control: Ignored = None

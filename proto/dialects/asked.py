@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from proto.dialects.nesting import MOST, is_flat
 from proto.errors import Code, MeshError
 from proto.frames import End, PositionLogprobs
 from proto.ids import GatewayId, KeyId, ModelId, RequestId, SessionId
@@ -25,6 +26,8 @@ BATCH_TIERS = ("flex", "batch")
 Empty = Annotated[list[Any], Meta(max_length=0)]
 """A list that may only be empty, since nothing in it could be honoured yet."""
 NonEmpty = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=512)]
+"""Of a model, a session, a call: it travels through the mesh, and stands in messages for people."""
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 Ignored = str | int | float | bool | list[Any] | dict[str, Any] | None
 """Anything: it has no bearing on the tokens."""
@@ -131,7 +134,7 @@ def decode(decoder: msgspec.json.Decoder[R], body: bytes, not_yet: Mapping[str, 
     value what to do instead; its keys are paths without indexes.
     """
     try:
-        return decoder.decode(body)
+        found = decoder.decode(body)
     except msgspec.ValidationError as error:
         _explain(str(error), not_yet)
     except UnicodeDecodeError as error:
@@ -139,7 +142,14 @@ def decode(decoder: msgspec.json.Decoder[R], body: bytes, not_yet: Mapping[str, 
     except msgspec.DecodeError as error:
         raise invalid(f"The body is not JSON: {error}. Send one JSON object.") from None
     except RecursionError:
-        raise invalid("The body is nested too deeply; send a flatter JSON object.") from None
+        raise _too_deep() from None
+    if not is_flat(body):
+        raise _too_deep()
+    return found
+
+
+def _too_deep() -> MeshError:
+    return invalid(f"The body has more than {MOST} levels; send a flatter JSON object.")
 
 
 def convert(value: Any, type_: type[R], place: str, not_yet: Mapping[str, str]) -> R:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from proto.dialects.asked import NonEmpty, decode, invalid
+from proto.dialects.asked import Name, NonEmpty, decode, invalid
 from proto.embedding import Side
 from proto.inference import Text, Tokens
 
@@ -21,7 +21,7 @@ Input = Text | Tokens
 class EmbeddingsRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/embeddings. ``null`` is the same as leaving a field out."""
 
-    model: NonEmpty
+    model: Name
     input: (
         NonEmpty
         | Annotated[

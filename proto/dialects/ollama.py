@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from proto.dialects.asked import Asked, NonEmpty, decode, invalid, unsupported
+from proto.dialects.asked import Asked, Name, NonEmpty, decode, invalid, unsupported
 from proto.dialects.ollama_options import Options
 from proto.dialects.ollama_turns import Message, content, turns
 from proto.errors import MeshError
@@ -59,7 +59,7 @@ class ToolDefinition(Struct, kw_only=True):
 class Generation(Struct, kw_only=True):
     """What /api/chat and /api/generate have in common. ``null`` is the same as leaving out."""
 
-    model: NonEmpty
+    model: Name
     """With or without a tag: ``tiny`` and ``tiny:latest`` are the same."""
     stream: bool | None = None
     """Default: true."""
@@ -157,7 +157,7 @@ class GenerateRequest(Generation, kw_only=True):
 class EmbedRequest(Struct, kw_only=True):
     """POST /api/embed."""
 
-    model: NonEmpty
+    model: Name
     input: str | Annotated[list[str], Meta(max_length=MOST_INPUTS)] | None = None
     dimensions: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
     """Zero: all of them."""
@@ -174,7 +174,7 @@ class EmbedRequest(Struct, kw_only=True):
 class EmbeddingsRequest(Struct, kw_only=True):
     """POST /api/embeddings, the older form for one text."""
 
-    model: NonEmpty
+    model: Name
     prompt: str | None = None
 
 
@@ -228,10 +228,11 @@ def named(body: bytes) -> NamedModel:
 
 def _without_effect(known: type[Struct], body: bytes) -> tuple[str, ...]:
     """The fields and options in a body that nothing here makes use of."""
-    sent = _FIELDS.decode(body)
+    sent = decode(_FIELDS, body, {})
     names = _beyond(known, sent)
     if bytes(sent.get("options", b"null")) != b"null":
-        names += [f"options.{name}" for name in _beyond(Options, _FIELDS.decode(sent["options"]))]
+        options = decode(_FIELDS, bytes(sent["options"]), {})
+        names += [f"options.{name}" for name in _beyond(Options, options)]
     return tuple(names)
 
 
@@ -243,7 +244,7 @@ def _beyond(known: type[Struct], sent: dict[str, msgspec.Raw]) -> list[str]:
 class Empty(Struct, kw_only=True):
     """What of a body tells that nothing is to be generated."""
 
-    model: NonEmpty
+    model: Name
     messages: list[msgspec.Raw] | None = None
     prompt: str | None = None
     keep_alive: float | str | None = None

@@ -141,7 +141,7 @@ def _call(index: int, call: ToolCall) -> Call | XOdyssai:
     """This dialect has no place for half arguments: they are reported beside the answer."""
     try:
         arguments = _arguments(call.arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return XOdyssai(UnfinishedCall(call.name, call.arguments))
     return Call(call.id, Function(index, call.name, arguments))
 

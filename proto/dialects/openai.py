@@ -87,7 +87,7 @@ class ChatRequest(ReasoningRequest, forbid_unknown_fields=True, kw_only=True):
     prompt_cache_options: Ignored = None
     prompt_cache_retention: str | None = None
     verbosity: str | None = None
-    prompt_cache_key: str | None = None
+    prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
     """Names the session where session_id does not."""
     safety_identifier: str | None = None
     continue_final_message: bool | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from proto.dialects.asked import Ignored, NonEmpty, invalid
+from proto.dialects.asked import Ignored, Name, NonEmpty, invalid
 from proto.dialects.openai_tools import Called, CalledFunction
 from proto.errors import MeshError
 from proto.inference import ImagePart, Part, TextPart, ToolCall, Turn
@@ -83,7 +83,7 @@ class AssistantMessage(
 
 class ToolMessage(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="role", tag="tool"):
     content: str | list[TextContent]
-    tool_call_id: NonEmpty
+    tool_call_id: Name
     """Of a call in the assistant's message before."""
     name: str | None = None
 

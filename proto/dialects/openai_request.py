@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from proto.dialects.asked import LARGEST, NonEmpty
+from proto.dialects.asked import LARGEST, Name, NonEmpty
 from proto.dialects.openai_format import ResponseFormat
 from proto.inference import Sampling
 
@@ -29,7 +29,7 @@ class StreamOptions(Struct, forbid_unknown_fields=True):
 class Request(Struct, forbid_unknown_fields=True, kw_only=True):
     """What both endpoints understand. ``null`` is the same as leaving a field out."""
 
-    model: NonEmpty | None = None
+    model: Name | None = None
     """Left out: the one that the operator chose for that."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Fraction | None = None
@@ -55,7 +55,7 @@ class Request(Struct, forbid_unknown_fields=True, kw_only=True):
     """Ours: leave out tokens less likely than this part of the likeliest."""
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     """Ours: 1 changes nothing."""
-    session_id: NonEmpty | None = None
+    session_id: Name | None = None
     """Ours: the conversation whose cache is worth keeping; the header X-Session-Id wins."""
 
     def sampling(self) -> Sampling:

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from proto.dialects.asked import Count, Ignored, NonEmpty, decode
+from proto.dialects.asked import Count, Ignored, Name, NonEmpty, decode
 
 MOST_DOCUMENTS = 10_000
 
@@ -22,7 +22,7 @@ class TextDocument(Struct, frozen=True):
 class RerankRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/rerank. ``null`` is the same as leaving a field out."""
 
-    model: NonEmpty
+    model: Name
     query: NonEmpty
     documents: Annotated[list[str | TextDocument], Meta(min_length=1, max_length=MOST_DOCUMENTS)]
     top_n: Count | None = None

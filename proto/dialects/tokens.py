@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from proto.dialects import openai
-from proto.dialects.asked import NonEmpty, decode, invalid, unsupported
+from proto.dialects.asked import Name, decode, invalid, unsupported
 from proto.inference import Prompt, Text
 
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
@@ -15,7 +15,7 @@ TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 class TokenizeRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """POST /tokenize: of a text, or of a conversation as the model's template renders it."""
 
-    model: NonEmpty | None = None
+    model: Name | None = None
     """May be left out where there is one model only."""
     prompt: str | None = None
     content: str | None = None
@@ -65,7 +65,7 @@ class Tokenization(Struct, frozen=True, kw_only=True):
 class DetokenizeRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """POST /detokenize."""
 
-    model: NonEmpty | None = None
+    model: Name | None = None
     """May be left out where there is one model only."""
     tokens: list[TokenId]
 

@@ -50,7 +50,7 @@ class OpenAIUpstream:
         path, asked = body(request, request.model.partition(":")[2], self._limit)
         try:
             async with self._http.stream("POST", path, json=asked) as answer:
-                if answer.status_code >= 400:
+                if answer.status_code >= 300:
                     raise _refusal(self._name, answer.status_code, await answer.aread(), answer)
                 async for made in _pieces(self._name, answer):
                     yield made
@@ -63,7 +63,7 @@ class OpenAIUpstream:
             answer = await self._http.post(path, json=asked)
         except httpx.HTTPError as error:
             raise _broken(self._name, error) from error
-        if answer.status_code >= 400:
+        if answer.status_code >= 300:
             raise _refusal(self._name, answer.status_code, answer.content, answer)
         try:
             return msgspec.json.decode(answer.content)
@@ -92,6 +92,10 @@ def _refusal(name: str, status: int, body: bytes, answer: httpx.Response) -> Mes
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         message, param = body.decode(errors="replace")[:500], None
     said = f"The upstream {name!r} answered {status}: {message}"
+    if status < 400:
+        # Its key, and what is asked, are for that address and no other.
+        where = answer.headers.get("location", "elsewhere")
+        said = f"The upstream {name!r} leads to {where}, where nobody goes: name its last address."
     match status:
         case 429:
             after = answer.headers.get("retry-after", "")

@@ -25,6 +25,7 @@ from services.gateway.answering.wire import About, Endpoint, Wire
 from services.gateway.asking.dispatch import Generation
 from services.gateway.asking.mesh import size
 from services.gateway.asking.wait import Tell
+from services.gateway.bounds import expect_bounded, expect_bounded_prompt
 from services.gateway.defaults import with_defaults
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import JSON, ClientLeft, ClientStalled, Exchange, Headers
@@ -131,6 +132,7 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     if asked.stream and HEADER in exchange.headers:
         asked = replace(asked, ignored=(*asked.ignored, HEADER.decode()))
     record.understood(asked)
+    expect_bounded(asked)
     for prompt in asked.prompts:
         expect_fitting(prompt, gateway.settings.prompt_limit_chars)
     return asked
@@ -283,6 +285,7 @@ def expect_fitting(prompt: Prompt, limit_chars: int) -> None:
             Code.TOO_LARGE,
             f"The prompt has {size(prompt)} characters, {limit_chars} are the most; shorten it.",
         )
+    expect_bounded_prompt(prompt)
 
 
 @contextmanager

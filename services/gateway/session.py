@@ -66,6 +66,6 @@ def _of_user(name: str) -> str:
     if name.startswith("{"):
         try:
             return _decoder.decode(name).session_id or name
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return name
     return name

@@ -10,7 +10,7 @@ from proto.dialects.asked import (
     Count,
     Empty,
     Ignored,
-    NonEmpty,
+    Name,
     decode,
     given,
     invalid,
@@ -118,12 +118,12 @@ class BackgroundOptions(Struct, forbid_unknown_fields=True):
 class Question(Struct, forbid_unknown_fields=True, kw_only=True):
     """What a prompt is made of. ``null`` is the same as leaving a field out."""
 
-    model: NonEmpty | None = None
+    model: Name | None = None
     """Left out: the one that the operator chose for that, else the first that can chat."""
     input: Input | None = None
     instructions: str | None = None
     """Stands above the conversation; not carried over from an earlier response."""
-    previous_response_id: NonEmpty | None = None
+    previous_response_id: Name | None = None
     """The conversation goes on from there."""
     conversation: None = None
     tools: list[dict[str, Any]] | None = None
@@ -156,10 +156,10 @@ class CountRequest(Question, forbid_unknown_fields=True, kw_only=True):
 class CompactRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """POST /v1/responses/compact."""
 
-    model: NonEmpty | None = None
+    model: Name | None = None
     input: Input | None = None
     instructions: str | None = None
-    previous_response_id: NonEmpty | None = None
+    previous_response_id: Name | None = None
     image: Ignored = None
     prompt_cache_key: str | None = None
     prompt_cache_options: Ignored = None
@@ -193,7 +193,7 @@ class CreateRequest(Question, forbid_unknown_fields=True, kw_only=True):
     """Names the session."""
     prompt_cache_options: Ignored = None
     prompt_cache_retention: Ignored = None
-    session_id: NonEmpty | None = None
+    session_id: Name | None = None
     """Ours: the conversation whose cache is worth keeping; the header X-Session-Id wins."""
     client_metadata: Ignored = None
     """What Codex tells of itself."""

@@ -42,6 +42,7 @@ class HttpServer(Server):
                 timeout_graceful_shutdown=int(HANDOVER_S) + 60,
             )
         )
+        self.servers = []
         self._crowd = Crowd(bounds)
         self._tls = tls
 

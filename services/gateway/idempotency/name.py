@@ -53,7 +53,7 @@ def is_streamed(path: str, body: bytes) -> bool:
     """Whether the answer would come in pieces, as far as the body can be read."""
     try:
         said = msgspec.json.decode(body, type=_Streams).stream
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return path in STREAMS_UNLESS_TOLD if said is None else said
 

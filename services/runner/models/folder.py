@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from services.runner.models.kind import read_json, transformer_of
+from services.runner.models.paths import is_inside
 
 TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt",
     "tiktoken.model", "tekken.json", "*.tiktoken",
 )  # fmt: skip
 """One of these makes a tokenizer."""
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.npz", "*.npy", "*.h5", "*.msgpack")
+"""Weights in forms that hold Python objects, or that nothing here reads."""
 DEFAULT_CONTEXT = 4096
 """For a config that says nothing of positions."""
 
@@ -22,10 +25,20 @@ def is_whole(folder: Path) -> bool:
     return is_configured and _has_tokenizer(inner) and bool(shards_of(inner))
 
 
+def only_pickled(source: str) -> list[str]:
+    """The weights of a folder that has none but pickles, which can run code: nobody opens them."""
+    folder = Path(source).expanduser()
+    if any(folder.glob("*.safetensors")):
+        return []
+    return sorted(file.name for glob in PICKLES for file in folder.glob(glob))
+
+
 def shards_of(folder: Path) -> list[Path]:
     """The files that hold the weights; empty when one of them is missing."""
     index = read_json(folder / "model.safetensors.index.json")
-    named = sorted(set((index.get("weight_map") or {}).values()))
+    named = sorted({str(name) for name in (index.get("weight_map") or {}).values()})
+    if not all(map(is_inside, named)):
+        return []
     globs = ("model*.safetensors", "*.safetensors")
     there = next(filter(None, (sorted(folder.glob(glob)) for glob in globs)), [])
     shards = [folder / name for name in named] or there

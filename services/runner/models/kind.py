@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from services.runner.models.paths import is_inside
+
 Kind = Literal["generator", "embedder", "reranker"]
 
 ENCODERS = frozenset(
@@ -42,7 +44,8 @@ def has_recipe(folder: Path) -> bool:
 def transformer_of(folder: Path) -> Path:
     """Where config, weights and tokenizer are: the first module's folder."""
     modules = read_json(folder / "modules.json") or [{}]
-    return folder / str(modules[0].get("path", ""))
+    path = str(modules[0].get("path", ""))
+    return folder / path if is_inside(path) else folder
 
 
 def is_encoder(config: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from proto.errors import Code, MeshError
 from proto.store import ConvertTask
 from services.runner.children.child import run_child
 from services.runner.children.orders import JOB_FILE, ConvertOrder
+from services.runner.models.paths import is_name
 from services.runner.store.disk import check_room
 from services.runner.store.shelf import Shelf
 from services.runner.store.tasks import Progress
@@ -53,7 +54,7 @@ async def convert(home: Path, shelf: Shelf, task: ConvertTask, progress: Progres
 def folder_of(shelf: Shelf, task: ConvertTask) -> Path:
     """Its name without an owner: folders are called by their last part. Raises MeshError."""
     name = task.name.rpartition("/")[2]
-    if not name or name.startswith("."):
+    if not is_name(name):
         raise MeshError(Code.INVALID_REQUEST, f"{task.name!r} is no name for a model: choose one")
     return shelf.own / name
 

@@ -11,6 +11,7 @@ from proto.subjects import LEND_FILES
 from services.runner.children.child import run_child
 from services.runner.children.orders import BorrowOrder
 from services.runner.store.hashes import Hashes
+from services.runner.store.lent import expect_sound
 from services.runner.store.parts import Part
 from services.runner.store.shelf import Shelf
 from services.runner.store.tasks import Progress
@@ -38,6 +39,7 @@ async def copy(bus: Bus, node: NodeId, shelf: Shelf, task: CopyTask, progress: P
 
 async def _borrow(bus: Bus, node: NodeId, shelf: Shelf, task: CopyTask, progress: Progress) -> None:
     lent = await _ask(bus, node, task)
+    expect_sound(lent, trusts_code=shelf.trusts_code)
     folder = shelf.own / lent.model.id.rpartition("/")[2]
     order = BorrowOrder(
         model=lent.model.id,

@@ -6,6 +6,7 @@ from pathlib import Path
 from proto.errors import Code, MeshError
 from services.runner.models import hub_cache
 from services.runner.models.folder import draft_of
+from services.runner.models.paths import is_name
 from services.runner.store.inventory import Found
 
 
@@ -14,7 +15,7 @@ def delete(found: Found, own: Path) -> None:
     match found.origin:
         case "hub":
             _delete_from_hub_cache(found)
-        case "own" if found.folder.parent == own:
+        case "own" if found.folder.parent == own and is_name(found.folder.name):
             shutil.rmtree(found.folder)
         case _:
             raise MeshError(

@@ -9,7 +9,6 @@ when all of it is there and was checked.
 import hashlib
 import logging
 import os
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +36,7 @@ from services.runner.children.child import live
 from services.runner.children.orders import FetchOrder
 from services.runner.children.telling import Telling
 from services.runner.models import hub_cache
+from services.runner.models.paths import is_hash, is_revision
 from services.runner.store.disk import Disk, check_room, disk_of
 from services.runner.store.parts import is_part
 
@@ -52,7 +52,6 @@ CHUNK_BYTES = 256 << 10
 """Written at a time, and so the most that a broken connection loses; the hub's own 10 MB is more
 than slow lines bring in a minute."""
 _SHA256_LETTERS = 64
-_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PIECE = 4 << 20
 
 
@@ -72,6 +71,9 @@ class Description(NamedTuple):
 
 def fetch(order: FetchOrder, measure: Callable[[Path], Disk] = disk_of) -> None:
     """Raises MeshError."""
+    if order.revision is not None and not is_revision(order.revision):
+        said = f"{order.revision!r} is no revision: give a branch, a tag or a commit"
+        raise MeshError(Code.INVALID_REQUEST, said, param="revision")
     try:
         described = _patiently(lambda: _describe(order), lambda: 0)
         with hub_cache.locked(order.model, hub_cache.WHOLE):
@@ -103,19 +105,15 @@ def _describe(order: FetchOrder) -> Description:
     if not any(blob.path.endswith(".safetensors") for blob in blobs):
         raise MeshError(
             Code.LOAD_FAILED,
-            f"{order.model} has no safetensors on the hub, and mlx reads nothing else: choose "
-            "another conversion of it, such as one of mlx-community",
+            f"{order.model} has no safetensors on the hub, and nothing else is read: pickles "
+            "(.bin, .pt, .pth) can run code. Choose another conversion of it, such as one of "
+            "mlx-community",
         )
-    strange = [name for name in (info.sha or "", *(b.etag for b in blobs)) if not _is_hash(name)]
+    strange = [name for name in (info.sha or "", *(b.etag for b in blobs)) if not is_hash(name)]
     if strange:
         said = f"the hub at {_endpoint()} calls a file {strange[0]!r}, which is no hash: is it one?"
         raise MeshError(Code.UPSTREAM, said)
     return Description(info.sha or "", blobs)
-
-
-def _is_hash(name: str) -> bool:
-    """It becomes part of a path here."""
-    return _HASH.fullmatch(name) is not None
 
 
 def _bring(order: FetchOrder, described: Description, measure: Callable[[Path], Disk]) -> None:

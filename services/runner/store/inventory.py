@@ -81,7 +81,7 @@ def found_in_hub_cache(snapshot: hub_cache.Snapshot) -> Found:
 
 
 def found_at(source: str, places: Places) -> Found:
-    folder = Path(source).expanduser().absolute()
+    folder = Path(os.path.normpath(Path(source).expanduser().absolute()))
     origin: Origin = "own" if folder.parent == places.own.absolute() else "foreign"
     return Found(folder, id_of(source), source, origin)
 

@@ -6,6 +6,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from services.runner.models.paths import is_inside
+
 _TEXTS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.jsonl")
 _OTHER_FORMS = ("onnx", "openvino", "original", "coreml", "gguf", "metal")
 """Folders with the same model for other programs."""
@@ -20,9 +22,11 @@ class Part(NamedTuple):
 
 def is_part(path: str, *, trusts_code: bool) -> bool:
     """``path`` is relative, with ``/``. Python counts only where it may be run."""
+    if not is_inside(path):
+        return False
     *folders, name = path.split("/")
-    if name.startswith(".") or any(not f or f[0] == "." or f in _OTHER_FORMS for f in folders):
-        return False  # Nor is what would lead out of the model's folder.
+    if any(folder in _OTHER_FORMS for folder in folders):
+        return False
     if any(fnmatch(name.lower(), paper) for paper in _PAPERS):
         return False
     if name.endswith(".safetensors"):
@@ -35,12 +39,23 @@ def is_part(path: str, *, trusts_code: bool) -> bool:
 def parts_of(folder: Path, *, trusts_code: bool) -> list[Part]:
     """In the order of their paths."""
     paths = sorted(_paths(folder, ""))
-    return [Part(p, folder / p) for p in paths if is_part(p, trusts_code=trusts_code)]
+    parts = [Part(p, folder / p) for p in paths if is_part(p, trusts_code=trusts_code)]
+    places = (folder.resolve(), (folder.resolve().parents[1] / "blobs").resolve())
+    return [part for part in parts if _is_own(part, places)]
+
+
+def _is_own(part: Part, places: tuple[Path, ...]) -> bool:
+    """Weights may be links to wherever there is room; anything else must not show what lies
+    elsewhere. In the hub's cache all files are links to ``blobs``.
+    """
+    if part.path.endswith(".safetensors") or not part.file.is_symlink():
+        return True
+    return any(part.file.resolve().is_relative_to(place) for place in places)
 
 
 def _paths(folder: Path, above: str) -> Iterator[str]:
     for entry in os.scandir(folder):
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False):
             yield from _paths(Path(entry.path), f"{above}{entry.name}/")
         elif entry.is_file():
             yield f"{above}{entry.name}"

@@ -24,6 +24,7 @@ from proto.store import (
 from proto.subjects import ENTRUST, LEND_FILES
 from services.host import Host
 from services.runner.models import hub_cache
+from services.runner.models.folder import only_pickled
 from services.runner.models.names import is_path
 from services.runner.store.copying import listed
 from services.runner.store.disk import disk_of
@@ -107,6 +108,14 @@ class ModelStore:
         """What a flag names; fetched from the hub if it is not here. Raises MeshError."""
         model = await asyncio.to_thread(self._shelf.look, source)
         if model is None and is_path(source):
+            pickled = await asyncio.to_thread(only_pickled, source)
+            if pickled:
+                raise MeshError(
+                    Code.LOAD_FAILED,
+                    f"{source} has its weights as {', '.join(pickled[:3])} only, and these are not "
+                    "opened: such files can run code. Convert them to safetensors, or choose a "
+                    "conversion of the model that has them",
+                )
             raise MeshError(
                 Code.MODEL_NOT_FOUND,
                 f"there is no model folder {source}: it must hold config.json, a tokenizer and all "

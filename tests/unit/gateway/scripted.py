@@ -51,6 +51,9 @@ from services.host import Host
 MODEL = ModelId("org/tiny-1.0")
 ALIAS = ModelId("tiny")
 
+SURROGATES = 0xD800
+"""Characters from here on are not used as tokens."""
+
 Script = Callable[["ScriptedEngine", Generate], Awaitable[None]]
 
 
@@ -158,6 +161,8 @@ class ScriptedEngine:
         return Tokenized(tokens=tuple(map(ord, said)), pieces=tuple(c.encode() for c in said))
 
     async def _detokenize(self, question: Detokenize) -> Detokenized:
+        if any(not 0 <= token < SURROGATES for token in question.tokens):
+            raise MeshError(Code.INVALID_REQUEST, "There is no such token.", param="tokens")
         return Detokenized(text="".join(map(chr, question.tokens)))
 
     async def _embed(self, question: Embed) -> Embedded:
