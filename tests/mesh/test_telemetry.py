@@ -1,7 +1,6 @@
 """What operators hear, and what they do not."""
 
 import asyncio
-import base64
 import json
 import signal
 from pathlib import Path
@@ -13,11 +12,13 @@ import pytest
 from nats.aio.client import Client
 
 from bus.address import Address
+from bus.connection import Bus
 from proto.ids import fresh
 from proto.inference import Chat, Turn
 from proto.prefix import prefixes_of
+from proto.subjects import ENGINE_BEAT
 from tests.mesh.asking import chat, message, posted
-from tests.mesh.house import NODE, Command, Mesh
+from tests.mesh.house import NODE, Command, Mesh, soon
 from tests.mesh.telemetry import Telemetry
 
 
@@ -86,19 +87,23 @@ async def test_a_request_is_told_once_with_the_numbers_the_client_saw(
     assert len([told for told in events if told["request"] == answer._request_id]) == 1
 
 
-async def test_an_engine_tells_how_much_of_which_prompts_it_holds(
+async def test_an_engine_tells_the_mesh_which_prompts_it_holds_and_operators_not(
     mesh: Mesh, telemetry: Telemetry
 ) -> None:
     turn = Turn(role="user", content=f"{fresh()} " + "over and over " * 100)
-    *blocks, whole = (base64.b64encode(p.digest).decode() for p in prefixes_of(Chat(turns=(turn,))))
+    *blocks, whole = (p.digest for p in prefixes_of(Chat(turns=(turn,))))
     asked = chat(messages=[{"role": "user", "content": turn.text}], max_tokens=1)
-    answer = (await asyncio.to_thread(posted, mesh, "/v1/chat/completions", asked)).json()
-
-    beat = await telemetry.engine(lambda told: whole in told.get("prefixes", {}))
+    held: dict[bytes, int] = {}
+    async with Bus.connect(mesh.access.url("scheduler"), "test:prefixes") as bus:
+        await bus.listen(ENGINE_BEAT, lambda beat: held.update(beat.prefixes))
+        await bus.settled()
+        answer = (await asyncio.to_thread(posted, mesh, "/v1/chat/completions", asked)).json()
+        await soon(lambda: whole in held)
 
     assert blocks
-    assert beat["prefixes"][whole] == answer["usage"]["prompt_tokens"]
-    assert all(0 < beat["prefixes"][block] < beat["prefixes"][whole] for block in blocks)
+    assert held[whole] == answer["usage"]["prompt_tokens"]
+    assert all(0 < held[block] < held[whole] for block in blocks)
+    assert "prefixes" not in await telemetry.until("engine")
 
 
 async def test_failures_are_told_with_their_code(mesh: Mesh, telemetry: Telemetry) -> None:
