@@ -54,6 +54,13 @@ def test_every_fault_is_in_the_table() -> None:
     assert rows == told
 
 
+def test_every_test_of_faults_is_in_the_index() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    tests = [file.name for file in (ROOT / "tests/faults").glob("test_*.py")]
+
+    assert [name for name in tests if f"`tests/faults/{name}`" not in page] == []
+
+
 def test_every_package_is_on_the_map() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     packages = {file.parent.relative_to(ROOT) for file in SOURCES if file.name == "__init__.py"}

@@ -63,8 +63,6 @@ class Ledger:
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
-        self.open = 0
-        """Attempts under way."""
 
     def note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

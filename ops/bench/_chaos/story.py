@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any, get_args
 
 from ops.bench._chaos.ledger import Cost, Hit, Ledger, Outcome
 from ops.bench._chaos.vitals import LIMITS, Life
-from ops.bench._report import Report, percentile
+from ops.bench._report import Report
 
 SHOWN = 20
 """Of what is unexplained; the JSON has all."""
@@ -131,4 +132,4 @@ _TIMES = ("began", "mended", "whole")
 def _spread(values: list[float]) -> dict[str, float]:
     if not values:
         return {"p50": 0.0, "max": 0.0}
-    return {"p50": round(percentile(values, 0.5), 3), "max": round(max(values), 3)}
+    return {"p50": round(median(values), 3), "max": round(max(values), 3)}
