@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from bus import tracing
 from bus.address import Address
 from bus.deadline import PATIENCE, patience_s
-from bus.dialing import dial, settled
+from bus.dialing import dial, hang_up, settled
 from bus.ear import LOOK_S, Ear
 from bus.errors import Garbled, NoAnswer, NobodyThere, NotConnected, TooLarge
 from bus.unread import UnreadLedger
@@ -113,7 +113,7 @@ class Bus:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await bus._client.close()
+            await hang_up(bus._client)
 
     @property
     def is_connected(self) -> bool:

@@ -1,6 +1,7 @@
 """One connection to the bus server: made once, and made again for ever."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,13 @@ async def settled(client: Client) -> None:
         flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Late, it goes on alone: nats-py 2.16 cannot take an answer that nobody waits for.
         await asyncio.wait({flushing}, timeout=SETTLE_S)
+
+
+async def hang_up(client: Client) -> None:
+    """Close it, whatever has become of its socket."""
+    # nats-py says its last words to a socket that may have died a moment ago; uvloop refuses that.
+    with contextlib.suppress(RuntimeError):
+        await client.close()
 
 
 class _Line:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 
 from bus.connection import Bus
-from bus.dialing import dial, settled
+from bus.dialing import dial, hang_up, settled
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
 from proto.ids import EngineId, GatewayId, RequestId
@@ -60,7 +60,7 @@ class TokenSink:
         try:
             yield cls(client, engine)
         finally:
-            await client.close()
+            await hang_up(client)
 
     def open(
         self, request: RequestId, gateway: GatewayId, epoch: int = 0, question: bytes = b""

@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 
 from bus.connection import Bus
 from bus.credit import WINDOW
-from bus.dialing import dial, settled
+from bus.dialing import dial, hang_up, settled
 from bus.errors import BusError, NobodyThere
 from bus.hotpath import HotParser
 from bus.strays import Strays
@@ -65,7 +65,7 @@ class TokenSource:
         finally:
             for task in source._tasks:
                 task.cancel()
-            await client.close()
+            await hang_up(client)
 
     async def _subscribe(self, client: Client) -> None:
         async def receive(mail: Msg) -> None:

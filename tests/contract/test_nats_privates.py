@@ -2,6 +2,7 @@
 
 import asyncio
 
+import uvloop
 from nats.aio.client import Client
 
 from bus.connection import Bus
@@ -46,3 +47,14 @@ async def test_the_parser_takes_split_and_joined_messages() -> None:
             await parser.parse(wire[at : at + size])
         assert [body for _, body in heard] == [b"one", b"", b"two\r\nMSG x", b"x" * 5000]
         assert {subject for subject, _ in heard} == {address}
+
+
+def test_a_connection_whose_socket_died_a_moment_ago_closes_without_a_word(nats_url: str) -> None:
+    async def run() -> None:
+        async with Bus.connect(nats_url, "test:dying") as bus:
+            bus._client._transport._io_writer.transport.abort()
+            await asyncio.sleep(0)
+            # Said on the way out, as a farewell is.
+            await bus._client.publish("test.farewell", b"gone")
+
+    uvloop.run(run())
