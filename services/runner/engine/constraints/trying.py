@@ -17,8 +17,10 @@ import msgspec
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from msgspec import Struct
 
-LIMITS = LLParserLimits(verbose_errors=False, initial_lexer_fuel=500_000, step_lexer_fuel=50_000)
-"""The steps' fuel bounds how long one token may hold up everybody: some 0.1 s."""
+LIMITS = LLParserLimits(verbose_errors=False, initial_lexer_fuel=500_000)
+"""A step's fuel, the library's own, bounds how long one token may hold up everybody: some 0.4 s. A
+quarter of it breaks off calls whose strings hold letters of every kind.
+"""
 TRIAL_S = 4.0
 """Of computing, for one grammar. Then the system ends this process, whatever it is in."""
 MEMORY_BYTES = 6 << 30

@@ -258,7 +258,7 @@ def test_a_broken_decode_step_fails_its_requests_and_the_engine_serves_on(drive,
     driver.step()
 
     def broken() -> None:
-        raise RuntimeError("out of memory")
+        raise RuntimeError("a kernel is missing")
 
     with monkeypatch.context() as patch:
         patch.setattr(driver.batch._running.decoder, "step", broken)

@@ -47,7 +47,7 @@ def test_a_tower_that_fails_costs_its_own_request_only(seeing, drive, monkeypatc
     shown.show(png(30))
 
     def look(self, picture):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("a kernel is missing")
 
     monkeypatch.setattr(type(shown.model.model), "look", look)
     driver = drive(shown.model)
