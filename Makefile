@@ -8,6 +8,7 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/pyt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check) --no-deps
 # Tests of what a mesh does in time have the cores for themselves; those of clients only ask.
 WHOLE = $(wildcard tests/mesh/. tests/faults/. tests/security/.)
+CHAOS = tests/faults/test_chaos.py
 LOCK = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock"
 LOCK_ALL = $(LOCK) --group build --group model pyproject.toml
@@ -25,8 +26,11 @@ ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(filter-out $(WHOLE),$(wildcard tests/*/.))
-	$(BIN)/python -m pytest $(WHOLE)
+	$(BIN)/python -m pytest $(WHOLE) --ignore=$(CHAOS)
 endif
+
+chaos: .venv/dev.stamp ## two minutes of random faults under load, every token checked
+	$(BIN)/python -m pytest $(CHAOS)
 
 check: .venv/dev.stamp ## format, lint, who imports whom, types
 	$(BIN)/ruff format --check
@@ -75,5 +79,5 @@ $(BIN)/python:
 	"macOS: brew install python@3.13 · Debian, Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
 
-.PHONY: help setup run test check lock audit sbom sizes clean
+.PHONY: help setup run test chaos check lock audit sbom sizes clean
 .DEFAULT_GOAL = help
