@@ -25,7 +25,7 @@ test: .venv/dev.stamp ## all tests: make test, or some: make test ARGS="-k super
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(filter-out $(WHOLE),$(wildcard tests/*/.))
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(filter-out $(WHOLE) tests/absent/.,$(wildcard tests/*/.))
 	$(BIN)/python -m pytest $(WHOLE) --ignore=$(CHAOS)
 endif
 
