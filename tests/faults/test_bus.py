@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import nats.errors
 import openai
 import pytest
+from nats.js.kv import KeyValue
 
 from bus.buckets import KINDS
 from bus.connection import Bus
@@ -84,7 +86,19 @@ async def spoil(url: str) -> None:
         for name in KINDS.keys() - set(MENDED_BY_PEOPLE):
             kv = await opened(bus, name, None)
             for key in ("near", "near.tiny", "scheduler", "nobody"):
+                await put(kv, key)
+
+
+async def put(kv: KeyValue, key: str) -> None:
+    """A stream that was just made has nobody to lead it for a moment."""
+    async with asyncio.timeout(START_S):
+        while True:
+            try:
                 await kv.put(key, GARBAGE)
+            except nats.errors.Error:
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 @pytest.fixture
