@@ -29,9 +29,11 @@ async def living(store: ModelStore) -> AsyncIterator[ModelStore]:
     try:
         yield store
     finally:
-        running.cancel()
+        while not running.done():  # Libraries swallow a cancellation now and then.
+            running.cancel()
+            await asyncio.wait({running}, timeout=1.0)
         with suppress(asyncio.CancelledError):
-            await running
+            running.result()
 
 
 @pytest.fixture
