@@ -24,18 +24,10 @@ from services.scheduler.leading.hub_tokens import HubTokens
 from services.scheduler.leading.orders import Orders
 from services.scheduler.leading.plans import Plans
 from services.scheduler.leading.records import TELL_S, Records
+from tests.clock import Clock
 from tests.conftest import NatsServer
 
 SECRET = "hf_never_to_be_seen"
-
-
-class Clock:
-    """Stands until it is told to go."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Desk:

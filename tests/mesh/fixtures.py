@@ -1,16 +1,14 @@
 """One mesh for all that only talk to it; meshes of their own for those that break something."""
 
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import NamedTuple
 
 import anthropic
 import httpx
 import openai
 import pytest
 
+from tests.collector import Traced, collecting
 from tests.mesh.house import Mesh
 from tests.mesh.telemetry import Telemetry
 from tests.parrot import make_parrot
@@ -28,33 +26,10 @@ def mesh(
     mesh.end()
 
 
-class Traced(NamedTuple):
-    """A collector of traces on loopback."""
-
-    url: str
-    bodies: list[bytes]
-    """What it was sent."""
-
-
 @pytest.fixture(scope="session")
 def traced() -> Iterator[Traced]:
-    bodies: list[bytes] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Collector)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield Traced(f"http://127.0.0.1:{server.server_port}", bodies)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with collecting() as traced:
+        yield traced
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.mesh.fixtures import Traced
+from tests.collector import Traced
 from tests.mesh.house import Mesh, soon
 from tests.mesh.telemetry import Telemetry
 from tests.parrot import script

@@ -219,11 +219,11 @@ class Generation:
         except NobodyThere as error:
             self._avoid.append(candidate.engine)
             self._drop()
-            raise MeshError(Code.ENGINE_LOST, "The engine is gone.") from error
+            raise MeshError(Code.ENGINE_LOST, "The engine is gone; ask again.") from error
         except (NoAnswer, NotConnected, TimeoutError) as error:
             wait.unanswered()
             await self._leave()
-            raise MeshError(Code.ENGINE_LOST, "The engine did not answer.") from error
+            raise MeshError(Code.ENGINE_LOST, "The engine did not answer; ask again.") from error
         finally:
             self._asking = None
         self.prompt_tokens, self.place = accepted.prompt_tokens, accepted.place

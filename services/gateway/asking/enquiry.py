@@ -100,7 +100,7 @@ class Enquiry(Generic[M, A]):
             raise too_large(error) from error
         except NobodyThere as error:
             self._avoid.append(candidate.engine)
-            raise MeshError(Code.ENGINE_LOST, "The engine is gone.") from error
+            raise MeshError(Code.ENGINE_LOST, "The engine is gone; ask again.") from error
         except (NoAnswer, NotConnected, TimeoutError) as error:
             self._avoid.append(candidate.engine)
             self._losses += 1

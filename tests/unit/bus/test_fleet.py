@@ -12,13 +12,7 @@ from proto.presence import (
     ModelCard,
     NodeBeat,
 )
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 @pytest.fixture

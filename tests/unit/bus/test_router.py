@@ -6,20 +6,14 @@ from bus.fleet import Fleet
 from bus.router import PROMISE_S, SETTLING_S, Router
 from proto.inference import Prefix, Schedule
 from proto.presence import EngineBeat, ModelCard
+from tests.clock import Clock
 
 CARD = ModelCard(id="m", context_length=8)
 
 
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture

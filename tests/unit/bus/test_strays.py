@@ -3,20 +3,14 @@
 import pytest
 
 from bus.strays import EVERY_S, MOST, Strays
+from tests.clock import Clock
 
 STRAY = b"mesh.v1.stream.g.1.n.e1.r1"
 
 
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture
