@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -132,6 +133,8 @@ class Command:
             env=environment(told),
             text=True,
             start_new_session=True,
+            # Whoever starts the tests in the background has them ignore Ctrl-C, and theirs as well.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         assert self.process.stdout
         self.said = Said(self.process.stdout)
