@@ -191,9 +191,11 @@ class Doorkeeper:
         return True
 
     async def _list(self, _: ListCredentials) -> Credentials:
-        now = members.current(self._members, self._now())
-        found = (self._told(Holder.of(text), it) for text, it in sorted(now.holders.items()))
-        return Credentials(credentials=tuple(found))
+        async with self._turn:  # What the server lives by, and not what it is about to be told.
+            holders = sorted(self._members.holders.items())
+        return Credentials(
+            credentials=tuple(self._told(Holder.of(text), it) for text, it in holders)
+        )
 
     def _told(self, holder: Holder, member: Member) -> Credential:
         return Credential(
