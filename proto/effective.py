@@ -1,6 +1,7 @@
 """What is in effect: layers of configuration merged, names resolved, a model's defaults."""
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from hmac import compare_digest
 from typing import Any, TypeVar
@@ -8,9 +9,17 @@ from typing import Any, TypeVar
 from msgspec import UNSET
 from msgspec.structs import fields, replace
 
-from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig, PrivacyConfig, Setting
+from proto.config import (
+    Config,
+    KeyConfig,
+    LoadingConfig,
+    ModelConfig,
+    PrivacyConfig,
+    Setting,
+)
+from proto.generation import Privacy
 from proto.ids import ModelId
-from proto.inference import Privacy
+from proto.price import PriceConfig
 
 S = TypeVar("S", bound=Setting)
 V = TypeVar("V")
@@ -59,24 +68,52 @@ def _clean(value: Any) -> Any:
 
 
 def target(config: Config, name: str) -> ModelId:
-    """What a client's name for a model stands for; the name itself where it is no alias."""
-    aliases = config.aliases or {}
+    """What a client's name for a model stands for; the name itself where it is no alias.
+
+    Stars of an alias stand in what it leads to for what they stood for in the name, each alias
+    once: ``"*": "or:*"`` leads nowhere else.
+    """
+    left = dict(config.aliases or {})
     for _ in range(MOST_HOPS):
-        found = _best(aliases, name)
-        if found is None or found == name:
+        alias = _best(left, name)
+        found = left.pop(alias) if alias is not None else None
+        if alias is None or found is None or found == name:
             break
-        name = found
+        name = _filled(found, alias, name)
     return ModelId(name)
 
 
-def _best(named: Mapping[str, V | None], name: str) -> V | None:
-    """The entry of a name, else that of the longest pattern which matches it."""
+def _best(named: Iterable[str], name: str) -> str | None:
+    """The name itself where it is among them, else the longest pattern which matches it."""
     matching = sorted(_matching(named, name), key=len)
-    return named[name] if name in named else named[matching[-1]] if matching else None
+    return name if name in named else matching[-1] if matching else None
+
+
+def _filled(wanted: str, pattern: str, name: str) -> str:
+    if "*" not in wanted:
+        return wanted
+    found = re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), name, re.DOTALL)
+    stood_for = iter(found.groups() if found else ())
+    return re.sub(r"\*", lambda star: next(stood_for, star[0]), wanted)
 
 
 def _matching(named: Iterable[str], name: str) -> list[str]:
     return [pattern for pattern in named if "*" in pattern and matches(pattern, name)]
+
+
+def fallbacks(config: Config, names: Iterable[str]) -> tuple[ModelId, ...]:
+    """Models to ask when one that goes by ``names`` cannot take a request, in their order.
+
+    The entry of a name counts before that of a pattern, and the first of the names before others.
+    A star of a chain stands for what the pattern's star does.
+    """
+    chains = {name: chain for name, chain in (config.fallbacks or {}).items() if chain}
+    own = list(dict.fromkeys(names))
+    ways = [(name, pattern) for name in own if (pattern := _best(chains, name)) is not None]
+    for name, pattern in sorted(ways, key=lambda way: way[0] != way[1]):
+        wanted = (target(config, _filled(other, pattern, name)) for other in chains[pattern])
+        return tuple(model for model in dict.fromkeys(wanted) if model not in own)
+    return ()
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -102,6 +139,14 @@ def model_config(config: Config, names: Collection[str]) -> ModelConfig:
     for name in exactest_last:
         known = merged(known, entries[name])
     return known
+
+
+def price_of(config: Config, provider: str, id: str) -> PriceConfig | None:
+    """What an operator says that a provider's model costs, by the provider's own id of it."""
+    entry = (config.providers or {}).get(provider)
+    prices: dict[str, PriceConfig | None] = value(entry.prices, {}) if entry else {}
+    found = _best(prices, id)
+    return prices[found] if found else None
 
 
 def loads_on_demand(config: Config, model: ModelConfig) -> bool:

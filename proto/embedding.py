@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from proto.ids import GatewayId, KeyId, ModelId, RequestId
-from proto.inference import Priority, Text, Tokens
 from proto.message import Message
+from proto.placement import Priority
+from proto.prompt import Text, Tokens
 
 Side = Literal["query", "document"]
 """Of a search. Some models were trained with a prompt of its own for each."""
@@ -35,8 +36,12 @@ class Embed(Message, frozen=True, kw_only=True):
     """Whose share of the engine it takes."""
     weight: Annotated[float, Meta(gt=0)] = 1.0
     priority: Priority = "interactive"
+    local_only: bool = False
+    """It must not leave the local network: an engine that would send it on refuses it."""
     gateway: GatewayId = GatewayId("")
     """Who waits for the answer; empty: nobody whose life is watched."""
+    hops: int = 0
+    """Other meshes that it came through."""
 
 
 class Embedded(Message, frozen=True, kw_only=True, tag="embedded"):
@@ -64,7 +69,9 @@ class Rerank(Message, frozen=True, kw_only=True):
     key: KeyId = KeyId("")
     weight: Annotated[float, Meta(gt=0)] = 1.0
     priority: Priority = "interactive"
+    local_only: bool = False
     gateway: GatewayId = GatewayId("")
+    hops: int = 0
 
 
 class Reranked(Message, frozen=True, kw_only=True, tag="reranked"):

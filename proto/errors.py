@@ -38,10 +38,12 @@ class Code(Enum):
     ENGINE_LOST = ("engine_lost", 502)
     UPSTREAM = ("upstream_error", 502)
     NO_ENGINE = ("no_engine", 503)
+    UPSTREAM_DOWN = ("upstream_unavailable", 503)
     TOO_MANY_CONNECTIONS = ("too_many_connections", 503)
     NOT_LOADED = ("model_not_loaded", 503)
     BUS_UNAVAILABLE = ("bus_unavailable", 503)
     NO_LEADER = ("no_leader", 503)
+    LOOP = ("loop_detected", 508)
     NO_MEMORY = ("insufficient_memory", 507)
     NO_DISK = ("insufficient_disk", 507)
     QUARANTINED = ("model_quarantined", 503)
@@ -61,9 +63,34 @@ class Code(Enum):
         """True when another engine might accept what this one refused."""
         return self in _CURABLE_ELSEWHERE
 
+    @property
+    def is_curable_by_another_model(self) -> bool:
+        """True when it is no fault of the request: what another model makes of it is open.
+
+        A deadline that passed is one, too, where it is the model's own, such as for its loading.
+        """
+        return self in _CURABLE_BY_ANOTHER_MODEL
+
 
 _BY_WORD = {code.word: code for code in Code}
-_CURABLE_ELSEWHERE = {Code.QUEUE_FULL, Code.ENGINE_LOST, Code.NO_ENGINE, Code.BUS_UNAVAILABLE}
+_CURABLE_ELSEWHERE = {
+    Code.QUEUE_FULL,
+    Code.ENGINE_LOST,
+    Code.NO_ENGINE,
+    Code.UPSTREAM_DOWN,
+    Code.BUS_UNAVAILABLE,
+}
+_CURABLE_BY_ANOTHER_MODEL = _CURABLE_ELSEWHERE | {
+    Code.MODEL_NOT_FOUND,
+    Code.INTERNAL,
+    Code.LOAD_FAILED,
+    Code.UPSTREAM,
+    Code.NOT_LOADED,
+    Code.NO_MEMORY,
+    Code.NO_DISK,
+    Code.QUARANTINED,
+    Code.DEADLINE,
+}
 
 
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):

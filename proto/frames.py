@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from proto.inference import FinishReason
+from proto.generation import FinishReason
 
 Channel = Literal["content", "reasoning"]
 
@@ -51,6 +51,10 @@ class Delta(Frame, frozen=True, array_like=True, tag=2, gc=False):
     logprobs: tuple[PositionLogprobs, ...] = ()
     channel: Channel = "content"
     """What the model says, or what it thinks before."""
+    signature: str = ""
+    """Ends a block of thoughts: an upstream's, without which it does not take them back."""
+    sealed: str = ""
+    """A block of thoughts by itself, which only the upstream can read."""
 
 
 class CallDelta(Frame, frozen=True, array_like=True, tag=5, gc=False):
@@ -67,12 +71,25 @@ class CallDelta(Frame, frozen=True, array_like=True, tag=5, gc=False):
     tokens: tuple[int, ...]
 
 
+class Chunk(Frame, frozen=True, array_like=True, tag=6, gc=False):
+    """What an upstream said, word for word, to a client that speaks as it does."""
+
+    data: bytes
+    """Whole events of a stream, or the next part of an answer in one piece."""
+    chars: int = 0
+    """Of text, thoughts and calls in it."""
+
+
 class Usage(Struct, frozen=True, array_like=True, gc=False):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
     reasoning_tokens: int = 0
     """Of the completion's, those up to and with the one that ended the thinking."""
+    cache_write_tokens: int = 0
+    """Of the prompt's, those that were put into an upstream's cache on request."""
+    cost_nano_usd: int | None = None
+    """What an upstream says that it charges, in 1e-9 US dollars; None: it does not say."""
 
 
 class Timings(Struct, frozen=True, array_like=True, gc=False):
@@ -83,12 +100,19 @@ class Timings(Struct, frozen=True, array_like=True, gc=False):
     decode_s: float
 
 
+Cause = Literal["", "refusal", "pause"]
+"""Why a turn ended that an upstream did not let end by itself: it declined to answer, or wants to
+be asked to go on.
+"""
+
+
 class End(Frame, frozen=True, array_like=True, tag=3, gc=False):
     reason: FinishReason
     usage: Usage
     timings: Timings
     stop: str | None = None
     """The stop string that was met."""
+    cause: Cause = ""
 
 
 class Failed(Frame, frozen=True, array_like=True, tag=4, gc=False):
@@ -100,4 +124,4 @@ class Failed(Frame, frozen=True, array_like=True, tag=4, gc=False):
     retry_after_s: float | None = None
 
 
-AnyFrame = Progress | Delta | CallDelta | End | Failed
+AnyFrame = Progress | Delta | CallDelta | Chunk | End | Failed

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from proto.audit import NOBODY, Actor
+from proto.choice import WayWish
 from proto.errors import Refused
 from proto.ids import JobId, ModelId, NodeId
 from proto.message import Message
@@ -13,6 +14,9 @@ JOBS = "jobs"
 """The bucket of Job, by id."""
 KEPT_S = 7 * 86_400.0
 """How long a job is remembered."""
+
+NO_DRAFT = ModelId("none")
+"""In the place of a draft model."""
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -23,7 +27,13 @@ class Load(Struct, frozen=True, kw_only=True, tag="load", forbid_unknown_fields=
 
     model: ModelId
     nodes: tuple[NodeId, ...] = ()
-    """Where; empty: where it fits best."""
+    """Where; empty: where it fits best. Of several nodes together: by rank."""
+    way: WayWish = "auto"
+    """By one node, or by several that share it."""
+    ranks: Count | None = None
+    """On so many nodes together; None: on as few as it takes."""
+    cluster: str = ""
+    """Of which declared cluster those nodes are; empty: of any, or of none."""
     replicas: Count = 1
     """On so many nodes in all; with ``nodes``, on each of them."""
     context: Count | None = None
@@ -31,6 +41,8 @@ class Load(Struct, frozen=True, kw_only=True, tag="load", forbid_unknown_fields=
     batch: Count | None = None
     """Requests of full length side by side; None: as many as fit, up to 4."""
     slots: Count | None = None
+    draft: ModelId | None = None
+    """A smaller model that guesses for it; None: as configured, NO_DRAFT: none."""
     is_pinned: bool = False
     idle_ttl_s: Seconds | None = None
     fetches: bool = True
@@ -114,7 +126,7 @@ class Restart(Struct, frozen=True, kw_only=True, tag="restart", forbid_unknown_f
 
     node: NodeId
     engines: bool = False
-    """Each is drained first, one after the other."""
+    """Each is drained first, one after the other; a rank of several with all others."""
 
 
 class RemoveNode(Struct, frozen=True, kw_only=True, tag="remove_node", forbid_unknown_fields=True):
@@ -141,6 +153,8 @@ class NodeProgress(Struct, frozen=True, kw_only=True):
     done_bytes: int = 0
     total_bytes: int = 0
     detail: str = ""
+    rank: int | None = None
+    """Of a model that several nodes share; None: the node has all of it."""
 
 
 class Job(Message, frozen=True, kw_only=True):

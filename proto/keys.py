@@ -8,7 +8,8 @@ import base64
 import hashlib
 import re
 import secrets
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from proto.config import Config, ConfigView, KeyConfig, Scope
 from proto.effective import matches, value
 from proto.message import Message
+from proto.usage import Entry, Mark, day_of
 
 KEYS = "keys"
 """The bucket of KeyRecord, by the key's name."""
@@ -47,7 +49,7 @@ class KeyRecord(Message, frozen=True, kw_only=True):
 
 
 class Spending(Message, frozen=True, kw_only=True, omit_defaults=False):
-    """The tokens of prompts and answers that a key with a budget has taken."""
+    """The tokens of prompts and answers that a key has taken, and what they cost."""
 
     day: str = ""
     """The latest in which it took any, such as ``2026-11-26``, in UTC."""
@@ -55,6 +57,12 @@ class Spending(Message, frozen=True, kw_only=True, omit_defaults=False):
     in_month: int = 0
     """Of that day."""
     in_all: int = 0
+    nano_usd_in_day: int = 0
+    """1e-9 US dollars, as the others of that name."""
+    nano_usd_in_month: int = 0
+    nano_usd_in_all: int = 0
+    counted: Mark = Mark()
+    """The reports of usage up to this place are in it."""
 
 
 class KeyView(Struct, frozen=True, kw_only=True):
@@ -143,30 +151,59 @@ def unguarded(host: str) -> str:
 
 
 def has_budget(key: KeyConfig) -> bool:
-    limits = (key.tokens_per_day, key.tokens_per_month, key.tokens_in_all)
+    limits = (
+        *(key.tokens_per_day, key.tokens_per_month, key.tokens_in_all),
+        *(key.usd_per_day, key.usd_per_month, key.usd_in_all),
+    )
     return any(value(limit, None) for limit in limits)
 
 
 def current(spent: Spending, now_s: float) -> Spending:
-    """As it stands now: a day or a month that is over counts no more.
+    """As it stands now."""
+    return on_day(spent, day_of(now_s))
+
+
+def on_day(spent: Spending, day: str) -> Spending:
+    """As it stands then: a day or a month that is over counts no more.
 
     A clock that is behind others' counts into the latest day that was known.
     """
-    day = max(datetime.fromtimestamp(now_s, UTC).date().isoformat(), spent.day)
-    if day == spent.day:
+    if day <= spent.day:
         return spent
-    in_month = spent.in_month if day[:7] == spent.day[:7] else 0
-    return replace(spent, day=day, in_day=0, in_month=in_month)
+    is_same_month = day[:7] == spent.day[:7]
+    return replace(
+        spent,
+        day=day,
+        in_day=0,
+        in_month=spent.in_month if is_same_month else 0,
+        nano_usd_in_day=0,
+        nano_usd_in_month=spent.nano_usd_in_month if is_same_month else 0,
+    )
 
 
-def with_tokens(spent: Spending, tokens: int, now_s: float) -> Spending:
-    known = current(spent, now_s)
+def with_used(spent: Spending, day: str, tokens: int, nano_usd: int) -> Spending:
+    known = on_day(spent, day)
     return replace(
         known,
         in_day=known.in_day + tokens,
         in_month=known.in_month + tokens,
         in_all=known.in_all + tokens,
+        nano_usd_in_day=known.nano_usd_in_day + nano_usd,
+        nano_usd_in_month=known.nano_usd_in_month + nano_usd,
+        nano_usd_in_all=known.nano_usd_in_all + nano_usd,
     )
+
+
+def spent_by(spent: Spending, stream: str, entries: Iterable[Entry], upto: int) -> Spending:
+    """With what is not in it yet. It is then made up to ``upto``, or stays where it is."""
+    if spent.counted.is_past(stream, upto):
+        return spent
+    known = spent
+    for sequence, used in entries:
+        if not spent.counted.is_past(stream, sequence):
+            amounts = used.amounts
+            known = with_used(known, used.day, amounts.tokens, amounts.cost_nano_usd)
+    return replace(known, counted=Mark(stream, upto))
 
 
 def without_hashes(view: ConfigView) -> ConfigView:

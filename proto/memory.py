@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 HEADROOM_BYTES = 256 << 20
 """Of an engine's process before it holds a weight, and of a prompt chunk's activations."""
@@ -27,6 +28,18 @@ class Footprint(Struct, frozen=True, kw_only=True):
     """What a request takes whatever its length: windows and states of fixed size."""
     context_length: int
     """Most tokens of prompt and answer together that the model was made for."""
+
+
+def together(footprint: Footprint, draft: Footprint | None) -> Footprint:
+    """Of a model with one that guesses for it, whose caches hold the same tokens."""
+    if draft is None:
+        return footprint
+    return replace(
+        footprint,
+        weights_bytes=footprint.weights_bytes + draft.weights_bytes,
+        kv_bytes_per_token=footprint.kv_bytes_per_token + draft.kv_bytes_per_token,
+        kv_bytes_per_request=footprint.kv_bytes_per_request + draft.kv_bytes_per_request,
+    )
 
 
 class Grant(Struct, frozen=True, kw_only=True):

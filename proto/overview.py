@@ -5,12 +5,14 @@ from typing import Literal
 from msgspec import Struct
 
 from proto.errors import Refused
+from proto.group import Group
 from proto.ids import EngineId, JobId, ModelId, NodeId
 from proto.jobs import Job, JobState, JobWish, NodeProgress, Order
+from proto.link import Link
 from proto.memory import Footprint, Grant
 from proto.message import Message
 from proto.plan import Origin, Quarantine
-from proto.presence import EnginePhase, ModelKind, TaskStatus
+from proto.presence import Drafting, EnginePhase, ModelKind, TaskStatus
 
 NodeState = Literal["alive", "draining", "silent"]
 ModelState = Literal["loaded", "loading", "stored", "quarantined", "upstream"]
@@ -33,6 +35,12 @@ class EngineView(Struct, frozen=True, kw_only=True):
     tokens_per_s: float = 0.0
     idle_s: float = 0.0
     crashes: int = 0
+    drafting: Drafting | None = None
+    rank: int | None = None
+    """Of several that serve the model together; rank 0 is the one that is asked. None: it has all
+    of it.
+    """
+    group: Group | None = None
 
 
 class MemoryView(Struct, frozen=True, kw_only=True):
@@ -59,6 +67,10 @@ class NodeView(Struct, frozen=True, kw_only=True):
     tasks: tuple[TaskStatus, ...] = ()
     quarantined: tuple[Quarantine, ...] = ()
     agent_version: str = ""
+    links: tuple[Link, ...] = ()
+    """To other nodes, as its agent measured them."""
+    boot: str = ""
+    """The life of its agent; empty while it is not heard."""
 
 
 class StoredView(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from proto.group import Group
 from proto.ids import EngineId, JobId, ModelId, NodeId
 from proto.memory import Grant
 from proto.message import Message
@@ -20,6 +21,14 @@ PLANS = "plans"
 
 Origin = Literal["flag", "operator", "demand"]
 """Named when the agent was started, asked for by a person, or by a request for the model."""
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """A model that guesses for another, in the same engine."""
+
+    model: ModelId
+    source: str
+    """What the engine is told to load."""
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -49,6 +58,24 @@ class Placement(Struct, frozen=True, kw_only=True):
     """Takes nothing new; it leaves the plan when nothing runs there any more."""
     life: int = 0
     """Grows when its process is to be started anew."""
+    draft: Draft | None = None
+    """``grant`` has room for it, too."""
+    asked_context: int | None = None
+    """Tokens of one request, by the order that placed it; None: it left that open. A load that
+    follows from a node's loss or drain asks for the same.
+    """
+    asked_batch: int | None = None
+    """Requests of full length side by side, likewise."""
+    was_ordered: bool = False
+    """Of what an agent was started with: a load has had its say since, and the configuration."""
+    group: Group | None = None
+    """It is one rank of several; ``grant`` is this rank's part. None: it is an engine by itself."""
+
+
+def models_of(placement: Placement) -> tuple[ModelId, ...]:
+    """Those whose files its engine opens."""
+    draft = placement.draft
+    return (placement.model,) if draft is None else (placement.model, draft.model)
 
 
 class WantedTask(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import msgspec
 
-from proto.inference import Chat, ImagePart, Prefix, Privacy, Prompt, Text, TextPart, Turn
+from proto.generation import Privacy
+from proto.placement import Prefix
+from proto.prompt import Chat, Part, Prompt, Text, TextPart, Turn
 
 S = TypeVar("S", str, tuple[int, ...])
 
@@ -42,7 +44,7 @@ def prefixes_of(prompt: Prompt, privacy: Privacy = EVERYBODYS) -> tuple[Prefix, 
     every block. From where on a prompt is its owner's alone, the entries are, too.
     """
     if isinstance(prompt, Chat):
-        return _chain(_said(prompt, privacy))
+        return _chain(_said(prompt.unmarked(), privacy))
     if isinstance(prompt, Text):
         blocks = _blocks(prompt.text, TEXT_BLOCK)
         pieces = ((block.encode(), len(block)) for block in blocks)
@@ -84,7 +86,7 @@ def _turn(turn: Turn) -> Iterator[Piece]:
     written = _encode((turn.role, turn.reasoning, turn.name, turn.call_id, turn.is_error))
     chars = len(turn.reasoning)
     for part in _parts(turn):
-        if isinstance(part, ImagePart):
+        if not isinstance(part, TextPart):
             written, chars = written + _encode(part), chars + PICTURE_CHARS
             continue
         *whole, rest = _blocks(part.text, TEXT_BLOCK, has_rest=True)
@@ -96,7 +98,7 @@ def _turn(turn: Turn) -> Iterator[Piece]:
     yield written + _encode(turn.calls), chars + called
 
 
-def _parts(turn: Turn) -> tuple[TextPart | ImagePart, ...]:
+def _parts(turn: Turn) -> tuple[Part, ...]:
     return (TextPart(text=turn.content),) if isinstance(turn.content, str) else turn.content
 
 

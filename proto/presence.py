@@ -5,7 +5,9 @@ from typing import Literal
 from msgspec import Struct, field
 
 from proto.ids import EngineId, GatewayId, JobId, KeyId, ModelId, NodeId
+from proto.link import Link
 from proto.message import Message
+from proto.price import Price
 
 HEARTBEAT_S = 1.0
 """Seconds between two heartbeats; each carries the speaker's full state."""
@@ -15,6 +17,9 @@ STALL_S = 2.0
 """An engine with work whose step clock stands this long is wedged."""
 
 EngineState = Literal["loading", "ready", "draining"]
+Circuit = Literal["closed", "open", "half_open"]
+"""``open``: it failed again and again, and is left alone for a while; ``half_open``: one request
+finds out whether it is well again."""
 ModelKind = Literal["llm", "vlm", "embedder", "reranker"]
 """``vlm`` sees pictures; ``embedder`` and ``reranker`` generate nothing."""
 
@@ -43,6 +48,18 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     """JSON, schemas, regular expressions and grammars are enforced."""
     embedding_size: int = 0
     """Numbers in an embedder's vectors."""
+    max_output_tokens: int = 0
+    """Of one answer; 0: as many as the context has room for."""
+    reads_documents: bool = False
+    """PDF files among its messages."""
+    price: Price | None = None
+    """None: it costs nothing, or nobody knows what."""
+    sleeps: bool = False
+    """An engine that is not ours has it on disk, and loads it when it is asked for."""
+    leaves: bool = False
+    """Another mesh has it from outside the local network."""
+    hops: int = 0
+    """Other meshes between us and whoever runs it."""
 
 
 class Unreadable(Struct, frozen=True, kw_only=True):
@@ -60,6 +77,26 @@ class CacheLoad(Struct, frozen=True, kw_only=True):
     used_bytes: int = 0
     limit_bytes: int = 0
     tokens: int = 0
+
+
+class Drafting(Struct, frozen=True, kw_only=True):
+    """A small model that guesses for an engine's own, and how it fares."""
+
+    model: ModelId
+    ahead: int = 0
+    """Tokens that are guessed before the next pass; 0: at the moment decoding plainly is faster, or
+    is being measured.
+    """
+    guessed_tokens: int = 0
+    """Since boot, as ``accepted_tokens``."""
+    accepted_tokens: int = 0
+    """Of those guessed."""
+    acceptance: float = 0.0
+    """Of late, how much of what was guessed came true, guesses behind a wrong one left out."""
+    speedup: float = 0.0
+    """Tokens a second, compared to plain decoding, as last measured; 0: not yet."""
+    trouble: str = ""
+    """Why it is of no use."""
 
 
 MOST_PREFIXES = 128
@@ -121,9 +158,28 @@ class EngineBeat(Message, frozen=True, kw_only=True):
     """Requests whose clients do not read: neither running nor queued, until they do."""
     upstream: str | None = None
     """The base URL behind it, when it is an engine that is not ours."""
+    provider: str = ""
+    """The name in the configuration of what is behind it."""
+    provider_kind: str = ""
+    """Of ``proto.config.ProviderKind``, or of a later version's."""
+    accepts: tuple[str, ...] = ()
+    """Patterns of names that it takes also where ``models`` does not have them, but for those that
+    ``refuses`` has.
+    """
+    refuses: tuple[str, ...] = ()
+    trouble: str = ""
+    """The latest error of what is behind it, while that lasts."""
+    leaves: bool = False
+    """What it is asked leaves the local network."""
+    speaks: tuple[str, ...] = ()
+    """Endpoints such as ``/v1/messages`` whose requests it takes in their clients' own words."""
+    circuit: Circuit = "closed"
+    """Whether what is behind it is asked at all."""
     asyncio_tasks: int = 0
     """In its process. A number that only grows is a leak."""
     unreadable: Unreadable = Unreadable()
+    drafting: Drafting | None = None
+    """None: no model guesses for it."""
 
 
 EnginePhase = Literal[
@@ -182,6 +238,8 @@ class NodeBeat(Message, frozen=True, kw_only=True):
     """Processes wanting a core, one-minute average."""
     wirable_bytes: int = 0
     """What models may take of the memory, by the operating system or by the operator's word."""
+    chip: str = ""
+    """Such as ``Apple M3 Ultra``; empty for one whose speed nobody knows."""
     engines: tuple[EngineStatus, ...] = ()
     """One for each placement of the node's plan."""
     tasks: tuple[TaskStatus, ...] = ()
@@ -190,6 +248,8 @@ class NodeBeat(Message, frozen=True, kw_only=True):
     """Its engines take nothing new."""
     version: str = ""
     """Of the software it runs."""
+    links: tuple[Link, ...] = ()
+    """To other nodes, by peer, each one's usual address first."""
     asyncio_tasks: int = 0
     """In the agent's process."""
     unreadable: Unreadable = Unreadable()

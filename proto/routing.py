@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from proto.ids import EngineId
-from proto.inference import Schedule
+from proto.placement import Schedule
 from proto.presence import EngineBeat
 
 CHARS_PER_TOKEN = 4.0
@@ -71,8 +71,8 @@ def rank(question: Schedule, standings: Sequence[Standing]) -> list[Choice]:
     the KV caches, if there is none; and some more beside a batch that decodes.
     A prompt that nobody knows has a home that every scheduler computes alike,
     by its session or else its beginning, so that conversations spread and what
-    begins alike meets. Engines to avoid come last; ties go to the first id, to
-    keep tests and replays the same.
+    begins alike meets. Engines to avoid come last, and upstreams that
+    are left alone; ties go to the first id, to keep tests and replays the same.
     """
     total_chars = question.prefix[-1].chars if question.prefix else question.prompt_bytes
     depths = {entry.digest: entry.chars for entry in question.prefix}
@@ -87,7 +87,8 @@ def rank(question: Schedule, standings: Sequence[Standing]) -> list[Choice]:
         expected_s = _expected_s(prompt, standing, unread)
         away_s = AWAY_S if home is not None and beat.engine != home else 0.0
         choice = Choice(beat, hit[1] if hit else 0, round(prompt.tokens), round(unread), expected_s)
-        choices.append((beat.engine in question.avoid, expected_s + away_s, beat.engine, choice))
+        is_last = beat.engine in question.avoid or beat.circuit == "open"
+        choices.append((is_last, expected_s + away_s, beat.engine, choice))
     choices.sort(key=lambda choice: choice[:3])
     return [choice for *_, choice in choices]
 

@@ -9,10 +9,19 @@ from typing import Any
 
 import msgspec
 
-from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig, PrivacyConfig
+from proto.config import (
+    Config,
+    KeyConfig,
+    LoadingConfig,
+    ModelConfig,
+    PrivacyConfig,
+    ProviderConfig,
+)
 
-_ENTRIES: dict[str, Any] = {"models": ModelConfig, "keys": KeyConfig}
+_ENTRIES: dict[str, Any] = {"models": ModelConfig, "keys": KeyConfig, "providers": ProviderConfig}
 """Sections of named entries that have settings of their own."""
+_NAMED = ("aliases", "fallbacks", "clusters")
+"""Sections of named entries that are set as a whole."""
 _STRUCTS: dict[str, Any] = {
     "loading": LoadingConfig,
     "others": KeyConfig,
@@ -40,7 +49,7 @@ def path_of(said: str) -> Path:
         return (section, name, setting) if is_setting else (section, rest)
     if section in _STRUCTS:
         _expect(rest, _STRUCTS[section].__struct_fields__, section)
-    elif section != "aliases":
+    elif section not in _NAMED:
         raise NoSuchSetting(f"{section} has no settings below it")
     return (section, rest)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from proto.ids import JobId, ModelId, NodeId
+from proto.layout import Layout
 from proto.memory import Footprint
 from proto.message import Message
 from proto.presence import ModelKind
@@ -26,6 +27,8 @@ class StoredModel(Struct, frozen=True, kw_only=True):
     """Of all files that decide what the model says: two nodes with the same one hold the same."""
     disk_bytes: int
     footprint: Footprint
+    layout: Layout | None = None
+    """None: nothing is known by which it could be split."""
     kind: ModelKind = "llm"
     family: str = ""
     quantization: str = ""

@@ -17,16 +17,26 @@ import msgspec
 
 from proto import (
     audit,
+    blobs,
+    choice,
     credentials,
     embedding,
+    enrolment,
+    examination,
     frames,
-    inference,
+    generation,
+    group,
     jobs,
     joining,
+    link,
     overview,
+    placement,
     presence,
+    provider,
     store,
     telemetry,
+    tokenization,
+    usage,
 )
 from proto.dialects.responses import stored
 from proto.errors import Refused
@@ -149,6 +159,10 @@ def _engine(beat: presence.EngineBeat) -> tuple[str, ...]:
     return (beat.engine,)
 
 
+def _rank(beat: group.RankBeat) -> tuple[str, ...]:
+    return (beat.engine,)
+
+
 def _node(beat: presence.NodeBeat) -> tuple[str, ...]:
     return (beat.node,)
 
@@ -170,10 +184,10 @@ def _gone(kind: str) -> Callable[[presence.Gone], tuple[str, ...]]:
     return speaker
 
 
-SCHEDULE: Question[inference.Schedule, inference.Scheduled] = Question(
-    "mesh.v1.schedule", inference.Schedule, answer=inference.Scheduled
+SCHEDULE: Question[placement.Schedule, placement.Scheduled] = Question(
+    "mesh.v1.schedule", placement.Schedule, answer=placement.Scheduled
 )
-WANT: Subject[inference.Want] = Subject("mesh.v1.want", inference.Want)
+WANT: Subject[placement.Want] = Subject("mesh.v1.want", placement.Want)
 SUBMIT: Question[jobs.Submit, jobs.Submitted] = Question(
     "mesh.v1.leader.submit", jobs.Submit, answer=jobs.Submitted
 )
@@ -183,11 +197,26 @@ STEER_JOB: Question[jobs.SteerJob, jobs.Submitted] = Question(
 LOOK_AROUND: Question[overview.LookAround, overview.Overview] = Question(
     "mesh.v1.look_around", overview.LookAround, answer=overview.Overview
 )
+WEIGH: Question[choice.Weigh, choice.Weighed] = Question(
+    "mesh.v1.weigh", choice.Weigh, answer=choice.Weighed
+)
 RESTART_AGENT: Question[jobs.RestartAgent, jobs.AgentRestarts] = Question(
     "mesh.v1.node.<node>.restart", jobs.RestartAgent, answer=jobs.AgentRestarts
 )
+LOOK_AT_PROVIDERS: Question[provider.LookAtProviders, provider.ProvidersSeen] = Question(
+    "mesh.v1.cloud.providers", provider.LookAtProviders, answer=provider.ProvidersSeen
+)
+CHECK_PROVIDER: Question[provider.CheckProvider, provider.ProviderChecked] = Question(
+    "mesh.v1.cloud.check_provider", provider.CheckProvider, answer=provider.ProviderChecked
+)
+EXAMINE: Question[examination.Examine, examination.Examined] = Question(
+    "mesh.v1.node.<node>.examine", examination.Examine, answer=examination.Examined
+)
 LEND_FILES: Question[store.LendFiles, store.FilesLent] = Question(
     "mesh.v1.node.<node>.lend_files", store.LendFiles, answer=store.FilesLent
+)
+OPEN_LINK: Question[link.OpenLink, link.LinkOpened] = Question(
+    "mesh.v1.node.<node>.open_link", link.OpenLink, answer=link.LinkOpened
 )
 ENTRUST: Question[store.Entrust, store.Entrusted] = Question(
     "mesh.v1.node.<node>.entrust", store.Entrust, answer=store.Entrusted
@@ -225,17 +254,17 @@ DISMISS: Question[credentials.Dismiss, credentials.Dismissed] = Question(
     "mesh.v1.bus.dismiss", credentials.Dismiss, answer=credentials.Dismissed
 )
 
-GENERATE: Question[inference.Generate, inference.Accepted] = Question(
-    "mesh.v1.engine.<engine>.generate", inference.Generate, answer=inference.Accepted
+GENERATE: Question[generation.Generate, generation.Accepted] = Question(
+    "mesh.v1.engine.<engine>.generate", generation.Generate, answer=generation.Accepted
 )
-COUNT_TOKENS: Question[inference.CountTokens, inference.Counted] = Question(
-    "mesh.v1.engine.<engine>.count_tokens", inference.CountTokens, answer=inference.Counted
+COUNT_TOKENS: Question[tokenization.CountTokens, tokenization.Counted] = Question(
+    "mesh.v1.engine.<engine>.count_tokens", tokenization.CountTokens, answer=tokenization.Counted
 )
-TOKENIZE: Question[inference.Tokenize, inference.Tokenized] = Question(
-    "mesh.v1.engine.<engine>.tokenize", inference.Tokenize, answer=inference.Tokenized
+TOKENIZE: Question[tokenization.Tokenize, tokenization.Tokenized] = Question(
+    "mesh.v1.engine.<engine>.tokenize", tokenization.Tokenize, answer=tokenization.Tokenized
 )
-DETOKENIZE: Question[inference.Detokenize, inference.Detokenized] = Question(
-    "mesh.v1.engine.<engine>.detokenize", inference.Detokenize, answer=inference.Detokenized
+DETOKENIZE: Question[tokenization.Detokenize, tokenization.Detokenized] = Question(
+    "mesh.v1.engine.<engine>.detokenize", tokenization.Detokenize, answer=tokenization.Detokenized
 )
 EMBED: Question[embedding.Embed, embedding.Embedded] = Question(
     "mesh.v1.engine.<engine>.embed", embedding.Embed, answer=embedding.Embedded
@@ -243,8 +272,8 @@ EMBED: Question[embedding.Embed, embedding.Embedded] = Question(
 RERANK: Question[embedding.Rerank, embedding.Reranked] = Question(
     "mesh.v1.engine.<engine>.rerank", embedding.Rerank, answer=embedding.Reranked
 )
-FETCH_BLOB: Question[inference.FetchBlob, inference.BlobPiece] = Question(
-    "mesh.v1.gateway.<gateway>.fetch_blob", inference.FetchBlob, answer=inference.BlobPiece
+FETCH_BLOB: Question[blobs.FetchBlob, blobs.BlobPiece] = Question(
+    "mesh.v1.gateway.<gateway>.fetch_blob", blobs.FetchBlob, answer=blobs.BlobPiece
 )
 PROBE: Question[presence.Probe, presence.Here] = Question(
     "mesh.v1.gateway.<gateway>.probe", presence.Probe, answer=presence.Here
@@ -254,17 +283,30 @@ CANCEL_RESPONSE: Question[stored.CancelResponse, stored.ResponseCancelled] = Que
     stored.CancelResponse,
     answer=stored.ResponseCancelled,
 )
-REPLAY: Question[inference.Replay, inference.Replayed] = Question(
-    "mesh.v1.engine.<engine>.replay", inference.Replay, answer=inference.Replayed
+SET_LOADED: Question[enrolment.SetLoaded, enrolment.LoadedSet] = Question(
+    "mesh.v1.engine.<engine>.set_loaded", enrolment.SetLoaded, answer=enrolment.LoadedSet
 )
-CANCEL: Subject[inference.Cancel] = Subject("mesh.v1.engine.<engine>.cancel", inference.Cancel)
-HOLD: Subject[inference.Hold] = Subject("mesh.v1.engine.<engine>.hold", inference.Hold)
+RECOGNISE: Question[enrolment.Recognise, enrolment.Recognised] = Question(
+    "mesh.v1.cloud.recognise", enrolment.Recognise, answer=enrolment.Recognised
+)
+REPLAY: Question[generation.Replay, generation.Replayed] = Question(
+    "mesh.v1.engine.<engine>.replay", generation.Replay, answer=generation.Replayed
+)
+CANCEL: Subject[generation.Cancel] = Subject("mesh.v1.engine.<engine>.cancel", generation.Cancel)
+HOLD: Subject[generation.Hold] = Subject("mesh.v1.engine.<engine>.hold", generation.Hold)
 STREAM: Subject[frames.AnyFrame] = Subject(
     "mesh.v1.stream.<gateway>.<engine>.<request>", frames.AnyFrame
 )
 
+USAGE_REPORT: Subject[usage.UsageReport] = Subject(
+    "mesh.v1.usage.<gateway>", usage.UsageReport, speaker=_gateway
+)
+
 ENGINE_BEAT: Subject[presence.EngineBeat] = Subject(
     "mesh.v1.beat.engine.<engine>", presence.EngineBeat, speaker=_engine
+)
+RANK_BEAT: Subject[group.RankBeat] = Subject(
+    "mesh.v1.beat.rank.<engine>", group.RankBeat, speaker=_rank
 )
 NODE_BEAT: Subject[presence.NodeBeat] = Subject(
     "mesh.v1.beat.node.<node>", presence.NodeBeat, speaker=_node
@@ -292,11 +334,20 @@ TELEMETRY = "telemetry.>"
 ENGINE_TELEMETRY: Subject[presence.EngineBeat] = Subject(
     "telemetry.v1.engine.<engine>", presence.EngineBeat, is_json=True, speaker=_engine
 )
+RANK_TELEMETRY: Subject[group.RankBeat] = Subject(
+    "telemetry.v1.rank.<engine>", group.RankBeat, is_json=True, speaker=_rank
+)
 NODE_TELEMETRY: Subject[presence.NodeBeat] = Subject(
     "telemetry.v1.node.<node>", presence.NodeBeat, is_json=True, speaker=_node
 )
 REQUEST_TELEMETRY: Subject[telemetry.RequestEvent] = Subject(
     "telemetry.v1.request.<gateway>", telemetry.RequestEvent, is_json=True
+)
+EGRESS_TELEMETRY: Subject[telemetry.EgressEvent] = Subject(
+    "telemetry.v1.egress.<engine>",
+    telemetry.EgressEvent,
+    is_json=True,
+    speaker=lambda event: (event.engine,),
 )
 ALERT_TELEMETRY: Subject[telemetry.Alert] = Subject(
     "telemetry.v1.alert.<subject>", telemetry.Alert, is_json=True

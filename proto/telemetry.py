@@ -47,6 +47,47 @@ class RequestEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
     """W3C trace id."""
     resumed: int = 0
     """How often another engine went on with an answer whose own was lost."""
+    route: tuple[str, ...] = ()
+    """The ids of the models that were asked in turn, by the operator's fallbacks; the last one
+    served it. Empty where none did.
+    """
+    served: str = ""
+    """The id of the model that served; empty where no engine took it."""
+    provider: str = ""
+    """Whose that is; empty: an engine of the mesh's own."""
+    cache_write_tokens: int = 0
+    cost_usd: float | None = None
+    """To 1e-9 dollars. None: nobody has a price for it."""
+    is_estimated: bool = False
+    """It was cut at a provider's, which told no tokens: they are reckoned by the length of what was
+    said.
+    """
+
+
+class EgressEvent(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """A request that left the local network, said once by the cloud service when it is over."""
+
+    v: int = VERSION
+    request: str
+    engine: str
+    """What stands for the provider on the bus."""
+    provider: str
+    model: str
+    """As it is called here."""
+    key: str = ""
+    """Who asked, as in ``RequestEvent``."""
+    calls: int
+    """Times that the provider was asked, with those that failed."""
+    sent_bytes: int
+    """Of bodies, of all calls, as are those received."""
+    received_bytes: int
+    prompt_tokens: int = 0
+    """As the provider counts them; 0 where it does not say."""
+    completion_tokens: int = 0
+    status: str
+    """``ok``, or the word of an error code."""
+    at_s: float
+    """Unix time in seconds."""
 
 
 class Said(Message, frozen=True, kw_only=True, omit_defaults=False):
@@ -78,6 +119,7 @@ CAPTURED = 1 << 20
 AlertKind = Literal[
     "engine_gone",
     "engine_wedged",
+    "upstream_down",
     "node_gone",
     "gateway_gone",
     "service_gone",

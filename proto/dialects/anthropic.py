@@ -18,11 +18,15 @@ from proto.dialects.asked import (
     decode,
     given,
     invalid,
+    mark,
 )
 from proto.errors import Code, MeshError
+from proto.format import JsonSchema
+from proto.generation import Sampling, Tier
 from proto.ids import ModelId, SessionId
-from proto.inference import Chat, CountTokens, Effort, JsonSchema, Sampling, Thinking, Tool
-from proto.inference import ToolChoice as Choice
+from proto.prompt import Chat, Effort, Thinking, Tool
+from proto.prompt import ToolChoice as Choice
+from proto.tokenization import CountTokens
 
 LEAST_BUDGET = 1024
 
@@ -46,6 +50,7 @@ NOT_YET = {
     "thread": "no threads are kept; send the whole conversation",
 }
 
+TIERS: dict[str, Tier] = {"auto": "auto", "standard_only": "standard"}
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Display = Literal["summarized", "omitted"]
 
@@ -149,6 +154,7 @@ class Conversation(Struct, forbid_unknown_fields=True, kw_only=True):
             tools=tools,
             tool_choice=self._choice(tools),
             thinking=self._thinking(),
+            cache=mark(self.cache_control),
         )
 
     def format(self) -> JsonSchema | None:
@@ -268,6 +274,8 @@ class MessagesRequest(Conversation, forbid_unknown_fields=True, kw_only=True):
             shows_reasoning=self.shows_thinking,
             include_usage=True,
             ignored=tuple(self.ignored()),
+            user=(self.metadata and self.metadata.user_id) or "",
+            tier=TIERS.get(self.service_tier or "", ""),
         )
 
     def ignored(self) -> list[str]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from proto.dialects.asked import Ignored, Name, NonEmpty, unsupported
-from proto.inference import ImagePart, Part, TextPart
+from proto.dialects.asked import Ignored, Name, NonEmpty, mark, unsupported
+from proto.prompt import DocumentPart, ImagePart, Part, TextPart, Thought
 
 SIGNATURE = "odyssai.shown"
 """What stands for a signature on thinking that is sent in full. Nothing is signed or verified."""
@@ -19,10 +20,7 @@ BLOCKS = (
     "blocks of type text, image, document, search_result and tool_result can be sent by the user, "
     "text, thinking, redacted_thinking and tool_use by the assistant, text by the system"
 )
-SOURCES = (
-    "pictures are read from base64 or url, documents from text or content; put the words of a PDF "
-    "or of a file into a text block"
-)
+SOURCES = "pictures are read from base64 or url, documents from text, content, base64, url or file"
 
 
 class Tagged(Struct, forbid_unknown_fields=True, tag_field="type"):
@@ -34,7 +32,7 @@ class Text(Tagged, kw_only=True, tag="text"):
 
     text: NonEmpty
     cache_control: Ignored = None
-    """Every prefix is cached; markers change nothing."""
+    """For upstreams. Engines keep every beginning anyway."""
     citations: Ignored = None
 
 
@@ -82,8 +80,21 @@ class Embedded(Tagged, kw_only=True, tag="content"):
     content: str | list[Text | Image]
 
 
+class Base64Pdf(Tagged, kw_only=True, tag="base64"):
+    data: NonEmpty
+    media_type: Literal["application/pdf"]
+
+
+class UrlPdf(Tagged, kw_only=True, tag="url"):
+    url: Annotated[str, Meta(pattern="^https://")]
+
+
+class UploadedFile(Tagged, kw_only=True, tag="file"):
+    file_id: Name
+
+
 class Document(Tagged, kw_only=True, tag="document"):
-    source: PlainText | Embedded
+    source: PlainText | Embedded | Base64Pdf | UrlPdf | UploadedFile
     title: str | None = None
     context: str | None = None
     citations: Citations | None = None
@@ -133,12 +144,23 @@ class ThinkingBlock(Tagged, kw_only=True, tag="thinking"):
     def thought(self) -> str:
         return self.thinking or thought_behind(self.signature or "")
 
+    @property
+    def whole(self) -> Thought:
+        """As it is taken back by who made it; signed by nobody where that was one of ours."""
+        signature = self.signature or ""
+        is_ours = signature == SIGNATURE or signature.startswith(KEPT)
+        return Thought(text=self.thought, signature="" if is_ours else signature)
+
 
 class RedactedThinking(Tagged, kw_only=True, tag="redacted_thinking"):
     """Of another server's: nobody here can read it."""
 
     data: str
     cache_control: Ignored = None
+
+    @property
+    def whole(self) -> Thought:
+        return Thought(sealed=self.data)
 
 
 Readable = Text | Image | Document | SearchResult | ToolReference
@@ -165,26 +187,21 @@ def thought_behind(signature: str) -> str:
         return ""
 
 
-def content_of(parts: Iterable[Part]) -> str | tuple[Part, ...]:
-    """As a turn has it: words side by side are one, and all is one string without a picture."""
-    joined: list[Part] = []
-    for part in parts:
-        before = joined[-1] if joined else None
-        if isinstance(part, TextPart) and isinstance(before, TextPart):
-            joined[-1] = TextPart(text=f"{before.text}\n{part.text}")
-        else:
-            joined.append(part)
-    if all(isinstance(part, TextPart) for part in joined):
-        return "".join(part.text for part in joined if isinstance(part, TextPart))
-    return tuple(joined)
-
-
-def words_of(content: str | list[Text]) -> str:
-    return content if isinstance(content, str) else "\n".join(block.text for block in content)
+def words_of(content: str | list[Text]) -> list[Part]:
+    """The one piece of text, or several with their marks."""
+    if isinstance(content, str):
+        return [TextPart(text=content)] if content else []
+    return [TextPart(text=block.text, cache=mark(block.cache_control)) for block in content]
 
 
 def parts_of(block: Readable, where: str) -> list[Part]:
-    """The words and pictures of the block at this path, in order. Raises MeshError."""
+    """The words, pictures and files of the block at this path, in order. Raises MeshError."""
+    parts = _parts(block, where)
+    cache = mark(block.cache_control)
+    return [*parts[:-1], replace(parts[-1], cache=cache)] if cache and parts else parts
+
+
+def _parts(block: Readable, where: str) -> list[Part]:
     match block:
         case Text(text=text):
             return [TextPart(text=text)]
@@ -197,22 +214,35 @@ def parts_of(block: Readable, where: str) -> list[Part]:
             return _under([block.title, block.source], block.content)
         case Document():
             _expect_no_citations(block.citations, where)
-            return _under([block.title, block.context], _inside(block.source))
+            return _document(block)
 
 
-def _inside(source: PlainText | Embedded) -> list[Text | Image]:
-    said = source.data if isinstance(source, PlainText) else source.content
-    return [Text(text=said)] if isinstance(said, str) else said
+def _document(block: Document) -> list[Part]:
+    """Words that are sent as they are need nobody who reads files."""
+    file = DocumentPart(title=block.title or "", context=block.context or "")
+    match block.source:
+        case Base64Pdf(data=data, media_type=kind):
+            return [replace(file, url=f"data:{kind};base64,{data}", media_type=kind)]
+        case UrlPdf(url=url):
+            return [replace(file, url=url)]
+        case UploadedFile(file_id=id):
+            return [replace(file, file_id=id)]
+        case PlainText(data=data):
+            return _under([block.title, block.context], [Text(text=data)])
+        case Embedded(content=content):
+            inside = [Text(text=content)] if isinstance(content, str) else content
+            return _under([block.title, block.context], inside)
 
 
 def _under(heading: list[str | None], blocks: Iterable[Text | Image]) -> list[Part]:
     parts: list[Part] = [TextPart(text=line) for line in heading if line]
     for block in blocks:
+        cache = mark(block.cache_control)
         match block:
             case Text(text=text):
-                parts.append(TextPart(text=text))
+                parts.append(TextPart(text=text, cache=cache))
             case Image(source=source):
-                parts.append(ImagePart(url=source.address))
+                parts.append(ImagePart(url=source.address, cache=cache))
     return parts
 
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from proto.dialects.anthropic import envelope
-from proto.dialects.anthropic_answer import STOP_REASONS, Message, StopReason, Usage, usage_of
+from proto.dialects.anthropic_answer import Message, StopReason, Usage, stop_reason, usage_of
 from proto.dialects.anthropic_content import signature_of
 from proto.dialects.anthropic_ids import tool_use_id
 from proto.dialects.asked import sign_of_life
@@ -53,12 +53,14 @@ class Events:
         self._request_id = request_id
         self._shows_thinking = shows_thinking
         self._is_open = False
-        self._block: Literal["text", "thinking"] | int | None = None
+        self._block: Literal["text", "thinking", "sealed"] | int | None = None
         """What is being written: words, thoughts, or the call of this number."""
         self._index = -1
         self._head = b""
         self._thought: list[str] = []
         """What the open block of thoughts held back."""
+        self._signature = ""
+        """An upstream's, for the block that it ends."""
         self.is_complete = False
 
     def progress(self, index: int, frame: Progress) -> bytes:
@@ -68,16 +70,27 @@ class Events:
         return self._begin(Spent(frame.total, 0, frame.cached))
 
     def delta(self, index: int, frame: Delta) -> bytes:
+        if frame.channel == "reasoning":
+            return self._thinking(frame)
         if not frame.text:
             return b""
-        if frame.channel == "reasoning":
-            before = self._switch("thinking", THINKING, b"thinking_delta", b"thinking")
-            if not self._shows_thinking:
-                self._thought.append(frame.text)
-                return before
-        else:
-            before = self._switch("text", TEXT, b"text_delta", b"text")
-        return before + self._piece(frame.text)
+        return self._switch("text", TEXT, b"text_delta", b"text") + self._piece(frame.text)
+
+    def _thinking(self, frame: Delta) -> bytes:
+        told = b""
+        if frame.text or frame.signature:
+            told = self._switch("thinking", THINKING, b"thinking_delta", b"thinking")
+        if frame.text and self._shows_thinking:
+            told += self._piece(frame.text)
+        elif frame.text:
+            self._thought.append(frame.text)
+        if frame.signature:
+            self._signature = frame.signature
+            told += self._close()
+        if frame.sealed:
+            block = b'{"type":"redacted_thinking","data":%b}' % _encode(frame.sealed)
+            told += self._switch("sealed", block, b"", b"") + self._close()
+        return told
 
     def call(self, index: int, frame: CallDelta) -> bytes:
         before = b""
@@ -91,7 +104,7 @@ class Events:
     def end(self, index: int, frame: End) -> bytes:
         self.is_complete = True
         start = b"" if self._is_open else self._begin(frame.usage)
-        stop = _MessageDelta(_Stop(STOP_REASONS[frame.reason], frame.stop), usage_of(frame.usage))
+        stop = _MessageDelta(_Stop(stop_reason(frame), frame.stop), usage_of(frame.usage))
         return start + self._close() + _event(b"message_delta", _encode(stop)) + MESSAGE_STOP
 
     def waiting(self, what: str = "") -> bytes:
@@ -115,7 +128,11 @@ class Events:
         return _event(b"message_start", _encode(_MessageStart(begun))) + PING
 
     def _switch(
-        self, to: Literal["text", "thinking"] | int, block: bytes, kind: bytes, field: bytes
+        self,
+        to: Literal["text", "thinking", "sealed"] | int,
+        block: bytes,
+        kind: bytes,
+        field: bytes,
     ) -> bytes:
         """End the block that is open and begin this one, unless it is the one."""
         if self._block == to:
@@ -136,14 +153,16 @@ class Events:
         return self._head + _encode(text) + b"}}\n\n"
 
     def _close(self) -> bytes:
-        if self._block is None:
+        block, self._block = self._block, None
+        if block is None:
             return b""
         stop = _event(
             b"content_block_stop", b'{"type":"content_block_stop","index":%d}' % self._index
         )
-        if self._block != "thinking":
+        if block != "thinking":
             return stop
-        signature = signature_of("".join(self._thought), self._shows_thinking)
+        ours = signature_of("".join(self._thought), self._shows_thinking)
+        signature, self._signature = self._signature or ours, ""
         self._thought.clear()
         signed = (
             b'{"type":"content_block_delta","index":%d,'

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from proto.dialects.anthropic_forms import FORMS, Offered
-from proto.dialects.asked import convert, invalid, unsupported
-from proto.inference import Tool
+from proto.dialects.asked import convert, invalid, mark, unsupported
+from proto.prompt import Tool
 
 RawTool = Annotated[
     dict[str, Any],
@@ -106,7 +106,11 @@ def _described(tool: Offered, description: str, schema: dict[str, Any]) -> Tool:
         shown = "\n".join(msgspec.json.encode(each).decode() for each in tool.input_examples)
         description = f"{description}\n\nExamples of its input:\n{shown}".strip()
     return Tool(
-        name=tool.name, description=description, parameters=schema, strict=bool(tool.strict)
+        name=tool.name,
+        description=description,
+        parameters=schema,
+        strict=bool(tool.strict),
+        cache=mark(tool.cache_control),
     )
 
 

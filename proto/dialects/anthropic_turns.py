@@ -6,22 +6,23 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from proto.dialects.anthropic_content import (
     AssistantBlock,
+    RedactedThinking,
     SaidText,
     Texts,
     ThinkingBlock,
     ToolResult,
     ToolUse,
     UserBlock,
-    content_of,
     parts_of,
     words_of,
 )
 from proto.dialects.anthropic_ids import call_id
-from proto.dialects.asked import Ignored, NonEmpty, invalid
-from proto.inference import Part, TextPart, ToolCall, Turn
+from proto.dialects.asked import Ignored, NonEmpty, invalid, mark
+from proto.prompt import CacheMark, Part, TextPart, ToolCall, Turn, content_of, kept
 
 
 class _Said(Struct, forbid_unknown_fields=True, tag_field="role"):
@@ -62,7 +63,7 @@ class _Numbered(Struct, frozen=True):
         return f"messages[{self.at}].content"
 
 
-def turns_of(messages: Sequence[Message], system: str) -> tuple[Turn, ...]:
+def turns_of(messages: Sequence[Message], system: list[Part]) -> tuple[Turn, ...]:
     """Messages of one role in a row are one turn, as with the vendor.
 
     Instructions before the first question belong to the system prompt. Those after
@@ -72,11 +73,10 @@ def turns_of(messages: Sequence[Message], system: str) -> tuple[Turn, ...]:
     """
     numbered = [_Numbered(at, said) for at, said in enumerate(messages)]
     first = next((m.at for m in numbered if not isinstance(m.said, SystemMessage)), len(numbered))
-    leading = [system, *filter(None, map(_instruction, numbered[:first]))]
+    leading = [*system, *(part for said in numbered[:first] for part in _instruction(said))]
     turns = list(_after_system(_in_force(numbered[first:])))
-    prompt = "\n".join(filter(None, leading))
-    if prompt:
-        turns.insert(0, Turn(role="system", content=prompt))
+    if leading:
+        turns.insert(0, Turn(role="system", content=content_of(leading)))
     return tuple(turns)
 
 
@@ -136,16 +136,19 @@ def _asked(run: list[_Numbered], open_calls: Calls) -> Iterator[Turn]:
 
 def _blocks(message: _Numbered) -> Sequence[UserBlock | TextPart]:
     if isinstance(message.said, SystemMessage):
-        instruction = _instruction(message)
+        said = _instruction(message)
+        if not said:
+            return []
+        instruction = Turn(role="system", content=content_of(said)).text
         # Agents' own prompts explain this tag to the model.
         reminder = f"<system-reminder>\n{instruction}\n</system-reminder>"
-        return [TextPart(text=reminder)] if instruction else []
+        return [TextPart(text=reminder, cache=said[-1].cache)]
     assert isinstance(message.said, UserMessage)
     content = message.said.content
     return [TextPart(text=content)] if isinstance(content, str) else content
 
 
-def _instruction(message: _Numbered) -> str:
+def _instruction(message: _Numbered) -> list[Part]:
     assert isinstance(message.said, SystemMessage)
     return words_of(message.said.content or "")
 
@@ -159,25 +162,17 @@ def _result(block: ToolResult, open_calls: Calls, where: str) -> Turn:
             f"{where}.tool_use_id",
         )
     shown = block.content or ""
-    if not isinstance(shown, str):
-        parts = [
-            part
-            for at, inner in enumerate(shown)
-            for part in parts_of(inner, f"{where}.content[{at}]")
-        ]
-        return _returned(call, open_calls, content_of(parts), block)
-    return _returned(call, open_calls, shown, block)
-
-
-def _returned(
-    call: str, open_calls: Calls, content: str | tuple[Part, ...], block: ToolResult
-) -> Turn:
+    inner = [] if isinstance(shown, str) else list(enumerate(shown))
+    parts = [part for at, each in inner for part in parts_of(each, f"{where}.content[{at}]")]
+    bare = [replace(part, cache="") for part in parts]
+    marks = (mark(block.cache_control), *(part.cache for part in reversed(parts)))
     return Turn(
         role="tool",
-        content=content,
+        content=shown if isinstance(shown, str) else content_of(bare),
         call_id=call,
         name=open_calls[call].name,
         is_error=bool(block.is_error),
+        cache=next(filter(None, marks), ""),
     )
 
 
@@ -193,12 +188,16 @@ def _expect_in_order(turn: Turn, results: dict[str, Turn], said: list[Part], whe
 
 def _answered(run: list[_Numbered]) -> Turn:
     said, thoughts = [], []
+    cache: CacheMark = ""
     for message in run:
         assert isinstance(message.said, AssistantMessage)
         content = message.said.content
         blocks = [SaidText(text=content)] if isinstance(content, str) else content
         said.append("".join(block.text for block in blocks if isinstance(block, SaidText)))
-        thoughts += [block.thought for block in blocks if isinstance(block, ThinkingBlock)]
+        thoughts += [
+            block.whole for block in blocks if isinstance(block, ThinkingBlock | RedactedThinking)
+        ]
+        cache = next(filter(None, (mark(b.cache_control) for b in reversed(blocks))), cache)
     calls = [_call(block) for block in _tool_uses(run)]
     if len({call.id for call in calls}) < len(calls):
         raise invalid(
@@ -208,8 +207,10 @@ def _answered(run: list[_Numbered]) -> Turn:
     return Turn(
         role="assistant",
         content="\n".join(filter(None, said)),
-        reasoning="\n".join(filter(None, thoughts)),
+        reasoning="\n".join(thought.text for thought in thoughts if thought.text),
         calls=tuple(calls),
+        thoughts=kept(thoughts),
+        cache=cache,
     )
 
 

@@ -9,9 +9,12 @@ from msgspec import Meta, Struct
 
 from proto.dialects.nesting import MOST, is_flat
 from proto.errors import Code, MeshError
+from proto.format import Format
 from proto.frames import End, PositionLogprobs
+from proto.generation import Generate, Privacy, Sampling, Tier, Verbatim
 from proto.ids import GatewayId, KeyId, ModelId, RequestId, SessionId
-from proto.inference import Format, Generate, Priority, Privacy, Prompt, Sampling, ToolCall
+from proto.placement import Priority
+from proto.prompt import CacheMark, Prompt, Thought, ToolCall
 
 R = TypeVar("R")
 
@@ -65,8 +68,19 @@ class Asked(Struct, frozen=True, kw_only=True):
     weight: float = 1.0
     """How large that share is beside others'."""
     privacy: Privacy = Privacy()
+    local_only: bool = False
+    """It must not leave the local network."""
+    fallbacks: tuple["Asked", ...] = ()
+    """The same for other models, to be asked in turn when this one cannot take it."""
+    hops: int = 0
+    """Other meshes that it came through."""
     echo: bool = False
     """Every choice begins with the text of its prompt."""
+    user: str = ""
+    """Who the client says that it asks for."""
+    tier: Tier = ""
+    verbatim: Verbatim | None = None
+    """The request as it came, for an upstream that speaks its dialect."""
 
     @property
     def name(self) -> str:
@@ -101,6 +115,11 @@ class Asked(Struct, frozen=True, kw_only=True):
             weight=self.weight,
             priority=self.priority,
             privacy=self.privacy,
+            local_only=self.local_only,
+            hops=self.hops,
+            user=self.user,
+            tier=self.tier,
+            verbatim=self.verbatim,
         )
 
 
@@ -119,7 +138,18 @@ class Answered(Struct, frozen=True, kw_only=True):
     calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[PositionLogprobs, ...] = ()
     """Of the text's tokens; what was thought or called has none."""
+    thoughts: tuple[Thought, ...] = ()
+    """The blocks of ``reasoning`` where an upstream signed or sealed one of them."""
+    words: bytes = b""
+    """The answer as an upstream gave it, all else being empty."""
     end: End
+
+
+def mark(cache_control: Any) -> CacheMark:
+    """What a client's ``cache_control`` comes to. What is none is no mark: it is a hint."""
+    if not isinstance(cache_control, dict) or cache_control.get("type") != "ephemeral":
+        return ""
+    return "1h" if cache_control.get("ttl") == "1h" else "5m"
 
 
 def tier(named: str | None) -> Priority:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from proto.dialects.asked import Name, NonEmpty, decode, invalid
 from proto.embedding import Side
-from proto.inference import Text, Tokens
+from proto.prompt import Text, Tokens
 
 MOST_INPUTS = 2048
 

@@ -14,18 +14,9 @@ from proto.dialects.asked import Asked, Name, NonEmpty, decode, invalid, unsuppo
 from proto.dialects.ollama_options import Options
 from proto.dialects.ollama_turns import Message, content, turns
 from proto.errors import MeshError
+from proto.format import Format, JsonObject, JsonSchema
 from proto.ids import ModelId
-from proto.inference import (
-    Chat,
-    Format,
-    JsonObject,
-    JsonSchema,
-    Prompt,
-    Text,
-    Thinking,
-    Tool,
-    Turn,
-)
+from proto.prompt import Chat, Prompt, Text, Thinking, Tool, Turn
 
 MOST_INPUTS = 2048
 

@@ -10,7 +10,7 @@ from proto.dialects.asked import Answered
 from proto.dialects.ollama import envelope
 from proto.errors import MeshError
 from proto.frames import CallDelta, Delta, End, PositionLogprobs, Progress, TokenLogprob
-from proto.inference import ToolCall
+from proto.prompt import ToolCall
 
 DoneReason = Literal["stop", "length", "load", "unload"]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from proto.dialects.asked import LARGEST, given
-from proto.inference import Sampling
+from proto.generation import Sampling
 
 MOST_STOPS = 64
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from proto.dialects.asked import NonEmpty
-from proto.inference import ImagePart, Role, TextPart, ToolCall, Turn
+from proto.prompt import ImagePart, Role, TextPart, ToolCall, Turn
 
 _MEDIA = {
     "iVBORw0KGgo": "image/png",

@@ -34,8 +34,9 @@ from proto.dialects.openai_tools import (
     tools,
 )
 from proto.errors import Code, MeshError
+from proto.generation import Tier
 from proto.ids import ModelId, SessionId
-from proto.inference import Chat, Prompt, Text, Tokens, Tool, ToolChoice
+from proto.prompt import Chat, Prompt, Text, Tokens, Tool, ToolChoice
 
 TokenId = Annotated[int, Meta(ge=0, lt=LARGEST_TOKEN)]
 
@@ -45,6 +46,13 @@ NOT_YET = {
     **openai_format.NOT_YET,
     "modalities": 'only ["text"] can be answered',
     "suffix": "text cannot be inserted before a suffix; leave it out",
+}
+TIERS: dict[str, Tier] = {
+    "auto": "auto",
+    "default": "standard",
+    "flex": "flex",
+    "batch": "flex",
+    "priority": "priority",
 }
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "audio": (),
@@ -116,6 +124,8 @@ class ChatRequest(ReasoningRequest, forbid_unknown_fields=True, kw_only=True):
             shows_reasoning=self.shows_reasoning(),
             calls_functions=self._is_older(),
             priority=tier(self.service_tier),
+            user=self.safety_identifier or self.user or "",
+            tier=TIERS.get(self.service_tier or "", ""),
         )
 
     def _prompt(self) -> Chat:

@@ -6,15 +6,16 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from proto.dialects.asked import Answered, Asked
+from proto.dialects.openai_thoughts import Detail, details_of
 from proto.frames import End, PositionLogprobs, TokenLogprob
 from proto.frames import Usage as Spent
-from proto.inference import FinishReason as Reason
-from proto.inference import Text
+from proto.generation import FinishReason as Reason
+from proto.prompt import Text
 
 IMPOSSIBLE = -9999.0
 """The vendor's figure for a token that could not occur; JSON has no infinity."""
 
-FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+FinishReason = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
 FINISH_REASONS: dict[Reason, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -97,6 +98,8 @@ class AnswerMessage(Struct, frozen=True, kw_only=True):
     """Ours: what was thought before."""
     reasoning: str | UnsetType = UNSET
     """Ours: the same under its other name."""
+    reasoning_details: list[Detail] | UnsetType = UNSET
+    """Ours: its blocks where an upstream signed them, as OpenRouter has them."""
 
 
 class ChatChoice(Struct, frozen=True):
@@ -159,6 +162,7 @@ def chat_completion(asked: Asked, heading: Heading, answers: list[Answered]) -> 
 def _message(asked: Asked, answer: Answered) -> AnswerMessage:
     thought = answer.reasoning if asked.shows_reasoning and answer.reasoning else UNSET
     calls = [AnswerCall(call.id, MadeCall(call.name, call.arguments)) for call in answer.calls]
+    shows_details = asked.shows_reasoning and bool(answer.thoughts)
     is_older = asked.calls_functions and bool(calls)
     return AnswerMessage(
         content=None if calls and not answer.text else answer.text,
@@ -166,6 +170,7 @@ def _message(asked: Asked, answer: Answered) -> AnswerMessage:
         function_call=calls[0].function if is_older else UNSET,
         reasoning_content=thought,
         reasoning=thought,
+        reasoning_details=details_of(answer.thoughts) if shows_details else UNSET,
     )
 
 
@@ -200,6 +205,10 @@ def echoed(asked: Asked, choice: int) -> str:
 
 
 def finish_reason(asked: Asked, end: End) -> FinishReason:
+    if end.cause == "refusal":
+        return "content_filter"
+    if end.cause == "pause":
+        return "length"
     if asked.calls_functions and end.reason == "tool_calls":
         return "function_call"
     return FINISH_REASONS[end.reason]

@@ -12,9 +12,11 @@ from proto.dialects.openai_answer import (
     text_logprobs,
     usage,
 )
+from proto.dialects.openai_thoughts import detail_of
 from proto.errors import MeshError
 from proto.frames import CallDelta, Delta, End, Progress
 from proto.frames import Usage as Spent
+from proto.prompt import Thought
 
 
 class _Events:
@@ -61,10 +63,13 @@ class ChatEvents(_Events):
         ]
         self._plain = b'},"logprobs":null,"finish_reason":null}]' + self._bottom
         self._silent = set(range(asked.choices))
+        self._thoughts: dict[int, list[str]] = {}
+        """Of each choice, what was thought since the last signature."""
+        self._details = dict.fromkeys(range(asked.choices), 0)
 
     def delta(self, index: int, frame: Delta) -> bytes:
         if frame.channel != "content":
-            return self._thought(index, frame.text)
+            return self._thought(index, frame)
         if frame.logprobs:
             tail = encode(chat_logprobs(frame.logprobs))
             return b'%b%b%b},"logprobs":%b,"finish_reason":null}]%b' % (
@@ -95,15 +100,29 @@ class ChatEvents(_Events):
         finish = self._say(index, b"{}", b'"%b"' % reason)
         return role + finish + (self._close() if self.is_complete else b"")
 
-    def _thought(self, index: int, text: str) -> bytes:
+    def _thought(self, index: int, frame: Delta) -> bytes:
         if not self._asked.shows_reasoning:
             # Who waits for the answer sees that there is work on it.
             return WAITING
-        if not text:
-            return b""
-        role = self._role(index, b"null")
-        said = encode(text)
-        return role + self._say(index, b'{"reasoning_content":%b,"reasoning":%b}' % (said, said))
+        told = b""
+        if frame.text:
+            self._thoughts.setdefault(index, []).append(frame.text)
+            said = encode(frame.text)
+            told = self._say(index, b'{"reasoning_content":%b,"reasoning":%b}' % (said, said))
+        if frame.signature or frame.sealed:
+            told += self._say(index, self._detail(index, frame))
+        return self._role(index, b"null") + told if told else b""
+
+    def _detail(self, index: int, frame: Delta) -> bytes:
+        """The whole block at its end: by then it is signed."""
+        if frame.sealed:
+            thought = Thought(sealed=frame.sealed)
+        else:
+            text = "".join(self._thoughts.pop(index, ()))
+            thought = Thought(text=text, signature=frame.signature)
+        self._details[index] += 1
+        detail = detail_of(thought, self._details[index] - 1)
+        return b'{"reasoning_details":[%b]}' % encode(detail)
 
     def _role(self, index: int, content: bytes) -> bytes:
         """Who speaks, before the first that is said."""

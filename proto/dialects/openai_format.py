@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from proto.dialects.asked import NonEmpty
-from proto.inference import Format, Grammar, JsonObject, JsonSchema, Regex
+from proto.format import Format, Grammar, JsonObject, JsonSchema, Regex
 
 FormatName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 

@@ -3,14 +3,17 @@
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from proto.dialects.asked import Ignored, Name, NonEmpty, invalid
+from proto.dialects.asked import Ignored, Name, NonEmpty, invalid, mark
+from proto.dialects.openai_files import FileContent, read_file
+from proto.dialects.openai_thoughts import text_of, thoughts_of
 from proto.dialects.openai_tools import Called, CalledFunction
 from proto.errors import MeshError
-from proto.inference import ImagePart, Part, TextPart, ToolCall, Turn
+from proto.prompt import CacheMark, ImagePart, Part, TextPart, ToolCall, Turn, content_of
 
 NOT_YET = {
-    "messages.content.type": "pictures and text can be read; send parts of type text or image_url",
+    "messages.content.type": "send parts of type text, image_url or file",
     "messages.audio": "earlier audio cannot be heard; send what it said as text",
     "messages.role": "use system, developer, user, assistant, tool or function",
 }
@@ -20,7 +23,7 @@ class TextContent(Struct, forbid_unknown_fields=True, kw_only=True, tag="text"):
     text: str
     prompt_cache_breakpoint: Ignored = None
     cache_control: Ignored = None
-    """Every prefix is cached; markers change nothing."""
+    """Ours: a mark as Anthropic and OpenRouter have it. Engines keep every beginning anyway."""
 
 
 class ImageUrl(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -55,7 +58,7 @@ class DeveloperMessage(_Said, forbid_unknown_fields=True, kw_only=True, tag="dev
 
 
 class UserMessage(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="role", tag="user"):
-    content: str | list[TextContent | ImageContent]
+    content: str | list[TextContent | ImageContent | FileContent]
     name: str | None = None
 
 
@@ -75,6 +78,7 @@ class AssistantMessage(
     reasoning: str | None = None
     """Ours: another name of reasoning_content, which wins."""
     reasoning_details: Ignored = None
+    """Ours: blocks of thinking as OpenRouter has them, which their upstream gets back."""
     annotations: Ignored = None
     audio: None = None
     prefix: bool | None = None
@@ -132,9 +136,9 @@ class _Reader:
         self.expect_answers()
         match message:
             case SystemMessage() | DeveloperMessage():
-                return Turn(role="system", content=_joined(message.content))
+                return Turn(role="system", content=_content(message.content, at))
             case UserMessage():
-                return Turn(role="user", content=_content(message.content))
+                return Turn(role="user", content=_content(message.content, at))
             case AssistantMessage():
                 return self._assistant(at, message)
             case FunctionMessage(name=name):
@@ -163,11 +167,14 @@ class _Reader:
             raise invalid(f"`{place}`: two calls have the same id; give each its own.", place)
         if message.function_call is not None:
             calls.append(self._call_of_old(at, message.function_call))
+        thoughts = thoughts_of(message.reasoning_details)
         return Turn(
             role="assistant",
             content=_joined(message.content or message.refusal or ""),
-            reasoning=message.reasoning_content or message.reasoning or "",
+            reasoning=message.reasoning_content or message.reasoning or text_of(thoughts),
             calls=tuple(calls),
+            thoughts=thoughts,
+            cache=_last_mark(message.content),
         )
 
     def _call_of_old(self, at: int, call: CalledFunction) -> ToolCall:
@@ -188,6 +195,7 @@ class _Reader:
             content=_joined(message.content),
             call_id=message.tool_call_id,
             name=self._waiting.pop(message.tool_call_id),
+            cache=_last_mark(message.content),
         )
 
 
@@ -199,20 +207,31 @@ def _joined(content: str | list[TextContent] | list[TextContent | RefusalContent
     )
 
 
-def _content(content: str | list[TextContent | ImageContent]) -> str | tuple[Part, ...]:
-    """One string where there is no picture between the words."""
+def _last_mark(content: object) -> CacheMark:
+    parts = content if isinstance(content, list) else []
+    texts = (part for part in reversed(parts) if isinstance(part, TextContent))
+    return next(filter(None, (mark(part.cache_control) for part in texts)), "")
+
+
+def _content(
+    content: str | list[TextContent] | list[TextContent | ImageContent | FileContent], at: int
+) -> str | tuple[Part, ...]:
     if isinstance(content, str):
         return content
-    parts = tuple(map(_part, content))
-    if any(isinstance(part, ImagePart) for part in parts):
-        return parts
-    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    return content_of(
+        _part(part, f"messages[{at}].content[{place}]") for place, part in enumerate(content)
+    )
 
 
-def _part(part: TextContent | ImageContent) -> Part:
-    if isinstance(part, TextContent):
-        return TextPart(text=part.text)
-    return ImagePart(url=part.image_url.url)
+def _part(part: TextContent | ImageContent | FileContent, where: str) -> Part:
+    cache = mark(part.cache_control)
+    match part:
+        case TextContent(text=text):
+            return TextPart(text=text, cache=cache)
+        case ImageContent(image_url=image):
+            return ImagePart(url=image.url, cache=cache)
+        case FileContent(file=file):
+            return replace(read_file(file, where), cache=cache)
 
 
 def continues(messages: list[Message], is_asked: bool | None) -> bool:

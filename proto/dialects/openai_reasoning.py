@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from proto.dialects.asked import LARGEST, invalid
 from proto.dialects.openai_request import Request
-from proto.inference import Effort, Thinking
+from proto.prompt import Effort, Thinking
 
 SaidEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """``max`` is the same as ``xhigh``."""

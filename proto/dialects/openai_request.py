@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from proto.dialects.asked import LARGEST, Name, NonEmpty
 from proto.dialects.openai_format import ResponseFormat
-from proto.inference import Sampling
+from proto.generation import Sampling
 
 MOST_CHOICES = 128
 MOST_STOPS = 4

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from proto.dialects.asked import Ignored, invalid
-from proto.inference import Tool, ToolChoice
+from proto.prompt import Tool, ToolChoice
 
 FunctionName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Mode = Literal["none", "auto", "required"]

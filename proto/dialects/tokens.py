@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from proto.dialects import openai
 from proto.dialects.asked import Name, decode, invalid, unsupported
-from proto.inference import Prompt, Text
+from proto.prompt import Prompt, Text
 
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 

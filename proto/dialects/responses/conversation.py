@@ -26,7 +26,7 @@ from proto.dialects.responses.item import (
 from proto.dialects.responses.item import Part as SaidPart
 from proto.dialects.responses.reasoning import unsealed
 from proto.dialects.responses.tool import called
-from proto.inference import ImagePart, Part, TextPart, ToolCall, Turn
+from proto.prompt import ImagePart, Part, TextPart, ToolCall, Turn
 
 SUMMARY = "The conversation up to here, in short:\n\n"
 

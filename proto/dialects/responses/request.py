@@ -22,8 +22,10 @@ from proto.dialects.responses import item, tool
 from proto.dialects.responses.conversation import turns
 from proto.dialects.responses.item import Item
 from proto.dialects.responses.tool import Offered, chosen
+from proto.format import Format, JsonObject
+from proto.generation import Sampling
 from proto.ids import ModelId, SessionId
-from proto.inference import Chat, Effort, Format, JsonObject, Sampling, Thinking
+from proto.prompt import Chat, Effort, Thinking
 
 NOT_YET = item.NOT_YET | tool.NOT_YET | {
     "context_management": "the context is not managed; POST /v1/responses/compact, or leave it out",

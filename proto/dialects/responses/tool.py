@@ -15,7 +15,7 @@ from proto.dialects import openai_tools
 from proto.dialects.asked import Ignored, NonEmpty, convert, unsupported
 from proto.dialects.openai_tools import Function, FunctionName, Mode
 from proto.dialects.responses.freeform import PARAMETERS
-from proto.inference import Tool, ToolChoice
+from proto.prompt import Tool, ToolChoice
 
 SENT_UNASKED = frozenset({"web_search", "image_generation", "tool_search"})
 """Codex sends these with every request, and works without them."""
