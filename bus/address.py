@@ -5,11 +5,12 @@ the ``?``.
 Options name files, so that the line can be shown and handed on: a seed never stands in it.
 """
 
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from bus.errors import NotConnected
 from proto.credentials import Holder
@@ -91,3 +92,19 @@ class Address:
             "tls_handshake_first": True,
         }
         return options | ({"tls_hostname": self.name} if self.name else {})
+
+
+def bracketed(host: str) -> str:
+    """As it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def address_towards(bus_url: str) -> str:
+    """This machine's address on the way to the bus: where it is reached by who is reached there."""
+    first = urlsplit(bus_url.split(",")[0])
+    host, port = first.hostname or "127.0.0.1", first.port or 4222
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(found[0], socket.SOCK_DGRAM) as probe:
+        probe.connect(found[4])  # Nothing is sent: the system only chooses a way.
+        address: str = probe.getsockname()[0]
+        return address

@@ -1,4 +1,4 @@
-"""Pictures between a gateway and whoever generates: by hash, a megabyte at a time."""
+"""Pictures and documents between a gateway and whoever generates: by hash, a megabyte at a time."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,9 +6,10 @@ from hashlib import sha256
 
 from bus.connection import Bus
 from bus.errors import BusError
+from proto.blobs import BLOB_PIECE, BlobPiece, FetchBlob
 from proto.errors import Code, MeshError
 from proto.ids import GatewayId
-from proto.inference import BLOB_PIECE, BlobPiece, FetchBlob, ImagePart
+from proto.prompt import DocumentPart, ImagePart
 from proto.subjects import FETCH_BLOB
 
 PIECES_ASKED = 4
@@ -29,8 +30,8 @@ async def give_out(bus: Bus, gateway: GatewayId, find: Callable[[bytes], bytes |
     await bus.answer(FETCH_BLOB, piece, gateway)
 
 
-async def fetch(bus: Bus, gateway: GatewayId, image: ImagePart) -> bytes:
-    """A picture's bytes. Raises MeshError, also when they are not those that the hash names."""
+async def fetch(bus: Bus, gateway: GatewayId, image: ImagePart | DocumentPart) -> bytes:
+    """Its bytes. Raises MeshError, also when they are not those that the hash names."""
     turns = asyncio.Semaphore(PIECES_ASKED)
 
     async def piece(offset: int) -> bytes:

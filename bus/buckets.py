@@ -11,8 +11,10 @@ from proto.jobs import JOBS, Job
 from proto.kept import KEPT_ANSWERS
 from proto.keys import KEYS, SPENDING, KeyRecord, Spending
 from proto.plan import PLANS, NodePlan
+from proto.provider import CATALOGS, PROVIDER_KEYS, VAULTS, KnownCatalog, SealedKey, Vault
 from proto.state import ENGINES, LEASES, RESPONSE_EVENTS, RESPONSES, EngineRecord, LeaseRecord
 from proto.store import STORES, Store
+from proto.usage import USAGE, Book, Head
 
 
 class Kind(NamedTuple):
@@ -23,6 +25,7 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    CATALOGS: Kind(KnownCatalog),
     CONFIG: Kind(ConfigLayer),
     ENGINES: Kind(EngineRecord),
     JOBS: Kind(Job),
@@ -30,10 +33,13 @@ KINDS: dict[str, Kind] = {
     KEPT_ANSWERS: Kind(Block, is_packed=True),
     LEASES: Kind(LeaseRecord),
     PLANS: Kind(NodePlan),
+    PROVIDER_KEYS: Kind(SealedKey),
     RESPONSE_EVENTS: Kind(ToldEvents, is_packed=True),
     RESPONSES: Kind(Block, is_packed=True),
     SPENDING: Kind(Spending),
     STORES: Kind(Store),
+    USAGE: Kind(Book | Head, is_packed=True),
+    VAULTS: Kind(Vault),
 }
 
 

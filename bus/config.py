@@ -24,7 +24,9 @@ class ConfigFollower:
     """Knows what is in effect at every moment; nothing is until ``run`` has read it."""
 
     def __init__(self, changed: Callable[[Config], None] = lambda _: None) -> None:
-        """``changed`` is called with every configuration that comes into effect."""
+        """``changed`` is called with every configuration that comes into effect, and when a layer
+        takes back what lies below all of them.
+        """
         self.effective = Config()
         self.layers: dict[Layer, ConfigLayer] = {}
         self.is_known = False
@@ -52,15 +54,19 @@ class ConfigFollower:
         await (await open_layers(bus)).watch(self._hear, known)
 
     def _hear(self, key: str, layer: ConfigLayer | None) -> None:
+        told = _configs(self.layers)
         self.layers = {
             name: found
             for name in LAYERS
             if (found := layer if name == key else self.layers.get(name)) is not None
         }
-        before = self.effective
         self.effective = merge(self.layers)
-        if self.effective != before:
+        if _configs(self.layers) != told:
             self._changed(self.effective)
+
+
+def _configs(layers: Mapping[Layer, ConfigLayer]) -> dict[Layer, Config]:
+    return {name: layer.config for name, layer in layers.items()}
 
 
 async def open_layers(bus: Bus) -> Bucket[ConfigLayer]:

@@ -47,7 +47,7 @@ DOWN_S = 0.02
 
 
 async def uncaught(reply: Awaitable[T]) -> T:
-    """Await it; a cancellation that came together with the reply counts.
+    """Await it; a cancellation that came together with the reply, or its error, counts.
 
     Python 3.11's ``wait_for``, which nats-py uses, swallows it then
     (https://github.com/python/cpython/issues/86296), and nats-py does so itself
@@ -56,7 +56,12 @@ async def uncaught(reply: Awaitable[T]) -> T:
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    value = await reply
+    try:
+        value = await reply
+    except Exception as error:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
     if task and task.cancelling() > before:
         raise asyncio.CancelledError
     return value
@@ -65,11 +70,15 @@ async def uncaught(reply: Awaitable[T]) -> T:
 class Hearing:
     """One subscription, for whoever wants to end it before the process ends."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(
+        self, subscription: Subscription, ended: Callable[["Hearing"], None] = lambda _: None
+    ) -> None:
         self._subscription = subscription
+        self._ended = ended
 
     async def stop(self) -> None:
         """Hear nothing more; what was heard already is still answered."""
+        self._ended(self)
         with suppress(nats.errors.Error):
             await self._subscription.unsubscribe()
 
@@ -94,7 +103,7 @@ class Bus:
         """Told when the server no longer lets us in."""
         self.ear = Ear(self._is_reached)
         self._client: Client
-        self._questions: list[Hearing] = []
+        self._questions: set[Hearing] = set()
         self._replies: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -156,7 +165,7 @@ class Bus:
 
         One that takes longer than QUIET_S is given up: its asker hears nothing.
         """
-        for hearing in self._questions:
+        for hearing in tuple(self._questions):
             await hearing.stop()
         await settled(self._client)
         if self._replies:
@@ -281,8 +290,9 @@ class Bus:
             task.add_done_callback(self._replies.discard)
 
         address = question.at(*tokens) if tokens else question.pattern
-        hearing = Hearing(await self._client.subscribe(address, queue=group, cb=receive))
-        self._questions.append(hearing)
+        subscription = await self._client.subscribe(address, queue=group, cb=receive)
+        hearing = Hearing(subscription, self._questions.discard)
+        self._questions.add(hearing)
         return hearing
 
     async def _reply(

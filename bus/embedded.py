@@ -17,8 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from bus import seeds
-from bus.address import Address
+from bus import cluster, seeds
+from bus.address import Address, bracketed
+from bus.cluster import Seat
 from bus.greeting import greeting
 from bus.home import ForeignState, HomeError, claim_home, private_folder, write_private
 from bus.members import Members
@@ -58,6 +59,7 @@ class _Where(msgspec.Struct, kw_only=True):
     host: str
     port: int
     ca: str
+    seats: tuple[Seat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Access:
     port: int
     ca: str = ""
     """File with the certificate of the authority; empty: nothing is encrypted."""
+    seats: tuple[Seat, ...] = ()
+    """Where its servers are, if there are several; ``host`` and ``port`` are the first one's."""
 
     @property
     def is_local(self) -> bool:
@@ -85,18 +89,24 @@ class Access:
 
     @property
     def address(self) -> str:
-        return f"{_bracketed(self.near)}:{self.port}"
+        return f"{bracketed(self.near)}:{self.port}"
 
-    def url(self, role: Role, name: str = HOME) -> str:
-        """By a credential whose seed is in the home. Raises NoCredential."""
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """``host:port`` of each of its servers."""
+        return tuple(seat.address for seat in self.seats) or (self.address,)
+
+    def url(self, role: Role, name: str = HOME, *servers: str) -> str:
+        """By a credential whose seed is in the home; by way of some ``servers`` only, if any are
+        given as ``host:port``. Raises NoCredential.
+        """
         holder = Holder(role, name)
         seed = seeds.file_of(self.folder, holder)
         if not seed.exists():
             raise NoCredential(f"{self.folder.parent} has no credential {holder}")
         ca = Path(self.ca) if self.ca else None
-        return str(
-            Address((f"nats://{self.address}",), seed, ca, holder, self.name if ca else None)
-        )
+        ways = tuple(f"nats://{address}" for address in servers or self.addresses)
+        return str(Address(ways, seed, ca, holder, self.name if ca else None))
 
     @property
     def outward(self) -> str | None:
@@ -110,12 +120,14 @@ class Access:
     @property
     def reachable(self) -> tuple[str, ...]:
         """``host:port`` by which others may reach it, the likeliest first, this machine last."""
+        if self.seats:
+            return self.addresses
         hosts: tuple[str, ...] = (self.near,)
         if self.host in _EVERYWHERE:
             from bus import interfaces  # psutil is heavy, too.
 
             hosts = (*interfaces.addresses(), interfaces.local_name(), self.near)
-        return tuple(f"{_bracketed(host)}:{self.port}" for host in hosts)
+        return tuple(f"{bracketed(host)}:{self.port}" for host in hosts)
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,7 @@ def prepare(home: Path, host: str = LOOPBACK, node: NodeId | None = None) -> Emb
         folder = private_folder(home / "bus")
         access = _settle(folder, host)
         keep_members(home, access, seeds.settled(folder, known_members(home), node, time.time()))
-        _write_down(access)
+        write_down(access)
     except BaseException:
         os.close(claim)
         raise
@@ -164,7 +176,7 @@ def known_access(home: Path) -> Access | None:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise ForeignState(f"{path} cannot be used ({error}); remove it") from error
-    return Access(home / "bus", where.name, where.host, where.port, where.ca)
+    return Access(home / "bus", where.name, where.host, where.port, where.ca, where.seats)
 
 
 def known_members(home: Path) -> Members:
@@ -187,7 +199,10 @@ def keep_members(home: Path, access: Access, members: Members) -> None:
 
 
 def write_config(home: Path, access: Access, members: Members) -> None:
-    """The server's settings, and certificates that are valid today."""
+    """The servers' settings, and certificates that are valid today."""
+    if access.seats:
+        cluster.write_configs(home / "bus", access.name, access.seats, members)
+        return
     folder = home / "bus"
     tls = _tls(folder, access) if access.ca else None
     config = Config(
@@ -253,6 +268,11 @@ def is_free(host: str, port: int) -> bool:
 
 def _settle(folder: Path, host: str) -> Access:
     before = known_access(folder.parent)
+    if before is not None and before.seats:
+        raise EmbeddedError(
+            f"{folder.parent} keeps a bus of several servers, which are started by themselves: see "
+            "`odyssai bus`; choose another --home"
+        )
     if before is None and not _is_ours(folder):
         raise ForeignState(
             f"{folder} holds files that odyssai did not put there; choose another --home"
@@ -268,9 +288,11 @@ def _is_ours(folder: Path) -> bool:
     return all(file.suffix == ".new" or file.name in _MADE_FIRST for file in folder.iterdir())
 
 
-def _write_down(access: Access) -> None:
+def write_down(access: Access) -> None:
     """Once there is all that it leads to."""
-    where = _Where(name=access.name, host=access.host, port=access.port, ca=access.ca)
+    where = _Where(
+        name=access.name, host=access.host, port=access.port, ca=access.ca, seats=access.seats
+    )
     write_private(access.folder / "access.json", msgspec.json.encode(where).decode())
 
 
@@ -282,7 +304,3 @@ def _free_port(host: str) -> int:
             raise EmbeddedError(f"the bus cannot listen on {host}: {error.strerror}") from error
         port: int = probe.getsockname()[1]
         return port
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -8,6 +8,7 @@ from typing import Any
 from bus.connection import Bus
 from proto.ids import EngineId, ModelId, NodeId
 from proto.presence import SILENCE_S, STALL_S, EngineBeat, Gone, ModelCard, NodeBeat
+from proto.refusing import takes
 from proto.subjects import ENGINE_BEAT, ENGINE_GONE, NODE_BEAT, NODE_GONE
 
 LEAVING = ("draining", "stopping")
@@ -34,6 +35,8 @@ class Fleet:
         """Lives that are over: whose, and which boot."""
         self._held: dict[str, list[EngineId]] = {}
         """Engines by every name of the models they have, in the order of their ids."""
+        self._open: set[EngineId] = set()
+        """Those that take models which they do not hold."""
         self._leaving: dict[NodeId, frozenset[EngineId] | None] = {}
         """What takes nothing new on a node, by its agent's last word; None: nothing there does."""
 
@@ -49,6 +52,10 @@ class Fleet:
             return
         known = self._engines.get(beat.engine)
         self._index(beat.engine, known[1].models if known else (), beat.models)
+        if beat.accepts:
+            self._open.add(beat.engine)
+        else:
+            self._open.discard(beat.engine)
         self._engines[beat.engine] = (self.now(), beat)
 
     def hear_node(self, beat: NodeBeat) -> None:
@@ -76,6 +83,7 @@ class Fleet:
             ended = _drop(self._engines, EngineId(gone.id), gone.boot)
             if ended is not None:
                 self._index(ended.engine, ended.models, ())
+                self._open.discard(ended.engine)
         elif gone.kind == "node":
             _drop(self._nodes, NodeId(gone.id), gone.boot)
 
@@ -95,8 +103,35 @@ class Fleet:
         return self._serving(sorted(self._engines))
 
     def holders(self, model: str) -> list[EngineBeat]:
-        """Serving engines that have a model, by its id or one of its aliases."""
-        return self._serving(self._held.get(model, ()))
+        """Serving engines that have a model, by its id or one of its aliases; where none does,
+        those that take it without.
+        """
+        held = self._held.get(model)
+        return self._serving(held if held else self._takers(model))
+
+    def provider_of(self, model: str) -> EngineBeat | None:
+        """An engine of the provider that a model's name begins with, whatever its state."""
+        name = model.partition(":")[0]
+        return next((beat for beat in self.engines() if beat.provider == name != ""), None)
+
+    def reachable(self, model: str, *, local_only: bool = False) -> list[EngineBeat]:
+        """Holders that a request for the model may go to.
+
+        It leaves the local network by its model's name alone: what an engine in the network goes
+        by, ready or not, leads to none outside.
+        """
+        holders = self.holders(model)
+        if not any(leaves(beat, model) for beat in holders):
+            return holders
+        near = [beat for beat in holders if not leaves(beat, model)]
+        if local_only or near or any(_is_near(beat, model) for beat in self.engines()):
+            return near
+        return holders
+
+    def heard(self, engine: EngineId) -> EngineBeat | None:
+        """Its latest heartbeat, however old; None: it was never heard, or has said farewell."""
+        known = self._engines.get(engine)
+        return known[1] if known else None
 
     def is_serving(self, engine: EngineId) -> bool:
         return bool(self._serving((engine,)))
@@ -105,6 +140,10 @@ class Fleet:
         """Every model that can be asked for now, once, in the order of their ids."""
         cards = {card.id: card for engine in self.serving() for card in engine.models}
         return [cards[id] for id in sorted(cards)]
+
+    def _takers(self, model: str) -> list[EngineId]:
+        taking = (self._engines[engine][1] for engine in self._open if engine in self._engines)
+        return sorted(beat.engine for beat in taking if takes(beat, model))
 
     def _serving(self, engines: Iterable[EngineId]) -> list[EngineBeat]:
         oldest = self._oldest()
@@ -135,6 +174,18 @@ class Fleet:
                 del self._held[name]
         for name in new - old:
             insort(self._held.setdefault(name, []), engine)
+
+
+def _is_near(beat: EngineBeat, model: str) -> bool:
+    return not leaves(beat, model) and card_of(beat, model) is not None
+
+
+def leaves(beat: EngineBeat, model: str) -> bool:
+    """Whether a request for the model leaves the local network there, or by way of there."""
+    if beat.provider_kind != "mesh":
+        return beat.leaves
+    card = card_of(beat, model)
+    return beat.leaves or (card is not None and card.leaves)
 
 
 def card_of(engine: EngineBeat, model: str) -> ModelCard | None:

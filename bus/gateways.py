@@ -51,13 +51,17 @@ class Gateways:
 
     async def watch(self) -> None:
         """Listen, and look around for ever."""
-        await self._bus.listen(GATEWAY_BEAT, lambda beat: self.hear(beat.gateway))
-        await self._bus.listen(GATEWAY_GONE, self._hear_gone)
+        hearings = [
+            await self._bus.listen(GATEWAY_BEAT, lambda beat: self.hear(beat.gateway)),
+            await self._bus.listen(GATEWAY_GONE, self._hear_gone),
+        ]
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
                 self._look()
         finally:
+            for hearing in hearings:
+                await hearing.stop()
             for probe in self._probes.values():
                 probe.cancel()
 

@@ -20,7 +20,9 @@ async def greeting(host: str, port: int) -> Greeting | None:
         return None
     try:
         said = json.loads((await reader.readline()).removeprefix(b"INFO "))
-        return Greeting(str(said["server_name"]), bool(said.get("tls_required")))
+        # One of several has a name of its own, and says of which mesh it is.
+        mesh = said.get("cluster") or said["server_name"]
+        return Greeting(str(mesh), bool(said.get("tls_required")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     finally:

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from bus.connection import Bus
+from bus.connection import Bus, Hearing
 from bus.sink import TokenSink
+from proto.generation import Hold
 from proto.ids import EngineId, RequestId
-from proto.inference import Hold
 from proto.subjects import HOLD
 
 Act = Callable[[RequestId], None]
@@ -22,8 +22,8 @@ class Holding:
         self._go_on = go_on
         self._ends: dict[RequestId, asyncio.TimerHandle] = {}
 
-    async def follow(self, bus: Bus, engine: EngineId) -> None:
-        await bus.listen(HOLD, self.hear, engine)
+    async def follow(self, bus: Bus, engine: EngineId) -> Hearing:
+        return await bus.listen(HOLD, self.hear, engine)
 
     def hear(self, said: Hold) -> None:
         if self._sink.epoch_of(said.request) != said.epoch:

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from bus.connection import Bus
 from bus.errors import BusError, NoAnswer, NobodyThere
 from proto.audit import Actor
+from proto.choice import Weigh, Weighed
 from proto.errors import Code, MeshError
 from proto.ids import JobId
 from proto.jobs import ENDED, Job, JobWish, Order, SteerJob, Submit
 from proto.overview import LookAround, Overview
-from proto.subjects import JOB_TELEMETRY, LOOK_AROUND, STEER_JOB, SUBMIT, Question
+from proto.subjects import JOB_TELEMETRY, LOOK_AROUND, STEER_JOB, SUBMIT, WEIGH, Question
 from proto.telemetry import JobEvent
 
 M = TypeVar("M")
@@ -53,6 +54,11 @@ async def steer(bus: Bus, job: JobId, wish: JobWish, actor: Actor) -> Job:
 async def look_around(bus: Bus, question: LookAround | None = None) -> Overview:
     """Raises MeshError when no scheduler answers."""
     return await _ask(bus, LOOK_AROUND, question or LookAround(), "No scheduler answers")
+
+
+async def weigh(bus: Bus, question: Weigh) -> Weighed:
+    """Raises MeshError when it is refused or no scheduler answers."""
+    return await _ask(bus, WEIGH, question, "No scheduler answers")
 
 
 async def find(bus: Bus, job: JobId) -> Job:

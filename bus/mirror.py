@@ -45,9 +45,15 @@ class Mirror(Generic[M]):
         await self.bucket.watch_revisions(self._hear)
 
     async def read(self) -> None:
-        """Know all that is there now, before it is followed. Raises NotConnected."""
-        for key, (record, revision) in (await self.bucket.all_revisions()).items():
+        """Know all that is there now, be it followed or not. Raises NotConnected."""
+        before = {key: self._revisions[key] for key in self._records}
+        there = await self.bucket.all_revisions()
+        for key, (record, revision) in there.items():
             self._hear(key, record, revision)
+        for key in before.keys() - there.keys():
+            # Unless it was written again meanwhile, and that was heard.
+            if self._revisions[key] == before[key] and not self.bucket.is_spoiled(key):
+                self._hear(key, None, 0)
 
     def _hear(self, key: str, record: M | None, revision: int) -> None:
         if 0 < revision <= self._revisions.get(key, 0):

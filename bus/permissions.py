@@ -17,6 +17,7 @@ from proto.jobs import JOBS
 from proto.kept import KEPT_ANSWERS
 from proto.keys import KEYS, SPENDING
 from proto.plan import PLANS
+from proto.provider import CATALOGS, PROVIDER_KEYS, VAULTS
 from proto.state import ENGINES, LEASES, RESPONSE_EVENTS, RESPONSES
 from proto.store import STORES
 from proto.subjects import (
@@ -26,16 +27,19 @@ from proto.subjects import (
     CANCEL,
     CANCEL_RESPONSE,
     CAPTURE_TELEMETRY,
+    CHECK_PROVIDER,
     COUNT_TOKENS,
     CREDENTIALS,
     DETOKENIZE,
     DISMISS,
+    EGRESS_TELEMETRY,
     EMBED,
     ENGINE_BEAT,
     ENGINE_GONE,
     ENGINE_TELEMETRY,
     ENTRUST,
     EVENT_TELEMETRY,
+    EXAMINE,
     FETCH_BLOB,
     GATEWAY_BEAT,
     GATEWAY_GONE,
@@ -47,10 +51,15 @@ from proto.subjects import (
     JOIN,
     LEND_FILES,
     LOOK_AROUND,
+    LOOK_AT_PROVIDERS,
     NODE_BEAT,
     NODE_GONE,
     NODE_TELEMETRY,
+    OPEN_LINK,
     PROBE,
+    RANK_BEAT,
+    RANK_TELEMETRY,
+    RECOGNISE,
     RENEW,
     REPLAY,
     REQUEST_TELEMETRY,
@@ -61,20 +70,24 @@ from proto.subjects import (
     SCHEDULE,
     SERVICE_BEAT,
     SERVICE_GONE,
+    SET_LOADED,
     STEER_JOB,
     STREAM,
     SUBMIT,
     TELEMETRY,
     TOKENIZE,
+    USAGE_REPORT,
     WANT,
+    WEIGH,
     Question,
     Subject,
 )
+from proto.usage import LEASE_OF_BOOKS, USAGE, USED
 
 Permissions = dict[str, Any]
 BUCKETS = (
-    CONFIG, ENGINES, JOBS, KEPT_ANSWERS, KEYS, LEASES, PLANS,
-    RESPONSE_EVENTS, RESPONSES, SPENDING, STORES,
+    CATALOGS, CONFIG, ENGINES, JOBS, KEPT_ANSWERS, KEYS, LEASES, PLANS, PROVIDER_KEYS,
+    RESPONSE_EVENTS, RESPONSES, SPENDING, STORES, USAGE, VAULTS,
 )  # fmt: skip
 AnySubject = Subject[Any]
 
@@ -101,36 +114,47 @@ class Part:
     keeps: tuple[Kept, ...] = ()
     reads_log: bool = False
     """The audit log."""
+    keeps_books: bool = False
+    """It takes reports of usage out of their stream."""
 
 
 SERVICE = (SERVICE_BEAT, SERVICE_GONE)
 ENGINE_ASKED = (GENERATE, COUNT_TOKENS, TOKENIZE, DETOKENIZE, EMBED, RERANK, REPLAY, CANCEL, HOLD)
 ENGINE_SAYS = (STREAM, ENGINE_BEAT, ENGINE_GONE, ENGINE_TELEMETRY)
+RANK_SAYS = (RANK_BEAT, RANK_TELEMETRY)
 GATEWAY_LIFE = (GATEWAY_BEAT, GATEWAY_GONE)
 FLEET = (ENGINE_BEAT, ENGINE_GONE, NODE_BEAT, NODE_GONE)
-ORDERS = (SUBMIT, STEER_JOB, LOOK_AROUND, INVITE)
+ORDERS = (SUBMIT, STEER_JOB, LOOK_AROUND, WEIGH, INVITE)
+PROVIDERS = (LOOK_AT_PROVIDERS, CHECK_PROVIDER, RECOGNISE)
 ACCESS = (Kept(CONFIG, "admin"), Kept(KEYS, "*"), Kept(SPENDING, "*"))
 """Who may use the mesh over HTTP, and how."""
 
 PARTS: dict[Role, Part] = {
     "gateway": Part(
-        says_own=(*GATEWAY_LIFE, REQUEST_TELEMETRY, CAPTURE_TELEMETRY, AUDIT_TELEMETRY, RENEW),
-        says=(SCHEDULE, *ORDERS, *ENGINE_ASKED, PROBE, CANCEL_RESPONSE),
+        says_own=(
+            *GATEWAY_LIFE,
+            *(REQUEST_TELEMETRY, CAPTURE_TELEMETRY, AUDIT_TELEMETRY, USAGE_REPORT, RENEW),
+        ),
+        says=(SCHEDULE, *ORDERS, *PROVIDERS, *ENGINE_ASKED, PROBE, CANCEL_RESPONSE),
         hears_own=(STREAM, FETCH_BLOB, PROBE, CANCEL_RESPONSE),
         hears=(*FLEET, *GATEWAY_LIFE, JOB_TELEMETRY),
         keeps=(
             Kept(ENGINES),
             Kept(STORES),
             *ACCESS,
+            # It seals keys for those whom the vaults name, and can open none.
+            Kept(PROVIDER_KEYS, "*.*"),
+            Kept(VAULTS),
             Kept(RESPONSES, ">"),
             Kept(RESPONSE_EVENTS, ">"),
             Kept(KEPT_ANSWERS, ">"),
+            Kept(USAGE),
         ),
     ),
     "scheduler": Part(
         says_own=(*SERVICE, AUDIT_TELEMETRY, RENEW),
-        says=(WANT, JOB_TELEMETRY, RESTART_AGENT, ENTRUST, REVOKE),
-        hears=(SCHEDULE, LOOK_AROUND, SUBMIT, STEER_JOB, WANT, *FLEET),
+        says=(WANT, JOB_TELEMETRY, RESTART_AGENT, ENTRUST, REVOKE, SET_LOADED),
+        hears=(SCHEDULE, LOOK_AROUND, WEIGH, SUBMIT, STEER_JOB, WANT, *FLEET, RANK_BEAT),
         keeps=(
             Kept(ENGINES),
             Kept(STORES, "*"),
@@ -141,10 +165,17 @@ PARTS: dict[Role, Part] = {
         ),
     ),
     "runner": Part(
-        says_own=(NODE_BEAT, NODE_GONE, NODE_TELEMETRY, *ENGINE_SAYS, EVENT_TELEMETRY, RENEW),
-        says=(LEND_FILES, FETCH_BLOB, PROBE),
-        hears_own=(RESTART_AGENT, LEND_FILES, ENTRUST, *ENGINE_ASKED, NODE_BEAT, ENGINE_BEAT),
-        hears=GATEWAY_LIFE,
+        says_own=(
+            *(NODE_BEAT, NODE_GONE, NODE_TELEMETRY, *ENGINE_SAYS, EVENT_TELEMETRY, RENEW),
+            *RANK_SAYS,
+        ),
+        says=(LEND_FILES, OPEN_LINK, FETCH_BLOB, PROBE),
+        hears_own=(
+            *(RESTART_AGENT, LEND_FILES, OPEN_LINK, ENTRUST, EXAMINE, *ENGINE_ASKED),
+            *(NODE_BEAT, ENGINE_BEAT),
+        ),
+        # Ranks of a group hear one another, and nothing of a prompt in it.
+        hears=(*GATEWAY_LIFE, RANK_BEAT, ENGINE_GONE),
         keeps=(
             Kept(ENGINES, "{name}.*"),
             Kept(PLANS, "{name}"),
@@ -152,19 +183,27 @@ PARTS: dict[Role, Part] = {
         ),
     ),
     "cloud": Part(
-        says_own=(*SERVICE, *ENGINE_SAYS, RENEW),
+        says_own=(*SERVICE, *ENGINE_SAYS, EGRESS_TELEMETRY, RENEW),
         says=(FETCH_BLOB, PROBE),
-        hears_own=ENGINE_ASKED,
-        hears=GATEWAY_LIFE,
+        hears_own=(*ENGINE_ASKED, SET_LOADED),
+        hears=(*PROVIDERS, *GATEWAY_LIFE),
+        keeps=(
+            Kept(CONFIG),
+            Kept(PROVIDER_KEYS, "*.*"),
+            Kept(VAULTS, "{name}"),
+            Kept(CATALOGS, "*"),
+        ),
     ),
     "health": Part(
         says_own=(*SERVICE, RENEW),
         says=(ALERT_TELEMETRY,),
-        hears=(*FLEET, *GATEWAY_LIFE, *SERVICE),
+        hears=(*FLEET, *GATEWAY_LIFE, *SERVICE, RANK_BEAT, USAGE_REPORT),
+        keeps=(Kept(USAGE, "*"), Kept(SPENDING, "*"), Kept(LEASES, LEASE_OF_BOOKS)),
+        keeps_books=True,
     ),
     "console": Part(
         says_own=(RENEW, AUDIT_TELEMETRY),
-        says=(*ORDERS, INVITE_ROLE, ADMIT, CREDENTIALS, ROTATE, DISMISS),
+        says=(*ORDERS, *PROVIDERS, EXAMINE, INVITE_ROLE, ADMIT, CREDENTIALS, ROTATE, DISMISS),
         hears=(GATEWAY_BEAT, JOB_TELEMETRY),
         # For `odyssai state`, which finds and removes what cannot be read.
         keeps=tuple(Kept(bucket, ">") for bucket in BUCKETS),
@@ -188,8 +227,11 @@ def of(holder: Holder) -> Permissions:
         says += _api(kept, holder.name)
     if part.reads_log:
         says += [*_reading(AUDIT), f"$JS.API.CONSUMER.MSG.NEXT.{AUDIT}.*"]
+    if part.keeps_books:
+        reads = ("INFO", "MSG.GET", "PURGE")
+        says += [f"$JS.API.STREAM.{what}.{USED}" for what in reads]
     if holder.role == "doorkeeper":
-        streams = (*map(_stream_of, BUCKETS), AUDIT)
+        streams = (*map(_stream_of, BUCKETS), AUDIT, USED)
         says += [api for stream in streams for api in _making(stream)]
     if holder.role == "ops":
         hears.append(TELEMETRY)

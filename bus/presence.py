@@ -7,6 +7,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from bus.connection import Bus
+from proto.group import RankBeat
 from proto.presence import (
     HEARTBEAT_S,
     EngineBeat,
@@ -17,7 +18,7 @@ from proto.presence import (
 )
 from proto.subjects import ENGINE_GONE, GATEWAY_GONE, NODE_GONE, SERVICE_GONE, Subject
 
-B = TypeVar("B", bound=EngineBeat | NodeBeat | GatewayBeat | ServiceBeat)
+B = TypeVar("B", bound=EngineBeat | RankBeat | NodeBeat | GatewayBeat | ServiceBeat)
 
 _GONE = {
     "engine": ENGINE_GONE,
@@ -36,18 +37,19 @@ async def beat(
     describe: Callable[[], B],
     urgent: Callable[[B], object] = lambda _: None,
     outward: Callable[[B], B] = lambda beat: beat,
+    every_s: float = HEARTBEAT_S,
 ) -> None:
     """Say ``describe()`` on every subject for ever; on those of telemetry what is ``outward``.
 
     What the process could not read is added to it.
 
-    Once a second; sooner when ``urgent(beat)`` differs from what was last said.
+    Every ``every_s`` seconds; sooner when ``urgent(beat)`` differs from what was last said.
     """
     said: object = None
-    elapsed = HEARTBEAT_S
+    elapsed = every_s
     while True:
         state = replace(describe(), unreadable=bus.unread.told())
-        if elapsed >= HEARTBEAT_S or urgent(state) != said:
+        if elapsed >= every_s or urgent(state) != said:
             said, elapsed = urgent(state), 0.0
             for subject in subjects:
                 await bus.publish(subject, outward(state) if subject.is_json else state, id)

@@ -14,6 +14,7 @@ from nats.js.kv import KeyValue
 from bus.connection import Bus, uncaught
 from bus.errors import NotConnected
 from bus.patience import patiently
+from proto.usage import USED
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ async def opened(bus: Bus, name: str, limits: Limits | None) -> KeyValue:
 
 
 async def spread(bus: Bus) -> None:
-    """Keep every bucket on ``COPIES`` servers where there are as many by now: one that was made
-    while a server was away has fewer. Raises NotConnected.
+    """Keep every bucket, and the reports of usage, on ``COPIES`` servers where there are as many
+    by now: one that was made while a server was away has fewer. Raises NotConnected.
     """
     if not bus.makes_buckets:
         return
@@ -73,8 +74,9 @@ async def spread(bus: Bus) -> None:
 
 
 def _is_thin(stream: StreamInfo) -> bool:
-    is_bucket = str(stream.config.name).startswith("KV_")
-    return is_bucket and stream.cluster is not None and (stream.config.num_replicas or 1) < COPIES
+    name = str(stream.config.name)
+    is_state = name.startswith("KV_") or name == USED
+    return is_state and stream.cluster is not None and (stream.config.num_replicas or 1) < COPIES
 
 
 async def _widen(bus: Bus, config: StreamConfig) -> None:

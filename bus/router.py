@@ -6,7 +6,7 @@ from itertools import takewhile
 
 from bus.fleet import Fleet
 from proto.ids import EngineId
-from proto.inference import Candidate, Schedule
+from proto.placement import Candidate, Schedule
 from proto.presence import EngineBeat
 from proto.routing import Choice, Standing, rank
 
@@ -46,7 +46,7 @@ class Router:
 
     def route(self, question: Schedule) -> tuple[Candidate, ...]:
         """Engines to try, the best first; none when no engine serves the model."""
-        beats = self._fleet.holders(question.model)
+        beats = self._fleet.reachable(question.model, local_only=question.local_only)
         if not beats:
             return ()
         now = self._fleet.now()

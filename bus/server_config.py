@@ -24,8 +24,8 @@ ping_interval: "2s"
 ping_max: 2
 # Every request has a subject of its own: the cache would only churn.
 disable_sublist_cache: true
-jetstream {{ store_dir: {store}, max_mem: 128MB, max_file: 2GB }}
-{tls}system_account: SYS
+jetstream {{ {store}max_mem: 128MB, max_file: 2GB }}
+{tls}{cluster}system_account: SYS
 accounts {{
   SYS {{
     users: [
@@ -40,9 +40,22 @@ accounts {{
   }}
 }}
 """
+_CLUSTER = """\
+cluster {{
+  name: {mesh}
+  host: {host}
+  port: {port}
+  # Who may be a server hears everything: nobody without a certificate of the mesh's authority.
+  tls {{ cert_file: {certificate}, key_file: {key}, ca_file: {ca}, verify: true, timeout: 5 }}
+  routes: {routes}
+  # Clients know all of them by their own address of the bus; a container's means nothing to them.
+  no_advertise: true
+}}
+"""
 _TLS = """\
-# Ours begin with the handshake; others are greeted in plain after a moment, and then shake hands.
-tls {{ cert_file: {certificate}, key_file: {key}, handshake_first: auto }}
+# Ours begin with the handshake, over slow links, too; others are greeted in plain after a moment,
+# and then shake hands.
+tls {{ cert_file: {certificate}, key_file: {key}, handshake_first: "500ms" }}
 """
 
 
@@ -52,6 +65,19 @@ class Tls:
     key: Path
 
 
+@dataclass(frozen=True)
+class Routes:
+    """How a server finds the others of its mesh."""
+
+    mesh: str
+    port: int
+    """Where it listens for them."""
+    addresses: tuple[str, ...]
+    """``host:port`` of each, its own among them."""
+    ca: Path
+    """Vouches for all of them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     name: str
@@ -59,17 +85,21 @@ class Config:
     port: int
     members: Members
     """Nobody else gets in: there is no password, and no user without a key."""
-    store: Path
+    store: Path | None
+    """None: who starts the server says where."""
     tls: Tls | None
     """None: nothing is encrypted."""
+    routes: Routes | None = None
+    """None: it is the only one."""
 
     def text(self) -> str:
         return _CONFIG.format(
             name=self.name,
             host=_quoted(self.host),
             port=self.port,
-            store=_quoted(str(self.store)),
+            store=f"store_dir: {_quoted(str(self.store))}, " if self.store else "",
             tls=self._tls(),
+            cluster=self._cluster(),
             sys=_lines(self._keepers()),
             users=_lines(self._users()),
         )
@@ -79,6 +109,20 @@ class Config:
             return ""
         return _TLS.format(
             certificate=_quoted(str(self.tls.certificate)), key=_quoted(str(self.tls.key))
+        )
+
+    def _cluster(self) -> str:
+        routes, tls = self.routes, self.tls
+        if routes is None or tls is None:
+            return ""
+        return _CLUSTER.format(
+            mesh=_quoted(routes.mesh),
+            host=_quoted(self.host),
+            port=routes.port,
+            certificate=_quoted(str(tls.certificate)),
+            key=_quoted(str(tls.key)),
+            ca=_quoted(str(routes.ca)),
+            routes=_quoted([f"nats://{address}" for address in routes.addresses]),
         )
 
     def _holders(self) -> Iterable[tuple[Holder, str]]:

@@ -10,12 +10,12 @@ import msgspec
 from msgspec.structs import replace
 from nats.aio.client import Client
 
-from bus.connection import Bus
+from bus.connection import Bus, Hearing
 from bus.dialing import dial, hang_up, settled
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
+from proto.generation import Generate, Replay, Replayed
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Generate, Replay, Replayed
 from proto.subjects import GENERATE, REPLAY, STREAM
 
 KEEP_S = 30.0
@@ -157,10 +157,10 @@ def digest_of(asked: Generate) -> bytes:
     return hashlib.blake2b(GENERATE.encode(plain), digest_size=16).digest()
 
 
-async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> None:
+async def answer_replays(bus: Bus, sink: TokenSink, engine: EngineId) -> Hearing:
     """Let gateways ask an engine for frames they missed."""
 
     async def replay(question: Replay) -> Replayed:
         return Replayed(next_seq=sink.replay(question.request, question.seq))
 
-    await bus.answer(REPLAY, replay, engine)
+    return await bus.answer(REPLAY, replay, engine)

@@ -26,8 +26,8 @@ from bus.hotpath import HotParser
 from bus.strays import Strays
 from bus.token_stream import TokenStream
 from proto.errors import Code, MeshError
+from proto.generation import Cancel, Hold, Replay
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Cancel, Hold, Replay
 from proto.subjects import CANCEL, HOLD, REPLAY, STREAM
 
 log = logging.getLogger(__name__)
