@@ -18,12 +18,16 @@ from proto.ids import engine_id
 from proto.plan import NodePlan, Placement, Quarantine
 from proto.presence import EngineStatus, Gone, NodeBeat
 from proto.state import ENGINES, EngineRecord
-from proto.subjects import NODE_BEAT, NODE_TELEMETRY, RESTART_AGENT
+from proto.subjects import EXAMINE, NODE_BEAT, NODE_TELEMETRY, RESTART_AGENT
 from services.host import VERSION, Host
+from services.runner.chip import chip
 from services.runner.crew.crew import Crew
 from services.runner.crew.keeper import Desk
 from services.runner.crew.records import Records
-from services.runner.memory import available_bytes, wirable_bytes
+from services.runner.examination import Examination
+from services.runner.links.addresses import usual_address
+from services.runner.links.links import Links
+from services.runner.memory import available_bytes, printed, wirable_bytes
 from services.runner.plan.edits import Memory, with_flags_only_of, with_quarantine
 from services.runner.plan.flags import Flag
 from services.runner.plan.record import PlanRecord
@@ -63,12 +67,14 @@ class Agent:
         record: PlanRecord,
         records: Records,
         wirable_bytes: int,
+        chip: str,
     ) -> None:
         self.node = settings.node
         self._host = host
         self._settings = settings
         self._record = record
         self._wirable_bytes = wirable_bytes
+        self._chip = chip
         self._store = ModelStore(host, settings.node)
         self._desk = Desk(
             host, settings.node, records, self._store, self._give_up, settings.crash_limit
@@ -78,6 +84,7 @@ class Agent:
             for source in settings.sources
         ]
         self._crew: Crew
+        self._links: Links | None = None
 
     @classmethod
     async def open(cls, host: Host, settings: Settings) -> "Agent":
@@ -85,16 +92,28 @@ class Agent:
         record = await _once_there(lambda: PlanRecord.open(host.bus, settings.node))
         records = await _once_there(lambda: Bucket.open(host.bus, ENGINES, EngineRecord))
         return cls(
-            host, settings, record, Records(records), await wirable_bytes(settings.memory_bytes)
+            host,
+            settings,
+            record,
+            Records(records),
+            await wirable_bytes(settings.memory_bytes),
+            await chip(platform.system(), printed),
         )
 
     async def run(self, restart: Restart) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._crew = crew = Crew(self._desk, tasks)
             self._store.is_loaded = crew.holds
+            look = Examination(self.node, self._host.home, self._wirable_bytes, self._store)
+            await self._host.bus.answer(EXAMINE, look.answer, self.node)
             living = [
                 tasks.create_task(work)
-                for work in (self._present(), self._store.run(), self._follow_plan())
+                for work in (
+                    self._present(),
+                    self._store.run(),
+                    self._follow_plan(),
+                    self._measure_links(),
+                )
             ]
             await _first(self._host.stopping, restart.asked)
             for task in living:
@@ -125,6 +144,15 @@ class Agent:
     async def _give_up(self, placement: Placement, quarantine: Quarantine) -> None:
         await self._record.change(lambda plan: with_quarantine(plan, placement, quarantine))
 
+    async def _measure_links(self) -> None:
+        try:
+            usual = usual_address(self._store.files_host, self._host.bus.url)
+        except OSError as trouble:
+            log.warning("links are not measured, since no address is known: %s", trouble)
+            return
+        self._links = Links(self._host.bus, self.node, usual, self._crew.is_at_work)
+        await self._links.run()
+
     def _memory(self) -> Memory:
         return Memory(self._wirable_bytes, available_bytes(), self._crew.measured())
 
@@ -146,10 +174,12 @@ class Agent:
             free_bytes=memory.available,
             load=os.getloadavg()[0],
             wirable_bytes=self._wirable_bytes,
+            chip=self._chip,
             engines=self._statuses(),
             tasks=self._store.tasks(),
             is_draining=self._record.plan.is_drained,
             version=VERSION,
+            links=self._links.told() if self._links else (),
             asyncio_tasks=asyncio_tasks(),
         )
 

@@ -5,7 +5,6 @@ closes, the agent is gone and the child ends. What it has to say are lines of JS
 """
 
 import asyncio
-import errno
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from proto.errors import Code, MeshError
+from services.runner.disk import FULL
 
 Order = TypeVar("Order")
 
@@ -115,7 +115,7 @@ def live(work: Callable[[Order], None], type_: type[Order]) -> None:
     except MeshError as trouble:
         say(Failed(trouble.code.word, trouble.message))
     except OSError as trouble:
-        code = Code.NO_DISK if trouble.errno == errno.ENOSPC else Code.INTERNAL
+        code = Code.NO_DISK if trouble.errno in FULL else Code.INTERNAL
         say(Failed(code.word, f"{trouble}: see to it on this node, then try again"))
 
 

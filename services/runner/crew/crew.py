@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from proto.ids import EngineId, ModelId
-from proto.plan import NodePlan, Placement
+from proto.plan import NodePlan, Placement, models_of
 from proto.presence import EngineBeat, EngineStatus
 from proto.subjects import ENGINE_BEAT
 from services.runner.crew.keeper import GRACE_S, Desk, Keeper
@@ -85,6 +85,10 @@ class Crew:
         """What engines' processes take now, in bytes."""
         return {engine: keeper.memory_bytes for engine, keeper in self._keepers.items()}
 
+    def is_at_work(self) -> bool:
+        """Some engine serves somebody at this moment."""
+        return any(keeper.is_at_work for keeper in self._keepers.values())
+
     def holds(self, model: ModelId) -> bool:
         """An engine has, or is about to have, a model's files open."""
-        return any(keeper.placement.model == model for keeper in self._keepers.values())
+        return any(model in models_of(keeper.placement) for keeper in self._keepers.values())

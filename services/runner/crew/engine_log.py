@@ -12,6 +12,10 @@ MOST_BYTES = 5_000_000
 """A longer log is put aside before the next process starts; one older file is kept."""
 NOT_LOADABLE = f"exit status {os.EX_DATAERR}"
 """How an engine ends whose model cannot be loaded; the last it says is why, for people."""
+OTHERS_LEFT = f"exit status {os.EX_TEMPFAIL}"
+"""How a rank ends that cannot go on without others of its group; the last it says is why."""
+UNMET = "SIGALRM"
+"""How it ends where it waits for others in vain."""
 
 _TAIL_BYTES = 4096
 _SENTENCE = re.compile(r" ERROR engine \S+: ")
@@ -45,7 +49,7 @@ class EngineLog:
     def last_words(self, why: str, lines: int = 3) -> str:
         """Why the process ended, in its own words where it has said something of it."""
         said = self._end()
-        if why == NOT_LOADABLE and _SENTENCE.search(said):
+        if why in (NOT_LOADABLE, OTHERS_LEFT) and _SENTENCE.search(said):
             return _SENTENCE.split(said)[-1]
         complaints = [line for line in said.splitlines() if not _ALL_IS_WELL.match(line)]
         return ": ".join(filter(None, (why, "\n".join(complaints[-lines:]))))

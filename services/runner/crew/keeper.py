@@ -18,10 +18,12 @@ from services.host import Host
 from services.runner.crew.engine_log import EngineLog
 from services.runner.crew.engine_settings import environment
 from services.runner.crew.event import tell
+from services.runner.crew.meeting import BY_OTHERS, Meeting
 from services.runner.crew.process import EngineProcess
 from services.runner.crew.pulse import WEDGED_S, Pulse
 from services.runner.crew.quarantine import Crashes
 from services.runner.crew.records import Records
+from services.runner.groups.diagnosis import diagnosed
 from services.runner.store.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ FILES_AGAIN_S = 30.0
 KNOWN_S = 2 * HEARTBEAT_S
 """By then everybody has heard that an engine takes nothing new."""
 KILLED = "the system does that where memory runs out"
+RANK_SILENCE_S = 3.0
+"""By then the others of a group have given up a rank that is silent: it is of no use any more."""
 RENEWAL_S = 600.0
 """How long running requests hold up an engine that is to be started anew."""
 
@@ -73,6 +77,7 @@ class Keeper:
         """The placement's, when the process was started."""
         self._pulse = Pulse(desk.now)
         self._crashes = Crashes(desk.crash_limit)
+        self._meeting = Meeting()
         self._log = EngineLog(desk.host.home / "logs" / f"engine-{placement.engine}.log")
         self._changed = asyncio.Event()
         self._let_go = asyncio.Event()
@@ -119,6 +124,11 @@ class Keeper:
         return self._pulse.memory_bytes if self._process is not None else 0
 
     @property
+    def is_at_work(self) -> bool:
+        """Its engine serves somebody, by its own word."""
+        return self._process is not None and self._pulse.running > 0
+
+    @property
     def _is_outdated(self) -> bool:
         return self.placement.life > self._life
 
@@ -157,7 +167,8 @@ class Keeper:
             await self._mourn(why)
             if self._crashes.are_too_many(self._now()):
                 return await self._give_up()
-            pause_s = FIRST_WAIT_S if self._now() - born > STEADY_S else pause_s
+            if why in BY_OTHERS or self._now() - born > STEADY_S:
+                pause_s = FIRST_WAIT_S
             await self._event("restarting", self._detail)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_WAIT_S)
@@ -188,6 +199,8 @@ class Keeper:
             self._phase = "fetching"
         try:
             stored = await store.ensure(placement.source)
+            if placement.draft is not None:
+                await store.ensure(placement.draft.source)
         except MeshError as error:
             return error.message
         if placement.fingerprint in ("", stored.fingerprint):
@@ -210,9 +223,10 @@ class Keeper:
     async def _start(self) -> None:
         boot, self._is_recorded = fresh(), False
         self._pulse.begin(boot)
-        self._phase, self._detail, self._life = "starting", "", self.placement.life
-        await self._event("starting")
-        told = environment(self.placement, self._desk.node, boot)
+        placement, self._detail = self._meeting.way(self.placement)
+        self._phase, self._life = "starting", placement.life
+        await self._event("starting", self._detail)
+        told = environment(placement, self._desk.node, boot)
         starting = asyncio.ensure_future(EngineProcess.start(told, self._log))
         try:
             self._process = await asyncio.shield(starting)
@@ -246,8 +260,8 @@ class Keeper:
             while not (await asyncio.wait({life}, timeout=LOOK_S))[0]:
                 if self._desk.host.bus.ear.is_excused(LOOK_S):
                     self._pulse.excuse_silence()
-                elif self._pulse.is_wedged():
-                    verdict = f"ended by its agent: no progress for {WEDGED_S:g} s"
+                elif self._pulse.is_wedged(self._patience_s):
+                    verdict = f"ended by its agent: no progress for {self._patience_s:g} s"
                     self._process.signal(signal.SIGKILL)
                 if not self._is_outdated:
                     outdated_at = self._now()
@@ -257,15 +271,32 @@ class Keeper:
         finally:
             life.cancel()
 
+    @property
+    def _patience_s(self) -> float:
+        is_at_work = self.placement.group is not None and self._pulse.state == "ready"
+        return RANK_SILENCE_S if is_at_work else WEDGED_S
+
     def _may_end(self, outdated_at: float) -> bool:
         """Everybody knows that it takes nothing new, and nothing has run since."""
         since_s = self._now() - outdated_at
-        return since_s > RENEWAL_S or (since_s > KNOWN_S and self._pulse.is_idle_for(KNOWN_S))
+        is_known = since_s > KNOWN_S and self._pulse.is_idle_for(KNOWN_S)
+        return since_s > RENEWAL_S or (is_known and not self._follows_another)
+
+    @property
+    def _follows_another(self) -> bool:
+        """A rank that the leader of its group may need: it ends when that does. What runs is known
+        to the leader alone.
+        """
+        group = self.placement.group
+        is_follower = group is not None and group.leader != self.placement.engine
+        return is_follower and self._pulse.state == "ready"
 
     async def _mourn(self, why: str) -> None:
         self._process = None
-        self._crashes.note(self._now())
-        said = self._log.last_words(why)
+        if why not in BY_OTHERS:
+            self._crashes.note(self._now())
+        self._meeting.has_ended(why, was_ready=self._pulse.state == "ready")
+        said = diagnosed(self._log.last_words(why))
         self._phase, self._detail = "crashed", f"{said} ({KILLED})" if why == "SIGKILL" else said
         log.error("engine %s ended: %s", self.placement.engine, self._detail)
         await self._say_gone(why)
@@ -299,6 +330,7 @@ class Keeper:
         """Write down what each life of the engine serves, once it does."""
         while True:
             beat = await self._pulse.readiness()
+            self._meeting.has_met()
             await self._event("ready")
             await self._desk.records.note_models(beat)
 

@@ -18,7 +18,7 @@ class Pulse:
         """Of the process; empty: it was adopted, and has not been heard yet."""
         self._now = now
         self._heard: EngineBeat | None = None
-        self._well_at = now()
+        self._well_at = self._heard_at = now()
         self._ready: asyncio.Queue[EngineBeat] = asyncio.Queue()
 
     def begin(self, boot: str) -> None:
@@ -30,6 +30,7 @@ class Pulse:
             return  # Of the process before, on its way when that ended.
         was_ready = self.state == "ready"
         self._heard, self.boot = beat, beat.boot
+        self._heard_at = self._now()
         if beat.stalled_s < STALL_S:  # At work it is never quite zero.
             self._well_at = self._now()
         if beat.state == "ready" and not was_ready:
@@ -48,15 +49,22 @@ class Pulse:
     def memory_bytes(self) -> int:
         return self._heard.memory_bytes if self._heard else 0
 
+    @property
+    def running(self) -> int:
+        return self._heard.running if self._heard else 0
+
     def is_idle_for(self, at_least_s: float) -> bool:
         """Nobody has been served for so long. One that cannot be asked serves nobody."""
         heard = self._heard
         return heard is None or heard.state != "ready" or heard.idle_s >= at_least_s
 
-    def is_wedged(self) -> bool:
-        """It was heard once, and has been silent or without a step for ``WEDGED_S``."""
-        return self._heard is not None and self._now() - self._well_at > WEDGED_S
+    def is_wedged(self, silence_s: float = WEDGED_S) -> bool:
+        """Heard once, it has been silent for so long, or without a step for ``WEDGED_S``."""
+        if self._heard is None:
+            return False
+        now = self._now()
+        return now - self._well_at > WEDGED_S or now - self._heard_at > silence_s
 
     def excuse_silence(self) -> None:
         """While the bus is away nobody is heard, and that proves nothing about the engine."""
-        self._well_at = self._now()
+        self._well_at = self._heard_at = self._now()

@@ -16,6 +16,7 @@ from proto.errors import Code, MeshError
 from services.runner.children.child import live
 from services.runner.children.orders import JOB_FILE, ConvertOrder
 from services.runner.children.telling import Telling
+from services.runner.disk import check_room
 from services.runner.engine.loading import locate
 from services.runner.engine.not_loadable import NotLoadable
 from services.runner.models.folder import draft_of, nested, settle
@@ -26,6 +27,16 @@ def convert(order: ConvertOrder) -> None:
     folder = Path(order.folder)
     draft = draft_of(folder)
     shutil.rmtree(draft, ignore_errors=True)
+    try:
+        _write(order, draft)
+    except (OSError, RuntimeError):  # mlx's own writing says RuntimeError, whatever it was.
+        shutil.rmtree(draft, ignore_errors=True)
+        check_room(folder, order.total_bytes, f"writing {folder.name}")
+        raise
+    settle(draft, folder)
+
+
+def _write(order: ConvertOrder, draft: Path) -> None:
     with Telling(order.total_bytes, lambda: _size(draft)) as telling:
         telling.step = "reading"
         try:
@@ -40,7 +51,6 @@ def convert(order: ConvertOrder) -> None:
         model, config = reformed(model, config, order)
         save(draft, str(source), model, tokenizer, config)
         (draft / JOB_FILE).write_text(order.job)
-    settle(draft, folder)
 
 
 def reformed(

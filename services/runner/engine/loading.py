@@ -4,7 +4,7 @@ Loading runs on the thread that will run the model: mlx keeps a default stream p
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,32 +67,43 @@ class Source(NamedTuple):
     aliases: tuple[ModelId, ...]
 
 
-def load(source: str, home: Path, *, trusts_code: bool = False) -> LoadedModel:
+def load(
+    source: str,
+    home: Path,
+    *,
+    trusts_code: bool = False,
+    split: Callable[[Module], Module] | None = None,
+) -> LoadedModel:
     """``home`` is where the bundled model is unpacked.
 
-    ``trusts_code``: a model's folder may hold Python that is run.
+    ``trusts_code``: a model's folder may hold Python that is run. ``split`` makes the model, whose
+    weights are not in memory yet, into the part that is wanted of it.
     """
     located = locate(source, home)
     folder, eyes = located.folder, None
     with diagnosed(source, folder), _of_trusted_code(source):
-        if can_see(folder):
+        if can_see(folder) and split is None:
             model, config, tokenizer, eyes = vision.load(folder, trusts_code=trusts_code)
         else:
-            model, config = load_model(folder, trust_remote_code=trusts_code)
+            model, config = load_model(folder, lazy=True, trust_remote_code=trusts_code)
             tokenizer = load_tokenizer(
                 folder,
                 {"trust_remote_code": trusts_code},
                 eos_token_ids=config.get("eos_token_id"),
             )
-        expect_numbers(model, folder, source)
         if not mx.metal.is_available():
             model = for_cpu(model)
+        about = card(located, config, model)
+        if split is not None:
+            model = split(model)
+        expect_numbers(model, folder, source)
+        mx.eval(model.parameters())
     has_chat_template = bool(tokenizer.has_chat_template)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         card=replace(
-            card(located, config, model),
+            about,
             has_chat_template=has_chat_template,
             calls_tools=has_chat_template,
             reasons=bool(tokenizer.has_thinking) or harmony.is_spoken(tokenizer),
@@ -149,7 +160,6 @@ def for_cpu(model: Module) -> Module:
     """float32 throughout: half precision answers nonsense here, packed weights are slow."""
     model = dequantize_model(model)
     model.apply(lambda value: value.astype(mx.float32) if value.dtype in _HALF else value)
-    mx.eval(model.parameters())
     # Without Metal, mx.compile runs the C++ compiler for every new constant, such as a
     # top_p: half a second in which every stream stands still.
     mx.disable_compile()

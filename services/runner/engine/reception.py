@@ -14,22 +14,11 @@ from functools import partial
 import msgspec
 
 from proto.errors import Code, MeshError
+from proto.format import Format
+from proto.generation import Generate, Sampling
 from proto.ids import GatewayId
-from proto.inference import (
-    Chat,
-    Detokenize,
-    Detokenized,
-    Format,
-    Generate,
-    Prompt,
-    Sampling,
-    Text,
-    Tokenize,
-    Tokenized,
-    Tokens,
-    Tool,
-    ToolChoice,
-)
+from proto.prompt import Chat, Prompt, Text, Tokens, Tool, ToolChoice
+from proto.tokenization import Detokenize, Detokenized, Tokenize, Tokenized
 from services.runner.engine.answer.markup import markup_of
 from services.runner.engine.answer.splitting import NORMAL
 from services.runner.engine.batching import sampling
@@ -44,6 +33,7 @@ from services.runner.engine.constraints.trial import Trial
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.opening import Openings
 from services.runner.engine.prompts.prompt import room, tokens_and_sight, tokens_of
+from services.runner.engine.prompts.readable import readable
 from services.runner.engine.vision.album import Album
 from services.runner.engine.vision.sight import Sight
 
@@ -158,11 +148,13 @@ class Reception:
 
     async def tokens(self, prompt: Prompt, gateway: GatewayId | None = None) -> list[int]:
         """``gateway`` gives out the prompt's pictures. Raises MeshError."""
+        prompt = readable(prompt, self._model.card.id)
         tokens, _ = await self._read(prompt, self._resolved(prompt), gateway)
         return tokens
 
     async def receive(self, asked: Generate) -> Sequence:
         """Raises MeshError."""
+        asked = msgspec.structs.replace(asked, prompt=readable(asked.prompt, self._model.card.id))
         thinking = self._resolved(asked.prompt)
         tokens, sight = await self._read(asked.prompt, thinking, asked.gateway)
         asked = msgspec.structs.replace(asked, sampling=self._chosen(asked.sampling))

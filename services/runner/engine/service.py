@@ -20,8 +20,9 @@ from bus.holding import Holding
 from bus.sink import TokenSink, answer_replays, digest_of
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, End, Failed
+from proto.generation import Accepted, Cancel, Generate
 from proto.ids import GatewayId, RequestId
-from proto.inference import Accepted, Cancel, Counted, CountTokens, Generate, Priority
+from proto.placement import Priority
 from proto.presence import EngineBeat
 from proto.subjects import (
     CANCEL,
@@ -30,10 +31,16 @@ from proto.subjects import (
     GENERATE,
     TOKENIZE,
 )
+from proto.tokenization import Counted, CountTokens
+from services.runner.engine.batching.execution import Execution
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.loop import ModelThread
 from services.runner.engine.constraints.grammars import vocabulary
 from services.runner.engine.constraints.trial import Trial
+from services.runner.engine.drafting.execution import with_draft
+from services.runner.engine.group.gathering import Gathering, Pace
+from services.runner.engine.group.leading import Leading
+from services.runner.engine.group.service import joined
 from services.runner.engine.presence.presence import LEARNING, Presence
 from services.runner.engine.reception import Reception
 from services.runner.engine.vision.album import Album
@@ -61,13 +68,18 @@ class Engine:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, presence: Presence) -> "AsyncIterator[Engine]":
-        """With a token connection of its own, and an eye on the gateways it works for."""
+    async def open(
+        cls, presence: Presence, gathering: Gathering | None = None
+    ) -> "AsyncIterator[Engine]":
+        """With a token connection of its own, and an eye on the gateways it works for.
+
+        ``gathering``: of the group that it leads, if it has only a part of the model.
+        """
         async with (
             TokenSink.connect(presence.host.bus.url, presence.settings.engine) as sink,
             asyncio.TaskGroup() as tasks,
         ):
-            engine = cls(presence, sink)
+            engine = cls(presence, sink, gathering)
             watching = tasks.create_task(engine.gateways.watch())
             try:
                 yield engine
@@ -75,30 +87,45 @@ class Engine:
                 watching.cancel()
                 engine.thread.stop()
 
-    def __init__(self, presence: Presence, sink: TokenSink) -> None:
+    def __init__(self, presence: Presence, sink: TokenSink, gathering: Gathering | None) -> None:
         self._presence = presence
+        self._gathering = gathering
         presence.describe = self._describe
         self._host = host = presence.host
         self._settings = settings = presence.settings
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self.thread = ModelThread(
-            settings.source,
-            host.home,
+            self._execution,
             self._hand_over,
             slots=settings.slots,
             cache_bytes=settings.cache_bytes,
             kv=KvRoom(settings.kv_tokens, settings.kv_bytes),
-            trusts_code=settings.trusts_code,
         )
         self._open: dict[RequestId, _Open] = {}
         self.gateways = Gateways(
             host.bus, lambda: (known.gateway for known in self._open.values()), self._release
         )
         self._answer_tokens_per_s = 0.0
+        if gathering is not None:
+            gathering.pace = self._pace
+
+    def _execution(self) -> Execution:
+        """On the model's thread. Raises NotLoadable."""
+        settings = self._settings
+        if self._gathering is not None:
+            return Leading(joined(self._gathering, self._presence))
+        if settings.draft:
+            home, trusts_code = self._host.home, settings.trusts_code
+            return with_draft(settings.source, settings.draft, home, trusts_code=trusts_code)
+        return Execution.of(settings.source, self._host.home, trusts_code=settings.trusts_code)
 
     async def load(self) -> bool:
         """False when the engine was asked to stop meanwhile. Raises NotLoadable."""
+        if self._gathering is not None:
+            formed = self._gathering.formed()
+            if await self._host.unless_stopped(formed) is None:
+                return False
         loaded = await self._host.unless_stopped(asyncio.wrap_future(self.thread.start()))
         if loaded is None:
             return False
@@ -252,6 +279,11 @@ class Engine:
 
     # Presence
 
+    def _pace(self) -> Pace:
+        now = self.thread.snapshot()
+        stalled_s = self._presence.stalled_s(now.has_work, now.last_step_at)
+        return Pace(now.steps, stalled_s, now.memory_bytes)
+
     def _describe(self, plain: EngineBeat) -> EngineBeat:
         settings, now = self._settings, self.thread.snapshot()
         # Who just came and finds a slot free is no news, but memory may be short before slots are.
@@ -276,4 +308,5 @@ class Engine:
             cache=now.cache,
             kv_used_tokens=now.kv_used_tokens,
             prefixes=now.prefixes,
+            drafting=now.drafting,
         )

@@ -4,13 +4,16 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar
 
+from proto.group import Group
 from services.host import Host
 from services.runner.engine.embedding.service import ReadingEngine
+from services.runner.engine.group.gathering import Gathering
+from services.runner.engine.group.service import FollowingEngine
 from services.runner.engine.loading import Source, locate
 from services.runner.engine.not_loadable import NotLoadable
 from services.runner.engine.presence.activity import Activity
@@ -78,9 +81,22 @@ async def _live(presence: Presence) -> NotLoadable | None:
 
 def _engine_for(source: Source, presence: Presence) -> AbstractAsyncContextManager[Serving]:
     kind = kind_of(source.folder, source.id)
+    group = presence.settings.group
+    if group is not None:
+        return _rank_of(group, presence)
     if kind == "generator":
         return Engine.open(presence)
     return ReadingEngine.open(presence, source, kind)
+
+
+@asynccontextmanager
+async def _rank_of(group: Group, presence: Presence) -> AsyncIterator[Serving]:
+    async with Gathering.open(presence.host, presence.settings, group) as gathering:
+        if group.leader != presence.settings.engine:
+            yield FollowingEngine(presence, gathering)
+            return
+        async with Engine.open(presence, gathering) as engine:
+            yield engine
 
 
 async def _serve(engine: Serving, presence: Presence) -> NotLoadable | None:

@@ -1,10 +1,11 @@
 """What an engine is told by its agent."""
 
 import psutil
-from msgspec import Struct
+from msgspec import DecodeError, Struct, json
 
+from proto.group import Group
 from proto.ids import EngineId, NodeId
-from services.host import number, setting, switch
+from services.host import SettingError, number, setting, switch
 from services.runner.settings import read_aliases
 
 CACHE_SHARE = 0.1
@@ -31,8 +32,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Most tokens of one request, prompt and answer; None: as many as the model was made for."""
     aliases: dict[str, str]
     """Other names of models, of this engine's and of others."""
+    draft: str = ""
+    """The model that guesses for it; empty: none."""
     trusts_code: bool = False
     """Python in a model's folder is run."""
+    group: Group | None = None
+    """It is one rank of several; None: it has the whole model."""
+    address: str = ""
+    """Where other machines reach this one; empty: where it reaches the bus."""
 
 
 def read() -> Settings:
@@ -52,8 +59,19 @@ def read() -> Settings:
         # One request alone has to fit, or it would wait for ever.
         context=min(filter(None, (context, kv_tokens)), default=None),
         aliases=read_aliases(),
+        draft=setting("ODYSSAI_DRAFT", ""),
         trusts_code=switch("ODYSSAI_TRUST_REMOTE_CODE"),
+        group=_group(),
+        address=setting("ODYSSAI_FILES_HOST", ""),
     )
+
+
+def _group() -> Group | None:
+    told = setting("ODYSSAI_GROUP", "")
+    try:
+        return json.decode(told, type=Group) if told else None
+    except DecodeError as error:
+        raise SettingError(f"ODYSSAI_GROUP, which agents set, makes no sense: {error}") from error
 
 
 def _granted(name: str) -> int | None:

@@ -5,7 +5,6 @@ which pieces are there is written down beside them, so that an interrupted copy 
 is checked against the hash that came over the bus before it gets its name.
 """
 
-import errno
 import http.client
 import os
 import threading
@@ -21,9 +20,9 @@ from proto.store import LentFile
 from services.runner.children.child import live
 from services.runner.children.orders import BorrowOrder
 from services.runner.children.telling import Telling
+from services.runner.disk import FULL, Disk, disk_of, room
 from services.runner.models import hub_cache
 from services.runner.models.folder import draft_of, settle
-from services.runner.store.disk import Disk, check_room, disk_of
 from services.runner.store.hashes import sha256_of
 
 CONNECTIONS = 4
@@ -113,14 +112,14 @@ def borrow(order: BorrowOrder, measure: Callable[[Path], Disk] = disk_of) -> Non
         def there() -> int:
             return had + sum(one.done_bytes for one in missing)
 
-        check_room(place, total - there(), order.model, measure)
-        with Telling(total, there) as telling:
-            _bring(order, missing, telling)
-        if order.revision:
-            names = [(file.path, _blob(file)) for file in order.files]
-            hub_cache.publish(order.model, order.revision, names)
-        else:
-            settle(place, Path(order.folder))
+        with room(place, lambda: total - there(), order.model, measure):
+            with Telling(total, there) as telling:
+                _bring(order, missing, telling)
+            if order.revision:
+                names = [(file.path, _blob(file)) for file in order.files]
+                hub_cache.publish(order.model, order.revision, names)
+            else:
+                settle(place, Path(order.folder))
 
 
 def _bring(order: BorrowOrder, missing: list[Incoming], telling: Telling) -> None:
@@ -138,7 +137,7 @@ def _bring(order: BorrowOrder, missing: list[Incoming], telling: Telling) -> Non
                 for piece in pieces:
                     piece.result()
                 one.accept()
-        except MeshError:
+        except (MeshError, OSError):
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
@@ -148,7 +147,7 @@ def _patiently(order: BorrowOrder, incoming: Incoming, piece: Piece) -> None:
         try:
             return _bring_piece(order, incoming, piece)
         except (OSError, http.client.HTTPException) as trouble:
-            if isinstance(trouble, OSError) and trouble.errno == errno.ENOSPC:
+            if isinstance(trouble, OSError) and trouble.errno in FULL:
                 raise
             time.sleep(WAIT_S * attempt)
     try:

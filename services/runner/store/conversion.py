@@ -8,8 +8,8 @@ from proto.errors import Code, MeshError
 from proto.store import ConvertTask
 from services.runner.children.child import run_child
 from services.runner.children.orders import JOB_FILE, ConvertOrder
+from services.runner.disk import check_room
 from services.runner.models.paths import is_name
-from services.runner.store.disk import check_room
 from services.runner.store.shelf import Shelf
 from services.runner.store.tasks import Progress
 

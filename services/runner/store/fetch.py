@@ -35,9 +35,9 @@ from proto.errors import Code, MeshError
 from services.runner.children.child import live
 from services.runner.children.orders import FetchOrder
 from services.runner.children.telling import Telling
+from services.runner.disk import Disk, disk_of, room
 from services.runner.models import hub_cache
 from services.runner.models.paths import is_hash, is_revision
-from services.runner.store.disk import Disk, check_room, disk_of
 from services.runner.store.parts import is_part
 
 log = logging.getLogger(__name__)
@@ -120,15 +120,17 @@ def _bring(order: FetchOrder, described: Description, measure: Callable[[Path], 
     place = hub_cache.repository(order.model)
     files = [place / "blobs" / blob.etag for blob in described.blobs]
     total = sum(blob.size for blob in described.blobs)
-    check_room(place, total - _there(files), order.model, measure)
-    (place / "blobs").mkdir(parents=True, exist_ok=True)
-    with Telling(total, lambda: _there(files)) as telling:
+    with (
+        room(place, lambda: total - _there(files), order.model, measure),
+        Telling(total, lambda: _there(files)) as telling,
+    ):
+        (place / "blobs").mkdir(parents=True, exist_ok=True)
         for blob in described.blobs:
             telling.step = blob.path
             bring = partial(_bring_blob, order, described.commit, blob)
             _patiently(bring, partial(_there, files))
-    names = [(blob.path, blob.etag) for blob in described.blobs]
-    hub_cache.publish(order.model, described.commit, names, order.revision)
+        names = [(blob.path, blob.etag) for blob in described.blobs]
+        hub_cache.publish(order.model, described.commit, names, order.revision)
 
 
 def _bring_blob(order: FetchOrder, commit: str, blob: Blob) -> None:

@@ -1,12 +1,14 @@
-"""What a model will take of a machine's memory, by its files alone."""
+"""What a model will take of machines' memory, by its files alone."""
 
 import sys
 from pathlib import Path
 
+from proto.layout import Layout
 from proto.memory import Footprint
 from services.runner.models.folder import context_length, shards_of
 from services.runner.models.kind import Kind, read_json, transformer_of
 from services.runner.store.kv_cache import cache_size
+from services.runner.store.layout import layout
 from services.runner.store.weights import float_bytes, read_tensors, weights_bytes
 
 UNPACKS = sys.platform != "darwin"
@@ -26,3 +28,13 @@ def footprint(folder: Path, kind: Kind, *, unpacks: bool = UNPACKS) -> Footprint
         kv_bytes_per_request=cached.per_request if cached else 0,
         context_length=context_length(config),
     )
+
+
+def layout_of(folder: Path, kind: Kind, *, unpacks: bool = UNPACKS) -> Layout | None:
+    """Only generators are ever split. Raises OSError and ValueError when files cannot be read."""
+    if kind != "generator":
+        return None
+    inner = transformer_of(folder)
+    tensors = read_tensors(shards_of(inner))
+    width = 4 if unpacks else float_bytes(tensors)
+    return layout(tensors, read_json(inner / "config.json"), width, unpacks=unpacks)

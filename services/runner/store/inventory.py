@@ -18,7 +18,7 @@ from services.runner.models.bundle import BUNDLED, BUNDLED_ALIASES, gguf
 from services.runner.models.folder import is_whole, shards_of
 from services.runner.models.kind import Kind, kind_of, read_json, transformer_of
 from services.runner.models.names import aliases_of, id_of
-from services.runner.store.footprint import UNPACKS, footprint
+from services.runner.store.footprint import UNPACKS, footprint, layout_of
 from services.runner.store.hashes import Hashes, fingerprint
 from services.runner.store.parts import Part, parts_of
 from services.runner.store.weights import Tensors, read_tensors
@@ -107,6 +107,7 @@ def describe(found: Found, hashes: Hashes, *, trusts_code: bool) -> StoredModel:
         fingerprint=fingerprint(parts, hashes),
         disk_bytes=sum(state.st_size for state in states),
         footprint=footprint(found.folder, kind),
+        layout=layout_of(found.folder, kind),
         kind=_model_kind(kind, found.folder),
         family=str(config.get("model_type", "")),
         quantization=_form(config, read_tensors(shards_of(inner))),

@@ -51,16 +51,27 @@ class CacheSize(NamedTuple):
 
 def cache_size(config: Config, float_bytes: int) -> CacheSize:
     """``float_bytes``: of one number, as activations have it."""
-    config = {**config, **(config.get("text_config") or {})}
-    layers = layers_of(config)
-    full = layers.count("full") + layers.count("full and state")
-    window = int(_said(config, "sliding_window", "sliding_window_size", "attention_window_size"))
-    states = layers.count("state") + layers.count("full and state")
+    layers = layer_sizes(config, float_bytes)
     return CacheSize(
-        per_token=float_bytes * full * _full_numbers(config),
-        per_request=float_bytes * layers.count("window") * window * _window_numbers(config)
-        + states * _state_bytes(config, float_bytes),
+        per_token=sum(layer.per_token for layer in layers),
+        per_request=sum(layer.per_request for layer in layers),
     )
+
+
+def layer_sizes(config: Config, float_bytes: int) -> list[CacheSize]:
+    """Of each layer that keeps a cache of its own, first to last."""
+    config = {**config, **(config.get("text_config") or {})}
+    full = CacheSize(float_bytes * _full_numbers(config), 0)
+    window = int(_said(config, "sliding_window", "sliding_window_size", "attention_window_size"))
+    state = _state_bytes(config, float_bytes)
+    of_kind: dict[Layer, CacheSize] = {
+        "full": full,
+        "window": CacheSize(0, float_bytes * window * _window_numbers(config)),
+        "state": CacheSize(0, state),
+        "full and state": CacheSize(full.per_token, state),
+        "none": CacheSize(0, 0),
+    }
+    return [of_kind[kind] for kind in layers_of(config)]
 
 
 def layers_of(config: Config) -> list[Layer]:

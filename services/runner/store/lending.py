@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from uvicorn import Config, Server
 
@@ -135,17 +134,6 @@ def listen(host: str) -> socket.socket:
 def url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def address_towards(bus_url: str) -> str:
-    """This machine's address on the way to the bus: where it is reached by who is reached there."""
-    first = urlsplit(bus_url.split(",")[0])
-    host, port = first.hostname or "127.0.0.1", first.port or 4222
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(found[0], socket.SOCK_DGRAM) as probe:
-        probe.connect(found[4])  # Nothing is sent: the system only chooses a way.
-        address: str = probe.getsockname()[0]
-        return address
 
 
 class _Quiet(Server):

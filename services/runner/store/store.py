@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Callable
 
+from bus.address import address_towards
 from bus.errors import BusError
 from bus.state import Bucket
 from proto.errors import Code, MeshError
@@ -23,12 +24,12 @@ from proto.store import (
 )
 from proto.subjects import ENTRUST, LEND_FILES
 from services.host import Host
+from services.runner.disk import disk_of
 from services.runner.models import hub_cache
 from services.runner.models.folder import only_pickled
 from services.runner.models.names import is_path
 from services.runner.store.copying import listed
-from services.runner.store.disk import disk_of
-from services.runner.store.lending import Lending, address_towards, listen, serve, url_of
+from services.runner.store.lending import Lending, listen, serve, url_of
 from services.runner.store.parts import parts_of
 from services.runner.store.settings import read
 from services.runner.store.shelf import Shelf
@@ -58,9 +59,15 @@ class ModelStore:
         self._tasks = Tasks(self._carry_out, self._work.discard)
         self._told: set[JobId] = set()
         self._lending = Lending()
-        self._url = ""
+        self.url = ""
+        """Where other nodes come for files; empty: nowhere."""
         self._changed = asyncio.Event()
         self._looking = asyncio.Lock()
+
+    @property
+    def files_host(self) -> str:
+        """The address that an operator named for other nodes; empty: none."""
+        return self._settings.files_host
 
     async def run(self) -> None:
         """For ever: say what is on the disk, lend it, carry out tasks."""
@@ -85,7 +92,7 @@ class ModelStore:
                 trouble,
             )
             return None
-        self._url = url_of(listener)
+        self.url = url_of(listener)
         return listener
 
     def set_tasks(self, wanted: tuple[WantedTask, ...]) -> None:
@@ -156,7 +163,7 @@ class ModelStore:
         known = self._shelf.find(asked.model)
         found = self._shelf.place_of(known) if known else None
         model = await asyncio.to_thread(self._shelf.look_again, found) if found else None
-        if not self._url:
+        if not self.url:
             said = f"{self._node} lends no files: its log says why; choose another node"
             raise MeshError(Code.INTERNAL, said)
         if model is None or found is None:
@@ -166,7 +173,7 @@ class ModelStore:
         files = await asyncio.to_thread(listed, parts, self._shelf.hashes)
         ticket = self._lending.lend(parts)
         log.info("store: lending %s to %s", model.id, asked.borrower)
-        return FilesLent(url=self._url, ticket=ticket, files=files, model=model)
+        return FilesLent(url=self.url, ticket=ticket, files=files, model=model)
 
     # Inventory
 

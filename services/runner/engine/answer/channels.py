@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from proto.frames import Channel
-from proto.inference import FinishReason
+from proto.generation import FinishReason
 from services.runner.engine.answer.splitting import NORMAL, REASONING, TOOL, Machine, Splitter, Stop
 from services.runner.engine.calls.family import CallText, Reader
 from services.runner.engine.text import Pieces

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from proto.inference import Effort
+from proto.prompt import Effort
 from services.runner.engine.answer.splitting import HEADER, NORMAL, REASONING, TOOL, Edges, Machine
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.calls.family import Family

@@ -13,22 +13,19 @@ import mlx.core as mx
 from proto.errors import Code, MeshError
 from proto.frames import PositionLogprobs
 from proto.ids import RequestId
-from proto.presence import CacheLoad
+from proto.presence import CacheLoad, Drafting
 from services.runner.engine.answer.channels import Over
 from services.runner.engine.batching import logprobs, sampling
-from services.runner.engine.batching.decoding import Decoder
 from services.runner.engine.batching.drawing import Drawn
+from services.runner.engine.batching.execution import Execution
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.mishaps import Mishaps
 from services.runner.engine.batching.outbox import Frames, Outbox
 from services.runner.engine.batching.parking import Parking
 from services.runner.engine.batching.pausing import Pausing
-from services.runner.engine.batching.prefixes import Prefixes
 from services.runner.engine.batching.reading import Reader
 from services.runner.engine.batching.running import Running
 from services.runner.engine.batching.sequence import Sequence
-from services.runner.engine.caching.prefix_cache import prefix_cache
-from services.runner.engine.loading import LoadedModel
 from services.runner.engine.queueing.queue import Queue
 
 SLOTS = 64
@@ -49,7 +46,7 @@ class Batch:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        execution: Execution,
         *,
         slots: int = SLOTS,
         cache_bytes: int = 1 << 30,
@@ -59,19 +56,20 @@ class Batch:
         """``cache_bytes`` are the prefix cache's where ``kv`` bounds nothing; ``clock`` gives
         monotonic seconds, by which requests expire.
         """
-        self._loaded = loaded
+        self._execution = execution
+        self._loaded = loaded = execution.loaded
         self._slots = slots
         self._clock = clock
         self._ends = frozenset(loaded.tokenizer.eos_token_ids)
         self._kv = kv
         self._cache_bytes = cache_bytes
-        self._prefixes = Prefixes(prefix_cache(loaded.model, kv.left_bytes(0, cache_bytes)))
+        self._prefixes = execution.prefixes(kv.left_bytes(0, cache_bytes))
         self.queue: Queue[Sequence] = Queue(slots, clock)
         """Requests may be put into it on any thread."""
-        self._running = Running(self._new_decoder())
+        self._running = Running(execution.decoder(slots))
         self._pausing = Pausing(self._running, self.queue, kv, slots, self._prefixes.keep)
         self._parking = Parking(self._running, self.queue, self._pausing)
-        self._reader = Reader(loaded, self._running, self._prefixes, self.queue.rank, self._lose)
+        self._reader = Reader(execution, self._running, self._prefixes, self.queue.rank, self._lose)
         self._outbox = Outbox()
         self._mishaps = Mishaps(self._prefixes.forget)
         self._decode_s = 0.0
@@ -124,6 +122,11 @@ class Batch:
         return self._prefixes.load
 
     @property
+    def drafting(self) -> Drafting | None:
+        """How a model that guesses for it fares."""
+        return self._execution.drafting
+
+    @property
     def cached_prefixes(self) -> dict[bytes, int]:
         """What the prefix cache held a moment ago. Safe to read on any thread."""
         return self._prefixes.told
@@ -174,6 +177,21 @@ class Batch:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
         with mx.stream(self._running.decoder.stream):
             self._reader.warm()
+
+    @property
+    def rest_s(self) -> float | None:
+        """How often ``rest`` is called while there is no work; None: never."""
+        return self._execution.rest_s
+
+    def rest(self) -> None:
+        """There has been no work for a while."""
+        with mx.stream(self._running.decoder.stream):
+            self._execution.rest()
+
+    def end(self) -> None:
+        """There will be no step any more."""
+        with mx.stream(self._running.decoder.stream):
+            self._execution.end()
 
     def step(self) -> Frames:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
@@ -279,20 +297,21 @@ class Batch:
             return
         self._decode_s += LEARNING * (time.perf_counter() - started - self._decode_s)
         now = time.monotonic()
-        stopped: list[int] = []
+        stopped: dict[int, None] = {}
         for response in responses:
             uid = response.uid
             sequence = self._running.answering[uid]
-            if self._take(sequence, response.token, response.logprobs, now):
-                if response.finish_reason is None:
-                    stopped.append(uid)
-                else:
-                    del self._running.answering[uid]
-                    self._prefixes.keep(
-                        sequence, response.all_tokens or [], response.prompt_cache or []
-                    )
+            # Of several tokens of one answer, those behind its end are nobody's.
+            if uid not in stopped and self._take(sequence, response.token, response.logprobs, now):
+                stopped[uid] = None
+            if response.finish_reason is not None:
+                del self._running.answering[uid]
+                stopped.pop(uid, None)
+                self._prefixes.keep(
+                    sequence, response.all_tokens or [], response.prompt_cache or []
+                )
         if stopped:
-            self._release(stopped)
+            self._release(list(stopped))
 
     def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
         """One token of an answer becomes frames. True if the answer ends with it."""
@@ -327,10 +346,7 @@ class Batch:
         for sequence in lost:
             self._fail(sequence, error.code, error.message)
         self._running.decoder.close()
-        self._running.decoder = self._new_decoder()
-
-    def _new_decoder(self) -> Decoder:
-        return Decoder(self._loaded.model, self._ends, self._slots)
+        self._running.decoder = self._execution.decoder(self._slots)
 
     # Failures
 

@@ -44,10 +44,12 @@ def unseen(chunk: Chunk) -> tuple[Sequence, Picture] | None:
     return None
 
 
-def read(model: Module, chunk: Chunk) -> mx.array | None:
+def read(model: Module, chunk: Chunk, *, pass_by_pass: bool = False) -> mx.array | None:
     """Runs the chunk, whose pictures were looked at; the sequences' caches hold it then.
 
-    Logits [sequences, vocabulary] of the prompts' last tokens if the chunk ends them.
+    Logits [sequences, vocabulary] of the prompts' last tokens if the chunk ends them. Of two passes
+    mlx computes parts in any order, which ranks that send each other theirs must not:
+    ``pass_by_pass``.
     """
     caches = [sequence.held for sequence in chunk.sequences]
     cache = caches[0] if len(caches) == 1 else merged(caches)
@@ -59,6 +61,8 @@ def read(model: Module, chunk: Chunk) -> mx.array | None:
     else:
         # The logits of the first pass are never asked for, so mlx never computes them.
         _pass(model, chunk.sequences, [tokens[:-1] for tokens in chunk.tokens], cache)
+        if pass_by_pass:
+            mx.eval([layer.state for layer in cache])
         logits = _pass(model, chunk.sequences, [tokens[-1:] for tokens in chunk.tokens], cache)
     mx.eval(logits if logits is not None else [], [layer.state for layer in cache])
     for row, sequence in enumerate(chunk.sequences):

@@ -1,7 +1,7 @@
 """An answer that another engine began, brought to where that one was lost without a word of it."""
 
 from proto.errors import Code, MeshError
-from proto.inference import Continuation
+from proto.generation import Continuation
 from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.constraints.masks import follow
 from services.runner.engine.loading import LoadedModel

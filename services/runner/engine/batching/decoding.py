@@ -15,6 +15,8 @@ from mlx_lm.sample_utils import greedy_sampler
 
 from services.runner.engine.batching.chunk import merged
 from services.runner.engine.batching.drawing import Drawn
+from services.runner.engine.batching.sampling import Sampler
+from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.caching.cache import Cache
 from services.runner.engine.constraints.guide import Guide
 from services.runner.engine.constraints.masks import GuidedModel, Rows
@@ -51,6 +53,12 @@ class Decoder:
         stream: mx.Stream = self._generator.stream
         return stream
 
+    @property
+    def numbers(self) -> list[int]:
+        """Of the sequences in the batch, in the order of its rows."""
+        uids: list[int] = self._generator._generation_batch.uids
+        return uids
+
     def close(self) -> None:
         self._generator.close()
 
@@ -65,11 +73,11 @@ class Decoder:
             mx.array([token for _, token, _ in drawn], dtype=mx.uint32),
             merged([sequence.held for sequence in sequences]),
             [list(sequence.prompt) for sequence in sequences],
-            [sequence.sampler for sequence in sequences],
+            self._samplers(numbers, sequences),
             greedy_sampler,
             [sequence.processors for sequence in sequences],
             [self._stops] * len(drawn),
-            [sequence.max_tokens - sequence.generated + 1 for sequence in sequences],
+            [sequence.tokens_left for sequence in sequences],
         )
         newcomers._next_logprobs = [row for _, _, row in drawn]
         self._generator._generation_batch.extend(newcomers)
@@ -79,22 +87,33 @@ class Decoder:
                 self._guides[number] = sequence.guide
         return numbers
 
+    def _samplers(self, numbers: list[int], sequences: list[Sequence]) -> list[Sampler]:
+        """Those that newcomers draw by."""
+        return [sequence.sampler for sequence in sequences]
+
     def _rows(self) -> Rows | None:
         if not self._guides:
             return None
-        batch = self._generator._generation_batch
-        return Rows([self._guides.get(number) for number in batch.uids], batch._current_tokens)
+        drawn = self._generator._generation_batch._current_tokens
+        return Rows([self._guides.get(number) for number in self.numbers], drawn)
 
     def step(self) -> list[Response]:
-        """One more token of each sequence; a newcomer's comes with the step after its first."""
-        responses: list[Response] = self._generator.next()[1]
-        if self._guides:
-            self._forget(response.uid for response in responses if response.finish_reason)
+        """One more token of each sequence, or several; a newcomer's first was known before."""
+        responses = self._advance()
+        self._forget(response.uid for response in responses if response.finish_reason)
         if not self._joined:
             return responses
-        later = [response for response in responses if response.uid not in self._joined]
-        self._joined.clear()
+        later = []
+        for response in responses:
+            if response.uid in self._joined:
+                self._joined.discard(response.uid)
+            else:
+                later.append(response)
         return later
+
+    def _advance(self) -> list[Response]:
+        responses: list[Response] = self._generator.next()[1]
+        return responses
 
     def is_newcomer(self, number: int) -> bool:
         """It has made no step yet."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from services.runner.engine.batching.sampling import Sampler
 from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.constraints.masks import masked
 
@@ -21,11 +22,7 @@ def first_tokens(group: list[Sequence], logits: mx.array) -> list[Drawn]:
         rows = [_processed(s, logits[row : row + 1]) for row, s in enumerate(group)]
         logits = mx.concatenate(rows, axis=0)
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    samplers = [sequence.sampler for sequence in group]
-    if all(sampler is samplers[0] for sampler in samplers):
-        drawn = samplers[0](logprobs)
-    else:
-        drawn = mx.concatenate([s(logprobs[i : i + 1]) for i, s in enumerate(samplers)])
+    drawn = draw([sequence.sampler for sequence in group], logprobs)
     rows = list(logprobs)
     mx.eval(drawn, rows)
     tokens: Any = drawn.tolist()
@@ -33,6 +30,13 @@ def first_tokens(group: list[Sequence], logits: mx.array) -> list[Drawn]:
         (sequence, token if sequence.forced is None else sequence.forced, row)
         for sequence, token, row in zip(group, tokens, rows, strict=True)
     ]
+
+
+def draw(samplers: list[Sampler], logprobs: mx.array) -> mx.array:
+    """A token for each row [rows, vocabulary], by the row's sampler."""
+    if all(sampler is samplers[0] for sampler in samplers):
+        return samplers[0](logprobs)
+    return mx.concatenate([s(logprobs[i : i + 1]) for i, s in enumerate(samplers)])
 
 
 def _processed(sequence: Sequence, logits: mx.array) -> mx.array:

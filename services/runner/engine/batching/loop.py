@@ -12,16 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import mlx.core as mx
 
 from proto.errors import Code
 from proto.ids import RequestId
-from proto.presence import CacheLoad
-from services.runner.engine import loading
+from proto.presence import CacheLoad, Drafting
 from services.runner.engine.batching import batch
 from services.runner.engine.batching.batch import Batch
+from services.runner.engine.batching.execution import Execution, PassesEnd
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.outbox import Frames
 from services.runner.engine.batching.sequence import Sequence
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 STOP_S = 2.0
 """A step that takes longer than this is not waited for when the engine stops."""
-
 
 LEAST_WAIT_S = 0.0005
 """A shorter wait is not worth going to sleep for."""
@@ -104,6 +102,7 @@ class Snapshot:
     cache: CacheLoad
     prefixes: dict[bytes, int]
     memory_bytes: int
+    drafting: Drafting | None
 
 
 class ModelThread:
@@ -111,27 +110,24 @@ class ModelThread:
 
     def __init__(
         self,
-        source: str,
-        home: Path,
+        load: Callable[[], Execution],
         deliver: Callable[[Frames], None],
         *,
         slots: int = batch.SLOTS,
         cache_bytes: int = 1 << 30,
         kv: KvRoom = batch.UNBOUNDED,
-        trusts_code: bool = False,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """``deliver`` is called on the model's thread, once for each step that has frames.
+        """``load`` and ``deliver`` are called on the model's thread, ``deliver`` once for each step
+        that has frames.
 
         ``end`` ends the process, should nothing work any more.
         """
-        self._source = source
-        self._home = home
+        self._load = load
         self._deliver = deliver
         self._slots = slots
         self._cache_bytes = cache_bytes
         self._kv = kv
-        self._trusts_code = trusts_code
         self._end = end
         self._inbox: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._batch: Batch | None = None
@@ -211,22 +207,28 @@ class ModelThread:
             cache=work.cache_load if work else CacheLoad(),
             prefixes=work.cached_prefixes if work else {},
             memory_bytes=mx.get_active_memory() + mx.get_cache_memory(),
+            drafting=work.drafting if work else None,
         )
 
     def _run(self) -> None:
         try:
-            loaded = loading.load(self._source, self._home, trusts_code=self._trusts_code)
-            work = Batch(loaded, slots=self._slots, cache_bytes=self._cache_bytes, kv=self._kv)
+            execution = self._load()
+            work = Batch(execution, slots=self._slots, cache_bytes=self._cache_bytes, kv=self._kv)
             work.warm()
         except BaseException as failure:  # noqa: BLE001 - handed to whoever waits for the model
             self.loaded.set_exception(failure)
             return
         self._batch = work
-        self.loaded.set_result(loaded)
-        while self._obey(work):
-            self._step(work)
-        work.abandon_all(Code.ENGINE_LOST, "the engine is stopping")
-        self._hand_over(work.step())
+        self.loaded.set_result(execution.loaded)
+        try:
+            while self._obey(work):
+                self._step(work)
+            work.abandon_all(Code.ENGINE_LOST, "the engine is stopping")
+            self._hand_over(work.step())
+            work.end()
+        except BaseException as failure:
+            log.exception("the engine can make no more passes, and ends")
+            self._end(failure.status if isinstance(failure, PassesEnd) else os.EX_SOFTWARE)
 
     def _obey(self, work: Batch) -> bool:
         """Carries out all orders there are; waits for one when there is nothing else to do.
@@ -235,7 +237,12 @@ class ModelThread:
         """
         was_idle = not work.has_work
         while not (self._inbox.empty() and work.has_work):
-            if not self._carry_out(self._inbox.get(), work):
+            try:
+                order = self._inbox.get(timeout=work.rest_s)
+            except queue.Empty:
+                work.rest()
+                continue
+            if not self._carry_out(order, work):
                 return False
         # A step clock that stood because nothing was to do has not stalled.
         self._last_step_at = time.monotonic()

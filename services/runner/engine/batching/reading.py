@@ -10,17 +10,16 @@ import time
 from collections.abc import Callable
 
 import mlx.core as mx
-from mlx_lm.models.cache import make_prompt_cache
 
 from proto.ids import RequestId
 from services.runner.engine.batching import pace
 from services.runner.engine.batching.choosing import choose
-from services.runner.engine.batching.chunk import Chunk, read, unseen
+from services.runner.engine.batching.chunk import Chunk, unseen
 from services.runner.engine.batching.drawing import Drawn, first_tokens
+from services.runner.engine.batching.execution import Execution
 from services.runner.engine.batching.prefixes import Prefixes
 from services.runner.engine.batching.running import Running
 from services.runner.engine.batching.sequence import Sequence
-from services.runner.engine.loading import LoadedModel
 from services.runner.engine.queueing.queue import Rank
 
 CLEAR_TOKENS = 4096
@@ -36,7 +35,7 @@ class Reader:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        execution: Execution,
         running: Running,
         prefixes: Prefixes,
         rank: Callable[[Sequence], Rank],
@@ -45,7 +44,7 @@ class Reader:
         """``rank`` says whose turn it is; ``lose`` ends one that cannot be read: why,
         and during what.
         """
-        self._loaded = loaded
+        self._execution = execution
         self._running = running
         self._prefixes = prefixes
         self._rank = rank
@@ -61,7 +60,7 @@ class Reader:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
         for _ in range(2):
             blank = Sequence(RequestId("warm"), [0] * pace.SMALLEST, 1)
-            blank.cache = make_prompt_cache(self._loaded.model)
+            self._prefixes.fetch(blank)
             self._timed_read([blank], pace.SMALLEST)
 
     def step(self, decode_s: float) -> list[Drawn]:
@@ -137,7 +136,7 @@ class Reader:
         sequence, picture = first
         self.excused_until = time.monotonic() + LOOK_S
         try:
-            self._loaded.model.look(picture)
+            self._execution.loaded.model.look(picture)
         except Exception as failure:
             log.exception("looking at a picture of %s failed", sequence.request)
             self._lose(sequence, failure, "looking at an image")
@@ -150,7 +149,7 @@ class Reader:
         mx.synchronize(self._running.decoder.stream)
         started = time.perf_counter()
         chunk, context = Chunk.of(group, budget), group[0].done
-        logits = read(self._loaded.model, chunk)
+        logits = self._execution.read(chunk)
         if chunk.size >= pace.SMALLEST:
             self.pace.learn(chunk.size, context, time.perf_counter() - started)
         for sequence, tokens in zip(chunk.sequences, chunk.tokens, strict=True):

@@ -1,7 +1,8 @@
 """From a request's sampling to what mlx-lm calls a sampler and logits processors."""
 
+import random
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import mlx.core as mx
@@ -16,7 +17,7 @@ from mlx_lm.sample_utils import (
 )
 
 from proto.errors import Code, MeshError
-from proto.inference import Sampling
+from proto.generation import Sampling
 
 Sampler = Callable[[mx.array], mx.array]
 """Log-probabilities [rows, vocabulary] to one token a row."""
@@ -79,12 +80,34 @@ def processors(sampling: Sampling, prompt_tokens: int) -> list[Processor]:
 greedy: Sampler = greedy_sampler
 
 
+def draws_ahead(sampler: Sampler, count: int) -> list[Sampler]:
+    """Its next draws, without making them: each may be made again and again, from whatever
+    log-probabilities, and comes by the same chance. ``drew`` says how many of them counted.
+    """
+    if isinstance(sampler, _Seeded):
+        return [partial(sampler.draw, sampler.drawn + number) for number in range(count)]
+    if isinstance(sampler, _Unseeded):
+        return [partial(_raced, key=_any_key(), shape=sampler.shape) for _ in range(count)]
+    return [sampler] * count
+
+
+def drew(sampler: Sampler, count: int) -> None:
+    """So many of the draws ahead were made for good."""
+    if isinstance(sampler, _Seeded):
+        sampler.drawn += count
+
+
+class _Unseeded:
+    def __init__(self, shape: Sampler) -> None:
+        self.shape = shape
+
+    def __call__(self, logprobs: mx.array) -> mx.array:
+        return mx.random.categorical(self.shape(logprobs))
+
+
 @lru_cache(maxsize=256)
 def _unseeded(temperature: float, top_k: int, top_p: float, min_p: float) -> Sampler:
-    def sample(logprobs: mx.array) -> mx.array:
-        return mx.random.categorical(_tempered(logprobs, temperature, top_k, top_p, min_p))
-
-    return sample
+    return _Unseeded(lambda logprobs: _tempered(logprobs, temperature, top_k, top_p, min_p))
 
 
 class _Seeded:
@@ -96,17 +119,28 @@ class _Seeded:
     def __init__(self, seed: int, shape: Sampler, drawn: int) -> None:
         base: Any = mx.random.split(mx.random.key(seed % SEEDS))[0].tolist()
         self._high, self._low = base
-        self._drawn = drawn
+        self.drawn = drawn
         self._shape = shape
 
     def __call__(self, logprobs: mx.array) -> mx.array:
-        key = mx.array([self._high, (self._low + self._drawn) % WORD], dtype=mx.uint32)
-        self._drawn += 1
-        # Not mx.random.categorical: it walks the summed probabilities, where the rounding of
-        # another batch size can tip a draw over any border between two tokens. A race of noisy
-        # scores is tipped only if its two leaders tie.
-        noise = mx.random.gumbel(logprobs.shape, key=key)
-        return mx.argmax(self._shape(logprobs) + noise, axis=-1)
+        self.drawn += 1
+        return self.draw(self.drawn - 1, logprobs)
+
+    def draw(self, number: int, logprobs: mx.array) -> mx.array:
+        key = mx.array([self._high, (self._low + number) % WORD], dtype=mx.uint32)
+        return _raced(logprobs, key, self._shape)
+
+
+def _any_key() -> mx.array:
+    return mx.array([random.getrandbits(32), random.getrandbits(32)], dtype=mx.uint32)
+
+
+def _raced(logprobs: mx.array, key: mx.array, shape: Sampler) -> mx.array:
+    # Not mx.random.categorical: it walks the summed probabilities, where the rounding of
+    # another batch size can tip a draw over any border between two tokens. A race of noisy
+    # scores is tipped only if its two leaders tie.
+    noise = mx.random.gumbel(logprobs.shape, key=key)
+    return mx.argmax(shape(logprobs) + noise, axis=-1)
 
 
 def _tempered(

@@ -8,8 +8,9 @@ import mlx.core as mx
 from msgspec.structs import replace
 
 from proto.frames import AnyFrame, CallDelta, Delta, End, PositionLogprobs, Timings, Usage
+from proto.generation import FinishReason, Generate, Sampling
 from proto.ids import KeyId, RequestId, SessionId
-from proto.inference import FinishReason, Generate, Priority, Sampling
+from proto.placement import Priority
 from services.runner.engine.answer.channels import Channels, Over, Piece, Plain, Said
 from services.runner.engine.batching.sampling import Processor, Sampler, greedy
 from services.runner.engine.caching.cache import Cache
@@ -25,7 +26,7 @@ GROWTH = 128
 """Tokens of an answer to come that room is kept for; how long it will be nobody knows."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Sequence:
     """What was asked for, and how far it is. Touched by the model's thread alone once submitted."""
 
@@ -69,6 +70,8 @@ class Sequence:
     ran_before: bool = False
     """It had to give way before it was over, or its engine was lost."""
 
+    number: int = -1
+    """By which other ranks know it."""
     seq: int = 0
     """The number of its next frame."""
     cached: int = 0
@@ -140,6 +143,11 @@ class Sequence:
     def claim(self) -> int:
         """Tokens that there are or soon will be."""
         return self.length + min(self.max_tokens - self.generated, GROWTH)
+
+    @property
+    def tokens_left(self) -> int:
+        """That it may have in the decoding batch, the first of them drawn already."""
+        return self.max_tokens - self.generated + 1
 
     @property
     def was_admitted(self) -> bool:

@@ -7,9 +7,10 @@ heartbeats is there: a mark goes with the tokens that it stands for.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from proto.inference import Privacy, Prompt
+from proto.generation import Privacy
 from proto.prefix import EVERYBODYS, prefixes_of
 from proto.presence import MOST_PREFIXES
+from proto.prompt import Prompt
 
 Marks = Mapping[bytes, int]
 """Of one run of tokens, by digest: how many tokens from the very first on end there; the nearest

@@ -52,6 +52,11 @@ class PrefixCache(Protocol):
 
 def prefix_cache(model: Module, limit_bytes: int) -> PrefixCache:
     """A tree where all layers are plain KV; whole snapshots for windows and state spaces."""
-    if all(isinstance(layer, KVCache) for layer in make_prompt_cache(model)):
+    if is_plain(model):
         return RadixCache(model, limit_bytes)
     return SnapshotCache(model, limit_bytes)
+
+
+def is_plain(model: Module) -> bool:
+    """All its layers keep keys and values, and nothing else."""
+    return all(isinstance(layer, KVCache) for layer in make_prompt_cache(model))

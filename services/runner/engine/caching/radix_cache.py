@@ -44,22 +44,21 @@ class _Node:
     def end(self) -> int:
         return self.start + len(self.tokens)
 
-    @property
-    def nbytes(self) -> int:
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
-
 
 class RadixCache:
     """A tree of token spans. Over its limit the leaf unused for longest goes, pinned ones last."""
 
-    def __init__(self, model: Module, limit_bytes: int) -> None:
+    def __init__(self, model: Module, limit_bytes: int, token_bytes: int | None = None) -> None:
+        """``token_bytes``: what a token counts with; None: what its keys and values take. Ranks
+        whose layers differ keep the same prefixes if they count alike.
+        """
         self._model = model
         self._limit = limit_bytes
+        self._token_bytes = token_bytes
         self._root = _Node([], [], None)
         self._leaves: set[_Node] = set()
         self._sessions: OrderedDict[SessionId, _Node] = OrderedDict()
         self._clock = 0
-        self._used_bytes = 0
         self._tokens = 0
         self.version = 0
 
@@ -89,7 +88,9 @@ class RadixCache:
         known = sum(count for _, count in path)
         end = path[-1][0] if path else self._root
         if known < len(tokens):
-            if _nbytes(cache, len(tokens) - known) > self._limit:
+            if self._token_bytes is None:
+                self._token_bytes = token_bytes(cache)
+            if (len(tokens) - known) * self._token_bytes > self._limit:
                 return
             if path and path[-1][1] < len(end.tokens):
                 end = self._split(end, path[-1][1])
@@ -122,6 +123,10 @@ class RadixCache:
     def stats(self) -> CacheLoad:
         return CacheLoad(used_bytes=self._used_bytes, limit_bytes=self._limit, tokens=self._tokens)
 
+    @property
+    def _used_bytes(self) -> int:
+        return self._tokens * (self._token_bytes or 0)
+
     def _path(self, tokens: Run[int]) -> list[tuple[_Node, int]]:
         """The nodes along ``tokens``, and how much of each agrees; only the last may be partial."""
         path: list[tuple[_Node, int]] = []
@@ -146,7 +151,6 @@ class RadixCache:
         parent.children[tokens[0]] = node
         self._leaves.discard(parent)
         self._leaves.add(node)
-        self._used_bytes += node.nbytes
         self._tokens += len(tokens)
         self.version += 1
         return node
@@ -194,7 +198,6 @@ class RadixCache:
         if leaf.pins:
             for session in [s for s, node in self._sessions.items() if node is leaf]:
                 self._unpin(session)
-        self._used_bytes -= leaf.nbytes
         self._tokens -= len(leaf.tokens)
 
 
@@ -229,9 +232,10 @@ def _joined(parts: list[tuple[mx.array, int]]) -> mx.array:
     return slices[0] if len(slices) == 1 else mx.concatenate(slices, axis=2)
 
 
-def _nbytes(cache: Cache, tokens: int) -> int:
+def token_bytes(cache: Cache) -> int:
+    """What one token takes in all layers of a cache that holds any."""
     layers = [(layer.keys, layer.values) for layer in cache]
-    return sum(array.nbytes // array.shape[2] * tokens for pair in layers for array in pair)
+    return sum(array.nbytes // array.shape[2] for pair in layers for array in pair)
 
 
 def _cut(cache: Cache, start: int, stop: int) -> list[tuple[mx.array, mx.array]]:

@@ -7,7 +7,7 @@ from typing import Any
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from proto.ids import RequestId
-from proto.inference import Tool, ToolCall
+from proto.prompt import Tool, ToolCall
 from services.runner.engine.calls.families import (
     function_gemma,
     gemma4,

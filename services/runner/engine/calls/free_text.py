@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from llguidance import LLMatcher
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.lark import Rules, check_range, quoted, refusal
 from services.runner.engine.calls.schema import Schema
 

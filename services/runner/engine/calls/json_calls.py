@@ -5,7 +5,7 @@ Most families write their arguments so, and many fall back to the whole form.
 
 import json
 
-from proto.inference import Tool, ToolCall
+from proto.prompt import Tool, ToolCall
 from services.runner.engine.calls.json_text import is_object, json_string, json_value, mended
 from services.runner.engine.calls.lark import Rules
 from services.runner.engine.calls.text import Ended, Malformed, Steps, Text

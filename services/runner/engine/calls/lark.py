@@ -9,7 +9,7 @@ from typing import Any
 from llguidance import LLMatcher
 
 from proto.errors import Code, MeshError
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.schema import Schema, object_schema
 
 KEY = "/[A-Za-z_][A-Za-z0-9_]{0,63}/"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from proto.inference import Tool
+from proto.prompt import Tool
 
 Schema = dict[str, Any]
 _ROOT = "odyssai-root"

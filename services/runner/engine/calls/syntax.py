@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proto.inference import Tool, ToolCall
+from proto.prompt import Tool, ToolCall
 from services.runner.engine.calls.lark import Rules
 from services.runner.engine.calls.reading import Section
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.json_calls import read_arguments
 from services.runner.engine.calls.schema import Parameters
 from services.runner.engine.calls.text import Ended, Malformed, Steps, Text

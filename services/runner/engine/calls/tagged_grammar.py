@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.free_text import texts_until
 from services.runner.engine.calls.lark import KEY, Rules, refusal
 from services.runner.engine.calls.reading import Section, resumed

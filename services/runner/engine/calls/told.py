@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.schema import function
 from services.runner.engine.calls.writing import written
 

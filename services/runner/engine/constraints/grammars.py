@@ -19,7 +19,8 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 
 from proto.errors import Code, MeshError
-from proto.inference import Format, Grammar, JsonObject, JsonSchema, Regex, Tool, ToolChoice
+from proto.format import Format, Grammar, JsonObject, JsonSchema, Regex
+from proto.prompt import Tool, ToolChoice
 from services.runner.engine.calls.families import harmony
 from services.runner.engine.calls.family import Family
 from services.runner.engine.calls.lark import SPACE
@@ -146,7 +147,7 @@ def _lark(source: str) -> str:
     try:
         return any_to_lark(source)
     except Exception as wrong:  # The converter raises whatever its own mistakes raise.
-        log.exception("a GBNF grammar could not be read")
+        log.info("a GBNF grammar could not be read: %s", type(wrong).__name__)
         raise refused("the grammar", str(wrong), "response_format") from wrong
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from proto.inference import Chat, Effort
+from proto.prompt import Chat, Effort
 from services.runner.engine.rendering import render
 from services.runner.engine.template import mentions
 

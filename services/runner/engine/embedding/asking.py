@@ -6,7 +6,7 @@ import numpy as np
 
 from proto.embedding import Embed, Rerank
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Prompt, Text, Tokens
+from proto.prompt import Chat, Prompt, Text, Tokens
 from services.runner.engine.embedding.loading import LoadedReader
 from services.runner.engine.embedding.passes import Numbers
 from services.runner.engine.embedding.row import Row

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from proto.errors import Code, MeshError
 from proto.ids import KeyId, RequestId
-from proto.inference import Priority
+from proto.placement import Priority
 from services.runner.engine.embedding.row import Row
 from services.runner.engine.queueing.fairness import NOBODY, Share
 from services.runner.engine.queueing.queue import Queue

@@ -15,21 +15,12 @@ from bus.deadline import moment
 from bus.gateways import Gateways
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
+from proto.generation import Accepted, Cancel, Generate
 from proto.ids import GatewayId
-from proto.inference import (
-    Accepted,
-    Cancel,
-    Counted,
-    CountTokens,
-    Detokenize,
-    Detokenized,
-    Generate,
-    Text,
-    Tokenize,
-    Tokenized,
-)
 from proto.presence import EngineBeat
+from proto.prompt import Text
 from proto.subjects import CANCEL, COUNT_TOKENS, DETOKENIZE, EMBED, GENERATE, RERANK, TOKENIZE
+from proto.tokenization import Counted, CountTokens, Detokenize, Detokenized, Tokenize, Tokenized
 from services.runner.engine.embedding.asking import (
     rows_of_pairs,
     rows_of_texts,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Turn
+from proto.prompt import Chat, Turn
 from services.runner.engine.calls import told
 from services.runner.engine.calls.family import family_of, knows_tools
 from services.runner.engine.calls.schema import function

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from proto.errors import MeshError
-from proto.inference import Chat, Prompt, Turn
+from proto.prompt import Chat, Prompt, Turn
 from services.runner.engine.caching.cache_key import agreement
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.prompt import tokens_of

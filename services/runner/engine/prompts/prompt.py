@@ -8,12 +8,13 @@ from typing import Any
 from jinja2 import TemplateError
 
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Prompt, Text, Tokens
+from proto.prompt import Chat, Prompt, Text, Tokens
 from services.runner.engine.calls.schema import typed_function
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.adapting import adapted
 from services.runner.engine.prompts.messages import Content, messages_of, words, words_only
-from services.runner.engine.rendering import Excessive, render
+from services.runner.engine.rendering import render
+from services.runner.engine.typesetter import Excessive
 from services.runner.engine.vision import prompt as vision
 from services.runner.engine.vision.picture import Picture
 from services.runner.engine.vision.sight import Sight

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from proto.ids import KeyId, RequestId
-from proto.inference import Priority
+from proto.placement import Priority
 from services.runner.engine.queueing.fairness import Share, Shares
 
 BATCH_EVERY = 16

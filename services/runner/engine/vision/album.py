@@ -8,7 +8,7 @@ from bus import blobs
 from bus.connection import Bus
 from proto.errors import Code, MeshError
 from proto.ids import GatewayId
-from proto.inference import Chat, ImagePart
+from proto.prompt import Chat, ImagePart
 from services.runner.engine.vision.picture import Picture, Unreadable
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from proto.errors import Code, MeshError
-from proto.inference import Chat, TextPart, Turn
+from proto.prompt import Chat, TextPart, Turn
 from services.runner.engine.vision.picture import Picture
 from services.runner.engine.vision.sight import Sight, sight
 
@@ -68,7 +68,7 @@ def _veiled(turn: Turn, mark: str) -> Turn:
     if isinstance(turn.content, str):
         return replace(turn, content=turn.content.replace(mark, VEIL))
     parts = (
-        TextPart(text=part.text.replace(mark, VEIL)) if isinstance(part, TextPart) else part
+        replace(part, text=part.text.replace(mark, VEIL)) if isinstance(part, TextPart) else part
         for part in turn.content
     )
     return replace(turn, content=tuple(parts))

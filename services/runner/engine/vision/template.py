@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from proto.inference import ImagePart, Turn
+from proto.prompt import TextPart, Turn
 
 Content = str | list[dict[str, str]]
 Render = Callable[[list[dict[str, Any]]], str]
@@ -33,7 +33,7 @@ class Manner:
         if isinstance(turn.content, str):
             return turn.content
         return "".join(
-            self.spelled if isinstance(part, ImagePart) else part.text for part in turn.content
+            part.text if isinstance(part, TextPart) else self.spelled for part in turn.content
         )
 
     def fitted(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -74,6 +74,6 @@ def _tried(render: Render, content: Content) -> str:
 def _parts(turn: Turn) -> Content:
     assert not isinstance(turn.content, str), "a turn with pictures is made of parts"
     return [
-        {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
         for part in turn.content
     ]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.free_text import texts_until
 from services.runner.engine.calls.lark import KEY, Rules, check_range, refusal
 from services.runner.engine.calls.schema import Parameters, Schema

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlx_lm.tool_parsers.glm47 import parse_tool_call
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.json_calls import read_objects
 from services.runner.engine.calls.reading import Section
 from services.runner.engine.calls.schema import function

@@ -5,7 +5,7 @@ The words before the arguments are the call's id.
 
 import re
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.json_calls import read_arguments
 from services.runner.engine.calls.lark import Rules, refusal
 from services.runner.engine.calls.reading import resumed

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlx_lm.tool_parsers.kimi_k3 import parse_tool_call
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.reading import resumed
 from services.runner.engine.calls.schema import Parameters, Schema
 from services.runner.engine.calls.syntax import Syntax

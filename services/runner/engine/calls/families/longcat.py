@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mlx_lm.tool_parsers.longcat import parse_tool_call
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.families.glm47 import key, or_json
 from services.runner.engine.calls.reading import Section
 from services.runner.engine.calls.syntax import Syntax

@@ -6,7 +6,7 @@ A section lasts to the end of the answer; each further call has the marker again
 import hashlib
 import re
 
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.json_calls import (
     call_rule,
     read_arguments,

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlx_lm.tool_parsers.pythonic import parse_tool_call
 
-from proto.inference import Tool, ToolCall
+from proto.prompt import Tool, ToolCall
 from services.runner.engine.calls.json_calls import read_object
 from services.runner.engine.calls.json_text import is_object
 from services.runner.engine.calls.lark import KEY, Rules, refusal

@@ -1,0 +1,1 @@
+"""How fast this node reaches others: measured now and then, told in its heartbeat."""
