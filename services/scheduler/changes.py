@@ -47,6 +47,12 @@ def drain(engines: Iterable[EngineId]) -> Change:
     return alter(engines, is_draining=True)
 
 
+def emptying(engines: Iterable[EngineId]) -> Change:
+    """Take nothing new there, and have these drain: in one write, so that no half of it is left."""
+    leaving = tuple(engines)
+    return lambda plan: set_drained(True)(drain(leaving)(plan))
+
+
 def take_back(job: JobId) -> Change:
     """Remove what a job placed, and cancel what it wants done."""
 

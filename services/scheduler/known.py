@@ -11,13 +11,14 @@ from bus.fleet import Fleet
 from bus.mirror import Mirror
 from bus.provision import Limits
 from bus.state import Bucket
+from proto.group import RANK_BUSY_S, RankBeat
 from proto.ids import EngineId
-from proto.inference import Want
 from proto.jobs import JOBS, KEPT_S, Job
+from proto.placement import Want
 from proto.plan import PLANS, NodePlan
 from proto.presence import EngineBeat
 from proto.store import STORES, Store
-from proto.subjects import ENGINE_BEAT, WANT
+from proto.subjects import ENGINE_BEAT, RANK_BEAT, WANT
 from services.scheduler.demand.demand import Demand
 from services.scheduler.view import View
 
@@ -49,6 +50,7 @@ class Known:
         self._unix = unix
         self._read_at: float | None = None
         self.demand = Demand(now())
+        self._ranks: dict[EngineId, tuple[float, RankBeat]] = {}
         self._ready: dict[EngineId, tuple[str, float]] = {}
 
     @classmethod
@@ -69,6 +71,7 @@ class Known:
             now,
         )
         await bus.listen(ENGINE_BEAT, known.hear_engine)
+        await bus.listen(RANK_BEAT, known.hear_rank)
         await bus.listen(WANT, known.hear_want)
         return known
 
@@ -91,15 +94,25 @@ class Known:
         if beat.state == "ready" and beat.boot != boot:
             self._ready[beat.engine] = (beat.boot, self._now())
 
+    def hear_rank(self, beat: RankBeat) -> None:
+        self._ranks[beat.engine] = (self._now(), beat)
+
     def hear_want(self, want: Want) -> None:
         self.demand.hear(want, self._now())
 
     def view(self) -> View:
         engines = {beat.engine: beat for beat in self._fleet.engines()}
         self._ready = {engine: heard for engine, heard in self._ready.items() if engine in engines}
+        now = self._now()
+        self._ranks = {
+            engine: (at, beat)
+            for engine, (at, beat) in self._ranks.items()
+            if now - at <= RANK_BUSY_S
+        }
         return View(
             now_s=self._stamp(),
-            clock_s=self._now(),
+            clock_s=now,
+            ranks={engine: beat for engine, (_, beat) in self._ranks.items()},
             nodes={beat.node: beat for beat in self._fleet.nodes()},
             engines=engines,
             plans={plan.node: plan for plan in self.plans.records.values()},

@@ -99,18 +99,32 @@ def _planned(node: NodeId, placement: Placement, view: View) -> EngineView:
             model=placement.model,
             node=node,
             phase="draining" if placement.is_draining and phase == "ready" else phase,
-            detail=status.detail if status else "",
+            detail=(status.detail if status else "") or _rank_detail(placement, view),
             grant=placement.grant,
             is_pinned=placement.is_pinned,
             origin=placement.origin,
             crashes=status.crashes if status else 0,
+            rank=placement.group.rank_of(placement.engine) if placement.group else None,
+            group=placement.group,
         ),
     )
 
 
+def _rank_detail(placement: Placement, view: View) -> str:
+    """How far a rank is with its group, until all are ready."""
+    rank = view.ranks.get(placement.engine)
+    if rank is None or rank.phase == "ready":
+        return ""
+    return f"{rank.phase} {rank.detail}".strip()
+
+
 def _foreign(beat: EngineBeat, model: ModelId) -> EngineView:
     phase: EnginePhase = beat.state
-    return _engine(beat, EngineView(engine=beat.engine, model=model, node=beat.node, phase=phase))
+    detail = "" if beat.circuit == "closed" else f"left alone: {beat.trouble}"
+    return _engine(
+        beat,
+        EngineView(engine=beat.engine, model=model, node=beat.node, phase=phase, detail=detail),
+    )
 
 
 def _engine(beat: EngineBeat | None, engine: EngineView) -> EngineView:
@@ -124,6 +138,7 @@ def _engine(beat: EngineBeat | None, engine: EngineView) -> EngineView:
         queued=beat.queued,
         tokens_per_s=beat.tokens_per_s,
         idle_s=beat.idle_s,
+        drafting=beat.drafting,
     )
 
 
@@ -143,6 +158,8 @@ def _node(node: NodeId, held: tuple[EngineView, ...], view: View) -> NodeView:
         tasks=beat.tasks if beat else (),
         quarantined=plan.quarantined,
         agent_version=beat.version if beat else "",
+        links=beat.links if beat else (),
+        boot=beat.boot if beat else "",
     )
 
 
@@ -197,7 +214,7 @@ def _model(
 
 def _state(engines: tuple[EngineView, ...], is_quarantined: bool, view: View) -> ModelState:
     """The best that can be said of it."""
-    ready = [engine for engine in engines if engine.phase == "ready"]
+    ready = [engine for engine in engines if engine.phase == "ready" and not engine.rank]
     if ready:
         return "upstream" if all(_upstream(engine, view) for engine in ready) else "loaded"
     if any(engine.phase in COMING for engine in engines):

@@ -10,12 +10,14 @@ from bus.fleet import Fleet
 from bus.lease import Lease, lead
 from bus.router import Router
 from bus.state import Bucket
+from proto.choice import Weigh, Weighed
 from proto.errors import Code, MeshError
-from proto.inference import Schedule, Scheduled, Want
 from proto.overview import LookAround, Overview
+from proto.placement import Schedule, Scheduled, Want
 from proto.presence import HEARTBEAT_S, EngineBeat
+from proto.refusing import listing, not_served
 from proto.state import ENGINES, EngineRecord
-from proto.subjects import LOOK_AROUND, SCHEDULE, WANT
+from proto.subjects import LOOK_AROUND, SCHEDULE, WANT, WEIGH
 from services.host import Host, present
 from services.scheduler.configuration.file import ConfigFile
 from services.scheduler.demand.absent import waits_for
@@ -25,6 +27,7 @@ from services.scheduler.leading.leading import Reign
 from services.scheduler.naming import known_model
 from services.scheduler.overview import look_around
 from services.scheduler.settings import Settings
+from services.scheduler.weighing import weigh
 
 LEASE = "scheduler"
 """What is led: placing, loading, jobs."""
@@ -44,6 +47,9 @@ async def serve(host: Host) -> None:
     async def look(asked: LookAround) -> Overview:
         return look_around(asked, known.view(), lease.leader, lease.epoch)
 
+    async def ponder(asked: Weigh) -> Weighed:
+        return weigh(asked, known.view())
+
     async with asyncio.TaskGroup() as tasks:
         living = [
             tasks.create_task(records.watch(scheduler.hear_record)),
@@ -58,6 +64,7 @@ async def serve(host: Host) -> None:
             await known.read()  # What is stored is known before somebody is told that it is not.
         await host.bus.answer(SCHEDULE, scheduler.schedule, group="scheduler")
         await host.bus.answer(LOOK_AROUND, look, group="scheduler")
+        await host.bus.answer(WEIGH, ponder, group="scheduler")
         await host.bus.settled()
         living.append(
             tasks.create_task(lead(lease, lambda epoch: Reign(host, known, epoch).last()))
@@ -108,10 +115,21 @@ class Scheduler:
                 f"No engine serves {model!r} now; it is loading or recovering. Try again.",
                 retry_after_s=1.0,
             )
+        provider = self.fleet.provider_of(model)
+        if provider is not None:
+            return not_served(provider, model)
+        name, is_a_providers, _ = model.partition(":")
+        if is_a_providers and name in (self._known.view().config.providers or {}):
+            return MeshError(
+                Code.NO_ENGINE,
+                f"No cloud service serves the provider {name!r} now; it is starting, or none runs. "
+                "Try again.",
+                retry_after_s=1.0,
+            )
         stored = {
             known.id for store in self._known.stores.records.values() for known in store.models
         }
-        there = ", ".join(sorted({card.id for card in self.fleet.models()} | stored)) or "none yet"
+        there = listing({card.id for card in self.fleet.models()} | stored)
         return MeshError(
             Code.MODEL_NOT_FOUND,
             f"The model {model!r} does not exist here. GET /v1/models lists what does, and with "

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from msgspec import structs
+
 from proto.config import Config
+from proto.group import RankBeat
 from proto.ids import EngineId, JobId, ModelId, NodeId
 from proto.jobs import Job
 from proto.memory import Holding, free_bytes
@@ -28,6 +31,8 @@ class View:
     engines: Mapping[EngineId, EngineBeat] = field(default_factory=dict)
     plans: Mapping[NodeId, NodePlan] = field(default_factory=dict)
     stores: Mapping[NodeId, Store] = field(default_factory=dict)
+    ranks: Mapping[EngineId, RankBeat] = field(default_factory=dict)
+    """What ranks of groups said of late."""
     config: Config = field(default_factory=Config)
     ready_since: Mapping[EngineId, float] = field(default_factory=dict)
     """By ``clock_s``, when an engine was first heard to be ready in this life."""
@@ -52,6 +57,15 @@ class View:
         """Where a model is or should be, in the order of the nodes."""
         return self._placed.get(model, [])
 
+    def drafted_by(self, model: ModelId) -> list[tuple[NodeId, Placement]]:
+        """Engines that guess with it."""
+        return [
+            (node, placement)
+            for node in sorted(self.plans)
+            for placement in self.plans[node].placements
+            if placement.draft is not None and placement.draft.model == model
+        ]
+
     @cached_property
     def _placed(self) -> dict[ModelId, list[tuple[NodeId, Placement]]]:
         placed: dict[ModelId, list[tuple[NodeId, Placement]]] = {}
@@ -64,6 +78,21 @@ class View:
         """What the node's agent says of an engine; None while it says nothing."""
         beat = self.nodes.get(node)
         return next((s for s in beat.engines if s.engine == engine), None) if beat else None
+
+    def lead(self, placement: Placement) -> EngineBeat | None:
+        """What the engine says that answers for it: of a group, its leader."""
+        group = placement.group
+        return self.engines.get(group.leader if group else placement.engine)
+
+    def without(self, model: ModelId) -> "View":
+        """The same moment, were a model placed nowhere."""
+        plans = {
+            node: structs.replace(
+                plan, placements=tuple(p for p in plan.placements if p.model != model)
+            )
+            for node, plan in self.plans.items()
+        }
+        return replace(self, plans=plans)
 
     def free_bytes(self, node: NodeId) -> int:
         """What a further engine may take there; nothing on a node that is not heard."""

@@ -12,7 +12,8 @@ from bus.config import change_layer, open_layers
 from bus.connection import Bus
 from bus.errors import BusError
 from proto.config import Config, ConfigLayer
-from services.scheduler.configuration.text import NotConfig, parse
+from services.scheduler.configuration.document import NotConfig
+from services.scheduler.configuration.text import parse
 
 log = logging.getLogger(__name__)
 

@@ -1,78 +1,49 @@
 """From the text of ``odyssai.yaml`` to a layer of configuration, or the line that is wrong."""
 
-from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
 import msgspec
-import yaml
 from msgspec.structs import fields
-from yaml.nodes import MappingNode, Node, ScalarNode
 
-from proto.config import Config, KeyConfig, ModelConfig
+from proto.cluster import ClusterConfig, ClusterMember
+from proto.config import Config, KeyConfig, ModelConfig, ProviderConfig
 from proto.ids import ModelId
+from services.scheduler.configuration.document import (
+    NO_SETTING,
+    Document,
+    NotConfig,
+    complaint,
+    read,
+)
 
-_ENTRIES: dict[str, Any] = {"aliases": ModelId, "models": ModelConfig, "keys": KeyConfig}
+_ENTRIES: dict[str, Any] = {
+    "aliases": ModelId,
+    "fallbacks": list[ModelId],
+    "models": ModelConfig,
+    "clusters": ClusterConfig,
+    "keys": KeyConfig,
+    "providers": ProviderConfig,
+}
 """Sections whose keys are names of the operator's: msgspec does not say which of them is wrong."""
-
-
-class NotConfig(Exception):
-    """The text is no configuration; the message has the line and what to do about it."""
-
-    def __init__(self, line: int, problem: str) -> None:
-        super().__init__(f"line {line}: {problem}")
-        self.line = line
-        """From 1."""
 
 
 def parse(text: str) -> Config:
     """Raises NotConfig."""
-    loader = yaml.SafeLoader(text)
-    try:
-        root = loader.get_single_node()
-        if root is None:
-            return Config()
-        _expect_names_once(root)
-        plain = loader.construct_document(root)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise NotConfig(mark.line + 1 if mark else 1, f"no YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise NotConfig(1, f"no YAML: {error}") from error
-    finally:
-        loader.dispose()
+    document = read(text)
+    plain = document.plain
     if isinstance(plain, dict):
         # A section with nothing below it says nothing.
         plain = {name: below for name, below in plain.items() if below is not None}
     try:
         return msgspec.convert({} if plain is None else plain, Config)
     except msgspec.ValidationError as error:
-        raise _located(root, plain, error) from error
+        raise _located(document, plain, error) from error
 
 
-def _expect_names_once(node: Node) -> None:
-    """YAML would silently take the last one."""
-    seen: dict[str, int] = {}
-    for key, below in _entries(node):
-        if key.value in seen:
-            raise NotConfig(
-                _line(key), f"`{key.value}` stands at line {seen[key.value]} already; keep one"
-            )
-        seen[key.value] = _line(key)
-        _expect_names_once(below)
-
-
-def _located(root: Node, plain: Any, error: msgspec.ValidationError) -> NotConfig:
+def _located(document: Document, plain: Any, error: msgspec.ValidationError) -> NotConfig:
     path, what = _blame(plain, error)
-    node, line = root, _line(root)
-    for name in path:
-        found = next(((k, v) for k, v in _entries(node) if k.value == name), None)
-        if found is None:
-            break
-        key, node = found
-        line = _line(key)
-    where = f"`{'.'.join(path)}`: " if path else ""
-    return NotConfig(line, f"{where}{what[:1].lower()}{what[1:]}{_advice(what, path)}")
+    return document.wrong(path, f"{what}{_advice(what, path)}")
 
 
 def _blame(plain: Any, error: msgspec.ValidationError) -> tuple[list[str], str]:
@@ -85,26 +56,15 @@ def _blame(plain: Any, error: msgspec.ValidationError) -> tuple[list[str], str]:
             try:
                 msgspec.convert(entry, type_ | None)
             except msgspec.ValidationError as own:
-                path, what = _split(str(own))
+                path, what = complaint(own)
                 return [section, name, *path], what
-    return _split(str(error))
-
-
-def _split(complaint: str) -> tuple[list[str], str]:
-    """The sentence of msgspec taken apart: what, and where below the value that was looked at."""
-    what, _, place = complaint.partition(" - at ")
-    path = [part for part in place.strip("`").removeprefix("$").split(".") if part]
-    if "unknown field" in what:
-        path.append(what.split("`")[1])
-        what = "there is no such setting"
-    return path, what
+    return complaint(error)
 
 
 def _advice(what: str, path: list[str]) -> str:
-    if what != "there is no such setting":
+    if what != NO_SETTING:
         return ""
-    above = _ENTRIES.get(path[0]) if len(path) > 2 else None
-    type_: Any = above or (Config if len(path) == 1 else None)
+    type_ = _above(path)
     known = [field.name for field in fields(type_)] if type_ else []
     close = get_close_matches(path[-1], known, n=1)
     if close:
@@ -112,10 +72,10 @@ def _advice(what: str, path: list[str]) -> str:
     return f"; there are {', '.join(known)}" if known else ""
 
 
-def _entries(node: Node) -> Iterator[tuple[ScalarNode, Node]]:
-    if isinstance(node, MappingNode):
-        yield from ((key, value) for key, value in node.value if isinstance(key, ScalarNode))
-
-
-def _line(node: Node) -> int:
-    return int(node.start_mark.line) + 1
+def _above(path: list[str]) -> Any:
+    """Whose setting the last of the names would be."""
+    if len(path) == 1:
+        return Config
+    if path[0] == "clusters" and path[2:3] == ["members"]:
+        return ClusterMember
+    return _ENTRIES.get(path[0]) if len(path) > 2 else None

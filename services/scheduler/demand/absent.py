@@ -5,6 +5,7 @@ from proto.ids import ModelId
 from proto.jobs import Job, NodeProgress
 from proto.presence import EngineStatus
 from services.scheduler.demand.demand import loads_of, may_load, refusal, starting
+from services.scheduler.grouping.rescue import waits_for_node
 from services.scheduler.placing.placing import quarantine_of, quarantined
 from services.scheduler.view import View
 
@@ -18,6 +19,9 @@ def waits_for(model: ModelId, view: View) -> str:
     under_way = loads_of(model, view)
     if under_way:
         return _of_job(under_way[0])
+    regrouping = waits_for_node(view, model)
+    if regrouping is not None:
+        return regrouping
     engines = starting(model, view)
     if engines:
         return _of_engine(engines[0])

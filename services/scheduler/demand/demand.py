@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from proto.effective import loads_on_demand, value
 from proto.errors import Refused
 from proto.ids import ModelId
-from proto.inference import Want
 from proto.jobs import Job, Load
+from proto.placement import Want
 from proto.presence import EngineStatus
 from services.scheduler.naming import defaults, known_model
 from services.scheduler.placing.placing import quarantine_of
@@ -97,7 +97,7 @@ def _is_served(model: ModelId, view: View) -> bool:
     return any(
         beat is not None and beat.state == "ready"
         for node, placement in view.placements(model)
-        for beat in (view.engines.get(placement.engine),)
+        for beat in (view.lead(placement),)
         if not (placement.is_draining or view.plan(node).is_drained)
     )
 

@@ -1,4 +1,7 @@
-"""When a draining engine may leave its node's plan: nothing has run there for two heartbeats."""
+"""When a draining engine may leave its node's plan: nothing has run there for two heartbeats.
+
+A group is one engine: its ranks leave together.
+"""
 
 from proto.ids import EngineId, NodeId
 from proto.plan import Placement
@@ -17,11 +20,17 @@ class Draining:
 
     def look(self, view: View) -> list[tuple[NodeId, EngineId]]:
         """Those that may go now."""
-        quiet = {
-            placement.engine: node
+        leaving = {
+            placement.engine: (node, placement)
             for node, plan in view.plans.items()
             for placement in plan.placements
             if placement.is_draining and _is_quiet(node, placement, view)
+        }
+        quiet = {
+            engine: node
+            for engine, (node, placement) in leaving.items()
+            if placement.group is None
+            or all(member.engine in leaving for member in placement.group.members)
         }
         self._since = {engine: self._since.get(engine, view.clock_s) for engine in quiet}
         return [

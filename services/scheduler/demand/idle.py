@@ -16,6 +16,7 @@ def overdue(view: View) -> list[Unload]:
     return [
         Unload(model=placement.model, nodes=(node,))
         for node, placement in held
+        if placement.group is None or placement.group.leader == placement.engine
         if _idle_s(placement, view) > _ttl_s(placement, by_model[placement.model])
     ]
 
@@ -32,8 +33,8 @@ def _configured_ttl_s(placement: Placement, view: View) -> float | None:
 
 
 def _idle_s(placement: Placement, view: View) -> float:
-    """0 for one that is in use, that is to stay, or that leaves already."""
-    beat = view.engines.get(placement.engine)
+    """0 for one that is in use, that is to stay, or that leaves already; of groups by leader."""
+    beat = view.lead(placement)
     if beat is None or beat.state != "ready" or placement.is_pinned or placement.is_draining:
         return 0.0
     return beat.idle_s

@@ -117,7 +117,7 @@ def _came_first(placement: Placement, claim: Claim) -> bool:
 
 
 def _resident(view: View, node: NodeId, placement: Placement, claim: Claim) -> _Resident:
-    beat = view.engines.get(placement.engine)
+    beat = view.lead(placement)
     return _Resident(
         placement=placement,
         frees_bytes=view.holding(placement).counted_bytes,
@@ -129,7 +129,8 @@ def _resident(view: View, node: NodeId, placement: Placement, claim: Claim) -> _
 
 
 def _ready_at(view: View, placement: Placement) -> float:
-    return view.ready_since.get(placement.engine, view.clock_s)
+    leader = placement.group.leader if placement.group else placement.engine
+    return view.ready_since.get(leader, view.clock_s)
 
 
 def _free_at(view: View, node: NodeId, placement: Placement, claim: Claim) -> float:
@@ -137,7 +138,7 @@ def _free_at(view: View, node: NodeId, placement: Placement, claim: Claim) -> fl
     until it does; one that never will serve has none.
     """
     residence_s = 0.0 if claim.by == "operator" else min_residence_s(view.config)
-    beat = view.engines.get(placement.engine)
+    beat = view.lead(placement)
     if beat is not None and beat.state == "ready":
         return _ready_at(view, placement) + residence_s
     status = view.status(node, placement.engine)

@@ -24,6 +24,7 @@ from services.scheduler.changes import Change, take_back, want
 from services.scheduler.jobs import (
     convert,
     drain,
+    elsewhere,
     load,
     pin,
     pull,
@@ -67,6 +68,8 @@ def advance(job: Job, view: View) -> Step:
     if job.state == "paused":
         running = structs.replace(job, state="running")
         return Step(running, _wanting("run", job, view))
+    if isinstance(job.order, Load | Unload) and elsewhere.is_elsewhere(job, job.order, view):
+        return elsewhere.advance(job, job.order, view)
     return KINDS[type(job.order)](job, job.order, view)
 
 

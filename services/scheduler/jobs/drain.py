@@ -5,8 +5,11 @@ from msgspec import structs
 from proto.errors import MeshError
 from proto.ids import JobId, ModelId, NodeId
 from proto.jobs import Drain, Job, Load, Undrain
+from proto.plan import Placement
 from proto.presence import HEARTBEAT_S
-from services.scheduler.changes import Change, set_drained
+from services.scheduler.changes import Change, emptying, set_drained
+from services.scheduler.grouping.rescue import REGROUPING, elsewhere
+from services.scheduler.grouping.unity import nodes_of
 from services.scheduler.jobs.step import Follow, Step, ended, failed, progress, words
 from services.scheduler.placing.placing import Wish, check_present, choose
 from services.scheduler.view import View
@@ -42,22 +45,29 @@ def advance_undrain(job: Job, order: Undrain, view: View) -> Step:
 def _moving(job: Job, node: NodeId, view: View) -> Step:
     """Load elsewhere, where it fits, what nobody else serves; what does not fit is told."""
     stuck: list[str] = []
+    shared = [p for p in view.plan(node).placements if p.group is not None]
     for model in _only_here(node, view):
+        if any(p.model == model for p in shared):
+            continue
         load = _load_of(job.id, model, view)
         if load is None:
-            there = _elsewhere(model, node, view)
+            held = next(p for p in view.plan(node).placements if p.model == model)
+            there = _elsewhere(held, node, view)
             if there is None:
                 stuck.append(model)
                 continue
-            order = Load(model=model, nodes=(there,), makes_room=False)
+            order = _order(held, there)
             moving = structs.replace(job, phase="moving", detail=f"{model} goes to {there}")
             return Step(moving, acts=(Follow(order, _sake(job.id)),))
         if not load.is_over:
             return Step(structs.replace(job, phase="moving", detail=f"waiting for {model}"))
         stuck.append(model)
+    loads, unfit = elsewhere(view, node)
+    stuck += unfit
     detail = f"no other node has room for {words(stuck)}" if stuck else ""
     draining = structs.replace(job, phase="draining", detail=detail)
-    return Step(draining, ((node, set_drained(True)),))
+    emptied = emptying(p.engine for p in shared)
+    return Step(draining, ((node, emptied),), tuple(Follow(load, REGROUPING) for load in loads))
 
 
 def _only_here(node: NodeId, view: View) -> list[ModelId]:
@@ -67,6 +77,7 @@ def _only_here(node: NodeId, view: View) -> list[ModelId]:
         for other, plan in view.plans.items()
         if other != node and other in view.nodes and not plan.is_drained
         for p in plan.placements
+        if p.group is None or node not in nodes_of(p.group)
         if not p.is_draining and _is_ready(other, p.engine, view)
     }
     return [model for model in dict.fromkeys(here) if model not in elsewhere]
@@ -77,12 +88,30 @@ def _is_ready(node: NodeId, engine: str, view: View) -> bool:
     return beat is not None and any(s.engine == engine and s.phase == "ready" for s in beat.engines)
 
 
-def _elsewhere(model: ModelId, node: NodeId, view: View) -> NodeId | None:
-    wish = Wish(model=model, makes_room=False)
+def _elsewhere(held: Placement, node: NodeId, view: View) -> NodeId | None:
+    wish = Wish(
+        model=held.model,
+        context=held.asked_context,
+        batch=held.asked_batch,
+        draft=held.draft.model if held.draft else None,
+        makes_room=False,
+    )
     try:
         return choose(view, wish, 1, without=frozenset([node]))[0]
     except MeshError:
         return None
+
+
+def _order(held: Placement, there: NodeId) -> Load:
+    """It goes on with what was asked for, and with its draft."""
+    return Load(
+        model=held.model,
+        nodes=(there,),
+        context=held.asked_context,
+        batch=held.asked_batch,
+        draft=held.draft.model if held.draft else None,
+        makes_room=False,
+    )
 
 
 def _load_of(job: JobId, model: ModelId, view: View) -> Job | None:

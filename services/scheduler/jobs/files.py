@@ -98,7 +98,7 @@ def lists(view: View, node: NodeId, model: ModelId) -> bool:
 def as_said(part: NodeProgress, job: JobId, view: View) -> NodeProgress:
     """A node's part of a job by what the node says of its task, if it says anything."""
     status = status_of(view, part.node, job)
-    return _told(part.node, status) if status else part
+    return structs.replace(_told(part.node, status), rank=part.rank) if status else part
 
 
 def status_of(view: View, node: NodeId, job: JobId) -> TaskStatus | None:

@@ -9,15 +9,15 @@ from proto.errors import Code, MeshError
 from proto.ids import ModelId, NodeId, engine_id
 from proto.jobs import Job, Load, NodeProgress
 from proto.memory import Footprint, Grant, grant, largest_grant, least_grant
-from proto.plan import Placement
+from proto.plan import Draft, Placement
 from proto.presence import EngineStatus
 from proto.store import CopyTask, PullTask, StoredModel
-from services.scheduler.changes import Change, alter, drain, lift, reserve
+from services.scheduler.changes import Change, alter, drain, forget_task, lift, reserve
 from services.scheduler.demand.room import Claim, make_room
 from services.scheduler.jobs.files import advance_task
 from services.scheduler.jobs.step import FAILED, READY, SILENT, Move, progress
 from services.scheduler.naming import fetchable_model
-from services.scheduler.placing.placing import Wish, quarantine_of, quarantined
+from services.scheduler.placing.placing import Wish, needed, quarantine_of, quarantined
 from services.scheduler.placing.shortage import no_memory
 from services.scheduler.view import View
 
@@ -48,7 +48,7 @@ class Part:
     def move(self) -> Move:
         """The first of these that applies."""
         if self.node not in self.view.nodes:
-            return self._silent()
+            return self.silent()
         held = [p for p in self.view.plan(self.node).placements if p.model == self.model]
         staying = next((p for p in held if not p.is_draining), None)
         if staying is not None:
@@ -62,10 +62,10 @@ class Part:
             return self._at("waiting", "lifting the quarantine", lift(self.model))
         if shut_out:
             return self._error(quarantined(shut_out, self.node))
-        stored = dict(self.view.stored(self.model)).get(self.node)
-        return self._place(stored) if stored else self._fetch()
+        missing = self._missing
+        return self.fetch(missing) if missing else self._place(self._stored[self.model])
 
-    def _silent(self) -> Move:
+    def silent(self) -> Move:
         if self.was.phase == SILENT and self.view.age_s(self.job) > LOST_S:
             why = f"{self.node} is not heard any more: start its agent, or load elsewhere."
             return self._error(MeshError(Code.NO_ENGINE, why))
@@ -78,16 +78,32 @@ class Part:
         why = f"{self.model} was unloaded from {self.node} while it was being loaded."
         return self._error(MeshError(Code.CONFLICT, why))
 
-    def _fetch(self) -> Move:
+    @property
+    def _stored(self) -> dict[ModelId, StoredModel]:
+        """What this node has of the files."""
+        names = [self.model, *([self.wish.draft] if self.wish.draft else [])]
+        found = {name: dict(self.view.stored(name)).get(self.node) for name in names}
+        return {name: stored for name, stored in found.items() if stored is not None}
+
+    @property
+    def _missing(self) -> ModelId | None:
+        """The next model whose files have to come."""
+        if self.model not in self._stored:
+            return self.model
+        return self.wish.draft if self.wish.draft not in self._stored else None
+
+    def fetch(self, model: ModelId) -> Move:
         """From a node that has it, else from the hub."""
         if not self.wish.fetches:
             why = (
-                f"{self.node} does not have the files of {self.model}: "
-                f"`odyssai sync {self.model} --to {self.node}` brings them."
+                f"{self.node} does not have the files of {model}: "
+                f"`odyssai sync {model} --to {self.node}` brings them."
             )
             return self._error(MeshError(Code.MODEL_NOT_FOUND, why))
+        if self._has_fetched_another(model):
+            return self._at("fetching", f"{model} is next", forget_task(self.job.id))
         try:
-            task = self._task()
+            task = self._task(model)
         except MeshError as error:
             return self._error(error)
         move = advance_task(self.job, self.node, task, self.view)
@@ -97,30 +113,35 @@ class Part:
         phase = "paused" if told.phase == "paused" else "fetching"
         return replace(move, progress=structs.replace(told, phase=phase))
 
-    def _task(self) -> CopyTask | PullTask:
-        """Raises MeshError when neither a node that is heard nor the hub can have it."""
-        source = self._source()
-        if source is not None:
-            return CopyTask(job=self.job.id, model=self.model, source=source)
-        return PullTask(job=self.job.id, model=fetchable_model(self.view, self.model))
+    def _has_fetched_another(self, model: ModelId) -> bool:
+        """A job has one task at a time on a node."""
+        tasks = [wanted.task for wanted in self.view.plan(self.node).tasks]
+        mine = [task for task in tasks if task.job == self.job.id]
+        return any(task.model != model and task.model in self._stored for task in mine)
 
-    def _source(self) -> NodeId | None:
+    def _task(self, model: ModelId) -> CopyTask | PullTask:
+        """Raises MeshError when neither a node that is heard nor the hub can have it."""
+        source = self._source(model)
+        if source is not None:
+            return CopyTask(job=self.job.id, model=model, source=source)
+        return PullTask(job=self.job.id, model=fetchable_model(self.view, model))
+
+    def _source(self, model: ModelId) -> NodeId | None:
         """A node with the files that are served already, if any is; else any that has some."""
-        served = {p.fingerprint for _, p in self.view.placements(self.model)}
-        stored = self.view.stored(self.model)
+        served = {p.fingerprint for _, p in self.view.placements(model)}
+        stored = self.view.stored(model)
         same = [node for node, known in stored if known.fingerprint in served]
         return next(iter([*same, *(node for node, _ in stored)]), None)
 
     def _place(self, stored: StoredModel) -> Move:
         free = self.view.free_bytes(self.node) - self.view.promised.get(self.node, 0)
-        found = largest_grant(
-            stored.footprint, free, self._wirable, self.wish.context, self.wish.batch
-        )
+        footprint = needed(self.view, self.node, self.wish, stored)
+        found = largest_grant(footprint, free, self._wirable, self.wish.context, self.wish.batch)
         if found is not None:
             return self._at("placing", "", reserve(self.view, self._placement(stored, found)))
         if not self.wish.makes_room:
-            return self._error(self._no_memory(stored.footprint))
-        return self._make_room(stored.footprint)
+            return self._error(self._no_memory(footprint))
+        return self._make_room(footprint)
 
     def _make_room(self, footprint: Footprint) -> Move:
         """For one request of full length if that can be, else for the least."""
@@ -178,22 +199,35 @@ class Part:
             (context is None or now.context == min(context, self._longest(stored, now)))
             and (batch is None or now.kv_tokens == batch * now.context)
             and (self.order.slots is None or placement.slots == self.order.slots)
+            and (self.order.draft is None or self._drafts(placement) == self.wish.draft)
         )
         if is_same or stored is None:
             return None
+        if self._missing:
+            return self.fetch(self._missing)
         free = self.view.free_bytes(self.node) + now.total_bytes
-        found = largest_grant(
-            stored.footprint, free, self._wirable, self.wish.context, self.wish.batch
-        )
+        footprint = needed(self.view, self.node, self.wish, stored)
+        found = largest_grant(footprint, free, self._wirable, self.wish.context, self.wish.batch)
         if found is None:
-            return self._error(self._no_memory(stored.footprint))
+            return self._error(self._no_memory(footprint))
         change = alter(
             [placement.engine],
             grant=found,
             slots=self.wish.slots,
+            draft=self._draft,
             life=placement.life + 1,
         )
         return self._at("starting", "anew, with other sizes", change, *self._kept(placement))
+
+    @staticmethod
+    def _drafts(placement: Placement) -> ModelId | None:
+        return placement.draft.model if placement.draft else None
+
+    @property
+    def _draft(self) -> Draft | None:
+        """The one that was wished for, whose files are here."""
+        stored = self._stored.get(self.wish.draft) if self.wish.draft else None
+        return Draft(model=stored.id, source=stored.source) if stored else None
 
     @staticmethod
     def _longest(stored: StoredModel | None, now: Grant) -> int:
@@ -204,9 +238,17 @@ class Part:
         fields: dict[str, object] = {}
         if self.order.is_pinned and not placement.is_pinned:
             fields["is_pinned"] = True
-        ttl_s = self.order.idle_ttl_s
-        if ttl_s is not None and placement.idle_ttl_s != ttl_s:
-            fields["idle_ttl_s"] = ttl_s
+        asked = {
+            "was_ordered": True if placement.origin == "flag" else None,
+            "idle_ttl_s": self.order.idle_ttl_s,
+            "asked_context": self.order.context,
+            "asked_batch": self.order.batch,
+        }
+        fields |= {
+            name: said
+            for name, said in asked.items()
+            if said is not None and getattr(placement, name) != said
+        }
         return [alter([placement.engine], **fields)] if fields else []
 
     def _placement(self, stored: StoredModel, found: Grant) -> Placement:
@@ -219,11 +261,14 @@ class Part:
             kind=stored.kind,
             grant=found,
             slots=self.wish.slots,
+            draft=self._draft,
             origin="demand" if self.job.by == "demand" else "operator",
             is_pinned=self.wish.is_pinned,
             idle_ttl_s=self.wish.idle_ttl_s,
             placed_s=self.view.now_s,
             job=self.job.id,
+            asked_context=self.order.context,
+            asked_batch=self.order.batch,
         )
 
     @property

@@ -39,6 +39,14 @@ def _chosen(order: Remove, model: ModelId, view: View) -> tuple[NodeProgress, ..
     if not nodes:
         raise unknown(view, order.model)
     loaded = [node for node, _ in view.placements(model) if node in nodes]
+    for user, placement in view.drafted_by(model):
+        if user in nodes:
+            raise MeshError(
+                Code.CONFLICT,
+                f"{model} drafts for {placement.model} on {user}: "
+                f"`odyssai load {placement.model} --draft none` first.",
+                param="model",
+            )
     if loaded:
         raise MeshError(
             Code.CONFLICT,

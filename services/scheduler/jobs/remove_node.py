@@ -6,8 +6,9 @@ from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.jobs import Job, RemoveNode
 from proto.plan import NodePlan
-from services.scheduler.changes import Change, alter, drain, remove, set_drained
-from services.scheduler.jobs.step import Forget, Step, ended, failed, progress, words
+from services.scheduler.changes import Change, alter, emptying, remove, set_drained
+from services.scheduler.grouping.rescue import REGROUPING, elsewhere
+from services.scheduler.jobs.step import Follow, Forget, Step, ended, failed, progress, words
 from services.scheduler.view import View
 
 
@@ -20,12 +21,14 @@ def advance(job: Job, order: RemoveNode, view: View) -> Step:
     left = [p.engine for p in view.plan(node).placements]
     is_heard = node in view.nodes
     listed = [status.engine for status in view.nodes[node].engines] if is_heard else []
-    emptying = structs.replace(job, phase="unloading", nodes=(progress(node, "draining"),))
+    leaving = structs.replace(job, phase="unloading", nodes=(progress(node, "draining"),))
+    loads = elsewhere(view, node)[0] if job.phase == "accepted" else []
+    follow = tuple(Follow(load, REGROUPING) for load in loads)
     if left and not is_heard:
-        return Step(emptying, ((node, remove(left)), (node, _without_tasks)))
+        return Step(leaving, ((node, remove(left)), (node, _without_tasks)), follow)
     if left or listed:
-        changes: list[tuple[NodeId, Change]] = [(node, set_drained(True)), (node, drain(left))]
-        return Step(emptying, (*changes, (node, _without_tasks)))
+        changes = ((node, emptying(left)), (node, _without_tasks))
+        return Step(leaving, changes, follow)
     return Step(ended(job, view.now_s, "done", f"{node} is forgotten"), acts=(Forget(node),))
 
 

@@ -1,12 +1,14 @@
-"""Start a node's agent anew, and its engines one after the other if they are asked for, too."""
+"""Start a node's agent anew, and its engines one after the other if they are asked for, too: of one
+that is a rank of several, all of them on all their nodes, since they are one engine.
+"""
 
 from msgspec import structs
 
 from proto.errors import Code, MeshError
-from proto.ids import EngineId
+from proto.ids import EngineId, NodeId
 from proto.jobs import Job, NodeProgress, Restart
 from proto.plan import Placement
-from services.scheduler.changes import alter
+from services.scheduler.changes import Change, alter
 from services.scheduler.jobs.step import (
     DONE,
     READY,
@@ -70,13 +72,35 @@ def _next_engine(job: Job, order: Restart, view: View) -> Step:
         if placement is None:
             return Step(_with(job, at, DONE))
         if part.phase == "waiting":
-            anew = alter([placement.engine], life=placement.life + 1)
-            return Step(_with(job, at, "restarting"), ((order.node, anew),))
-        status = view.status(order.node, placement.engine)
-        if status is None or status.life != placement.life or status.phase != READY:
+            return Step(_with(job, at, "restarting"), _anew(placement, order.node, view))
+        if not all(
+            _is_back(node, each, view) for node, each in _ranks(placement, order.node, view)
+        ):
             return Step(job)
         return Step(_with(job, at, READY))
     return Step(ended(job, view.now_s, "done", f"{order.node} has started anew"))
+
+
+def _anew(placement: Placement, node: NodeId, view: View) -> tuple[tuple[NodeId, Change], ...]:
+    """All ranks of a group together: one by one, each would end all others. Of a restart that was
+    begun and not written down, the ranks that lack it get it.
+    """
+    ranks = _ranks(placement, node, view)
+    lives = {each.life for _, each in ranks}
+    life = max(lives) + (len(lives) == 1)
+    return tuple((where, alter([each.engine], life=life)) for where, each in ranks)
+
+
+def _ranks(placement: Placement, node: NodeId, view: View) -> list[tuple[NodeId, Placement]]:
+    """Those of its group, or it alone."""
+    if placement.group is None:
+        return [(node, placement)]
+    return [it for it in view.placements(placement.model) if it[1].group == placement.group]
+
+
+def _is_back(node: NodeId, placement: Placement, view: View) -> bool:
+    status = view.status(node, placement.engine)
+    return status is not None and status.life == placement.life and status.phase == READY
 
 
 def _placement(engine: EngineId, order: Restart, view: View) -> Placement | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from proto.errors import MeshError
-from proto.ids import EngineId, NodeId
+from proto.ids import EngineId, ModelId, NodeId
 from proto.jobs import Job, JobState, NodeProgress, Order
 from services.scheduler.changes import Change
 
@@ -36,7 +36,16 @@ class Follow:
     by: str
 
 
-Act = RestartTheAgent | Forget | Follow
+@dataclass(frozen=True)
+class SetLoadedElsewhere:
+    """Tell an engine that is not ours. Told again, it says how far it is."""
+
+    engine: EngineId
+    model: ModelId
+    is_loaded: bool
+
+
+Act = RestartTheAgent | Forget | Follow | SetLoadedElsewhere
 """What no plan can say. Done after the plans are written and before the record is."""
 
 

@@ -5,7 +5,9 @@ from msgspec import structs
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.jobs import Job, NodeProgress, Unload
+from proto.plan import Placement
 from services.scheduler.changes import Change, alter, drain, remove
+from services.scheduler.grouping.unity import nodes_of
 from services.scheduler.jobs.step import DONE, Step, ended, failed, progress, words
 from services.scheduler.naming import known_model, unknown
 from services.scheduler.view import View
@@ -37,10 +39,11 @@ def undo(job: Job, order: Unload, view: View) -> tuple[tuple[NodeId, Change], ..
 
 
 def _begun(job: Job, order: Unload, view: View) -> Step:
+    placed = dict(view.placements(known_model(view, order.model) or order.model))
     held = {
         node: placement
-        for node, placement in view.placements(known_model(view, order.model) or order.model)
-        if node in order.nodes or not order.nodes
+        for node, placement in placed.items()
+        if not order.nodes or not set(order.nodes).isdisjoint(_all_of_it(node, placement))
     }
     missing = [node for node in order.nodes if node not in view.plans]
     if missing:
@@ -51,6 +54,11 @@ def _begun(job: Job, order: Unload, view: View) -> Step:
     nodes = tuple(progress(node, "draining", placement.engine) for node, placement in held.items())
     job = structs.replace(job, nodes=nodes, phase="draining")
     return Step(job, _changes(job, order, view))
+
+
+def _all_of_it(node: NodeId, placement: Placement) -> tuple[NodeId, ...]:
+    """The nodes of an engine: one, or all of its group's."""
+    return nodes_of(placement.group) if placement.group else (node,)
 
 
 def _changes(job: Job, order: Unload, view: View) -> tuple[tuple[NodeId, Change], ...]:

@@ -2,11 +2,13 @@
 
 from bus.connection import Bus
 from bus.errors import BusError, NobodyThere
+from proto.enrolment import SetLoaded
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
 from proto.jobs import RestartAgent
 from proto.joining import Revoke
-from proto.subjects import RESTART_AGENT, REVOKE
+from proto.subjects import RESTART_AGENT, REVOKE, SET_LOADED
+from services.scheduler.jobs.step import SetLoadedElsewhere
 
 
 async def restart_agent(bus: Bus, node: NodeId) -> None:
@@ -19,6 +21,12 @@ async def restart_agent(bus: Bus, node: NodeId) -> None:
             f"The agent of {node} does not answer ({error}): is it running there?",
             param="node",
         ) from error
+
+
+async def set_loaded(bus: Bus, act: SetLoadedElsewhere) -> None:
+    """Raises MeshError and BusError."""
+    asked = SetLoaded(model=act.model, is_loaded=act.is_loaded)
+    await bus.ask(SET_LOADED, asked, act.engine)
 
 
 async def revoke(bus: Bus, node: NodeId) -> str:

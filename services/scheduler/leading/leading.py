@@ -16,13 +16,24 @@ from proto.ids import NodeId
 from proto.jobs import Job
 from services.host import Host
 from services.scheduler.changes import remove
+from services.scheduler.configuration.flags import CONFIGURED, not_yet_as_configured
 from services.scheduler.demand.demand import DEMAND
 from services.scheduler.demand.draining import Draining
 from services.scheduler.demand.idle import overdue
+from services.scheduler.grouping.rescue import REGROUPING, Rescue
+from services.scheduler.grouping.unity import united
 from services.scheduler.jobs.advance import advance
-from services.scheduler.jobs.step import Act, Follow, Forget, RestartTheAgent, Step, failed
+from services.scheduler.jobs.step import (
+    Act,
+    Follow,
+    Forget,
+    RestartTheAgent,
+    SetLoadedElsewhere,
+    Step,
+    failed,
+)
 from services.scheduler.known import Known
-from services.scheduler.leading.acting import restart_agent, revoke
+from services.scheduler.leading.acting import restart_agent, revoke, set_loaded
 from services.scheduler.leading.hub_tokens import HubTokens
 from services.scheduler.leading.leftovers import leftovers, orphans
 from services.scheduler.leading.orders import Orders
@@ -46,6 +57,7 @@ class Reign:
         self._records = Records(host.bus, known.jobs)
         self._tokens = HubTokens()
         self._draining = Draining()
+        self._rescue = Rescue()
         self._audit = AuditLog(host.bus)
         self._orders = Orders(known, self._records, self._plans, self._tokens)
 
@@ -111,15 +123,17 @@ class Reign:
         return step
 
     async def _carry_out(self, before: Job, step: Step, now_s: float) -> None:
-        """Plans first: a record never says what is not so."""
+        """The record last: it never says what is not so."""
         nodes = [node for node, _ in step.changes]
         await self._tokens.hand_over(self._host.bus, before.id, nodes)
+        for act in step.acts:
+            if isinstance(act, Follow):
+                await self._orders.accept(act.order, act.by)
         for node, change in step.changes:
             await self._plans.change(node, change)
         job = step.job
         for act in step.acts:
-            said = await self._act(act)
-            job = _with_detail(job, said)
+            job = _with_detail(job, await self._act(act))
         await self._records.write(before, job, now_s)
         if job.is_over:
             self._tokens.drop(job.id)
@@ -130,8 +144,8 @@ class Reign:
         match act:
             case RestartTheAgent(node):
                 await restart_agent(self._host.bus, node)
-            case Follow(order, by):
-                await self._orders.accept(order, by)
+            case SetLoadedElsewhere():
+                await set_loaded(self._host.bus, act)
             case Forget(node):
                 said = await revoke(self._host.bus, node)
                 await self._plans.forget(node)
@@ -148,10 +162,14 @@ class Reign:
         view = self._known.view()
         for node, engine in self._draining.look(view):
             await self._plans.change(node, remove([engine]))
-        for node, change in leftovers(view):
+        for node, change in (*united(view), *leftovers(view)):
             await self._plans.change(node, change)
         for order in overdue(view):
             await self._orders.accept(order, "idle")
+        for load in self._rescue.look(view):
+            await self._orders.accept(load, REGROUPING)
+        for load in not_yet_as_configured(view):
+            await self._orders.accept(load, CONFIGURED)
         for load in self._known.demand.loads(view):
             await self._orders.accept(load, DEMAND)
         for job in (*self._known.demand.abandoned(view), *orphans(view)):

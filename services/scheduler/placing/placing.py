@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from proto.errors import Code, MeshError
 from proto.ids import ModelId, NodeId
-from proto.memory import Footprint, least_grant
+from proto.memory import Footprint, least_grant, together
 from proto.plan import Quarantine
 from proto.store import StoredModel
 from services.scheduler.naming import unknown
@@ -21,6 +21,7 @@ class Wish:
     context: int | None = None
     batch: int | None = None
     slots: int | None = None
+    draft: ModelId | None = None
     is_pinned: bool = False
     idle_ttl_s: float | None = None
     fetches: bool = True
@@ -143,12 +144,23 @@ def _rate(view: View, node: NodeId, wish: Wish) -> _Rated | None:
     unclaimed = free - view.promised.get(node, 0)
     if known is None:
         return _Rated(HAS_TO_FETCH, -unclaimed, node) if wish.fetches else None
-    need = _least_bytes(known.footprint, wish)
+    need = _least_bytes(needed(view, node, wish, known), wish)
     if need > (free + _removable(view, node) if wish.makes_room else free):
         return None
-    if own is None:
+    if own is None or (wish.draft and not _has(view, node, wish.draft)):
         return _Rated(HAS_TO_FETCH, -unclaimed, node) if wish.fetches else None
     return _Rated(FITS if need <= unclaimed else HAS_TO_MAKE_ROOM, -unclaimed, node)
+
+
+def needed(view: View, node: NodeId, wish: Wish, known: StoredModel) -> Footprint:
+    """Of the model and of its draft, as far as anybody knows that one."""
+    drafts = dict(view.stored(wish.draft)) if wish.draft else {}
+    draft = drafts.get(node) or next(iter(drafts.values()), None)
+    return together(known.footprint, draft.footprint if draft else None)
+
+
+def _has(view: View, node: NodeId, model: ModelId) -> bool:
+    return node in dict(view.stored(model))
 
 
 def _least_bytes(footprint: Footprint, wish: Wish) -> int:
@@ -181,7 +193,8 @@ def _nowhere(view: View, wish: Wish) -> MeshError:
     if known is None:
         return unknown(view, wish.model)
     best = max(usable, key=lambda node: (view.free_bytes(node), node))
-    return no_memory(view, best, wish.model, known.footprint, wish.context, wish.batch)
+    footprint = needed(view, best, wish, known)
+    return no_memory(view, best, wish.model, footprint, wish.context, wish.batch)
 
 
 def _version(stored: StoredModel | None, fingerprint: str) -> str:

@@ -21,7 +21,7 @@ def no_memory(
 ) -> MeshError:
     """Raised when even the least grant that was asked for finds no room on a node."""
     least = least_grant(footprint, context, batch)
-    needed, left = _told_apart(least.total_bytes, max(0, view.free_bytes(node)))
+    needed, left = told_apart(least.total_bytes, max(0, view.free_bytes(node)))
     parts = [
         f"{model} needs {needed} ({_made_of(least)})",
         f"{node} has {left} left of {gigabytes(_wirable(view, node))}{_reserved(view, node)}",
@@ -36,7 +36,7 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 95e6 else f"{size / 1e6:.0f} MB"
 
 
-def _told_apart(needed: int, left: int) -> tuple[str, str]:
+def told_apart(needed: int, left: int) -> tuple[str, str]:
     """In megabytes where rounding would make too little look like enough."""
     if gigabytes(needed) != gigabytes(left):
         return gigabytes(needed), gigabytes(left)
