@@ -3,10 +3,21 @@
 import time
 
 from proto.errors import MeshError
-from proto.frames import AnyFrame, CallDelta, Delta, End, Failed, Progress, Timings, Usage
+from proto.frames import (
+    AnyFrame,
+    CallDelta,
+    Cause,
+    Chunk,
+    Delta,
+    End,
+    Failed,
+    Progress,
+    Timings,
+    Usage,
+)
+from proto.generation import FinishReason, Generate
 from proto.ids import fresh
-from proto.inference import FinishReason, Generate
-from services.cloud.openai_pieces import CallPiece, Piece
+from services.cloud.piece import CallPiece, Piece
 
 
 class Frames:
@@ -15,8 +26,13 @@ class Frames:
         self._seq = 0
         self._began = time.monotonic()
         self._first: float | None = None
-        self._usage = Usage(0, 0, 0)
+        self.usage = Usage(0, 0, 0)
+        """As the upstream told it last."""
+        self.outcome = "ok"
+        """The word of what went wrong, if anything did."""
         self._reason: FinishReason = "stop"
+        self._stop: str | None = None
+        self._cause: Cause = ""
         self._calls: list[tuple[int, str]] = []
         """Index and id that the upstream gave each call so far."""
 
@@ -28,18 +44,39 @@ class Frames:
         return Progress(self._epoch, self._next(), 0, 0, 0)
 
     def of(self, piece: Piece) -> list[AnyFrame]:
-        self._usage = piece.usage or self._usage
-        self._reason = piece.reason or self._reason
+        self.usage = piece.usage or self.usage
+        if piece.reason:
+            self._reason, self._stop, self._cause = piece.reason, piece.stop, piece.cause
         frames: list[AnyFrame] = []
-        if piece.reasoning:
-            thought = Delta(self._epoch, self._next(), piece.reasoning, (), (), "reasoning")
-            frames.append(thought)
+        if piece.data:
+            frames.append(Chunk(self._epoch, self._next(), piece.data, piece.chars))
+        if piece.reasoning or piece.signature or piece.sealed:
+            frames.append(self._thought(piece))
         if piece.text or piece.logprobs:
             frames.append(Delta(self._epoch, self._next(), piece.text, (), piece.logprobs))
         frames += [self._called(call) for call in piece.calls]
         if frames:
             self._first = self._first or time.monotonic()
-        return frames
+        return frames or self._read_as(piece)
+
+    def _read_as(self, piece: Piece) -> list[AnyFrame]:
+        """Some upstreams count a prompt before they answer it: that is known of one that is cut."""
+        usage = piece.usage
+        if usage is None or not usage.prompt_tokens or piece.reason or self._first is not None:
+            return []
+        read = usage.prompt_tokens
+        return [Progress(self._epoch, self._next(), read, read, usage.cached_tokens)]
+
+    def _thought(self, piece: Piece) -> Delta:
+        return Delta(
+            self._epoch,
+            self._next(),
+            piece.reasoning,
+            (),
+            channel="reasoning",
+            signature=piece.signature,
+            sealed=piece.sealed,
+        )
 
     def _called(self, piece: CallPiece) -> CallDelta:
         number = self._number(piece)
@@ -71,11 +108,12 @@ class Frames:
         first = self._first or now
         timings = Timings(0.0, first - self._began, now - first)
         # Some say ``stop`` after a call that the client had named.
-        is_called = self._calls and self._reason == "stop"
+        is_called = self._calls and self._reason == "stop" and not self._cause
         reason: FinishReason = "tool_calls" if is_called else self._reason
-        return End(self._epoch, self._next(), reason, self._usage, timings)
+        return End(self._epoch, self._next(), reason, self.usage, timings, self._stop, self._cause)
 
     def failed(self, error: MeshError) -> Failed:
+        self.outcome = error.code.word
         return Failed(
             self._epoch,
             self._next(),

@@ -1,21 +1,28 @@
-"""Pictures of a prompt for an upstream, which cannot ask a gateway for them: as data URLs."""
+"""Pictures and documents of a prompt for an upstream, which cannot ask a gateway for them: as data
+URLs.
+"""
 
 from base64 import b64encode
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from bus import blobs
 from bus.connection import Bus
+from proto.generation import Generate
 from proto.ids import GatewayId
-from proto.inference import Chat, Generate, ImagePart, Part, Turn
+from proto.prompt import Chat, Part, TextPart, Turn
+from proto.tokenization import CountTokens
+
+Asked = TypeVar("Asked", Generate, CountTokens)
 
 
-async def inlined(bus: Bus, request: Generate) -> Generate:
-    """The request, with the bytes of every picture in it. Raises MeshError."""
-    prompt = request.prompt
-    if not isinstance(prompt, Chat) or not any(turn.images for turn in prompt.turns):
+async def inlined(bus: Bus, request: Asked) -> Asked:
+    """The request, with all bytes in it. Raises MeshError."""
+    prompt, gateway = request.prompt, request.gateway
+    if gateway is None or not isinstance(prompt, Chat) or not (prompt.images or prompt.documents):
         return request
-    turns = [await _turn(bus, request.gateway, turn) for turn in prompt.turns]
+    turns = [await _turn(bus, gateway, turn) for turn in prompt.turns]
     return replace(request, prompt=replace(prompt, turns=tuple(turns)))
 
 
@@ -27,7 +34,7 @@ async def _turn(bus: Bus, gateway: GatewayId, turn: Turn) -> Turn:
 
 
 async def _part(bus: Bus, gateway: GatewayId, part: Part) -> Part:
-    if not isinstance(part, ImagePart) or part.url:
+    if isinstance(part, TextPart) or not part.digest:
         return part
     data = await blobs.fetch(bus, gateway, part)
     return replace(part, url=f"data:{part.media_type};base64,{b64encode(data).decode()}")

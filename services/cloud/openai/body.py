@@ -5,41 +5,47 @@ Protocol: https://platform.openai.com/docs/api-reference/chat and /completions.
 
 from typing import Any
 
-from proto.errors import Code, MeshError
-from proto.inference import (
+from proto.config import ProviderKind
+from proto.format import Format, Grammar, JsonObject, JsonSchema, Regex
+from proto.generation import Generate, Sampling, Tier
+from proto.prompt import (
     Chat,
-    Format,
-    Generate,
-    Grammar,
-    ImagePart,
-    JsonObject,
-    JsonSchema,
-    Part,
-    Regex,
-    Sampling,
     Text,
     Thinking,
     Tokens,
     Tool,
-    ToolCall,
     ToolChoice,
-    Turn,
 )
+from services.cloud.openai.messages import Messages
+from services.cloud.unsupported import unsupported
 
+TOLD_WHO_ASKS: tuple[ProviderKind, ...] = ("openai", "openrouter")
+"""Others may refuse what only providers have a use for."""
+TIERS: dict[Tier, str] = {
+    "auto": "auto",
+    "standard": "default",
+    "flex": "flex",
+    "priority": "priority",
+}
+OF_OTHERS = ("top_k", "min_p", "repetition_penalty")
+"""That servers of models know, and OpenAI does not."""
 LOW_TOKENS, MEDIUM_TOKENS = 2048, 8192
 """A budget up to these is that effort; upstreams know efforts only."""
 
 
-def body(request: Generate, model: str, limit: str) -> tuple[str, dict[str, Any]]:
+def body(
+    request: Generate, model: str, limit: str, kind: ProviderKind = "openai-compatible"
+) -> tuple[str, dict[str, Any]]:
     """Path and body. Raises MeshError for what no upstream could honour.
 
-    ``limit`` is what the upstream's chat completions call the most tokens to generate.
+    ``limit`` is what the upstream's chat completions call the most tokens to generate, ``kind``
+    whose extensions of the protocol it knows.
     """
     said: dict[str, Any] = {
         "model": model,
         "stream": True,
         "stream_options": {"include_usage": True},
-        **_sampling(request.sampling),
+        **_sampling(request.sampling, kind),
     }
     if request.max_tokens is not None:
         said[limit if isinstance(request.prompt, Chat) else "max_tokens"] = request.max_tokens
@@ -47,7 +53,7 @@ def body(request: Generate, model: str, limit: str) -> tuple[str, dict[str, Any]
         said["stop"] = list(request.stop)
     match request.prompt:
         case Chat() as chat:
-            return "/chat/completions", said | _chat(chat) | _of_chat(request)
+            return "/chat/completions", said | _chat(chat, kind) | _of_chat(request, kind)
         case Text(text=text):
             _expect_plain(request)
             return "/completions", said | {"prompt": text}
@@ -56,18 +62,35 @@ def body(request: Generate, model: str, limit: str) -> tuple[str, dict[str, Any]
             return "/completions", said | {"prompt": list(ids)}
 
 
-def _chat(chat: Chat) -> dict[str, Any]:
-    said: dict[str, Any] = {"messages": [_message(turn) for turn in chat.turns]}
+def _chat(chat: Chat, kind: ProviderKind) -> dict[str, Any]:
+    if chat.continues_last and kind != "openrouter":
+        raise unsupported("messages", "goes on from no answer that was begun; leave it out")
+    said: dict[str, Any] = {"messages": list(Messages(kind).of(chat.turns))}
     if chat.tools:
         said |= _tools(chat.tools, chat.tool_choice)
+    if chat.template_options and kind in TOLD_WHO_ASKS:
+        raise unsupported("chat_template_kwargs", "has no template to give them to")
     if chat.template_options:
         said["chat_template_kwargs"] = chat.template_options
-    effort = _effort(chat.thinking)
-    return said | ({"reasoning_effort": effort} if effort else {})
+    return said | _thinking(chat.thinking, kind)
 
 
-def _of_chat(request: Generate) -> dict[str, Any]:
+def _thinking(thinking: Thinking, kind: ProviderKind) -> dict[str, Any]:
+    """OpenRouter knows budgets; others are told the effort that a budget comes to."""
+    if kind == "openrouter" and thinking.budget_tokens and thinking.enabled is not False:
+        return {"reasoning": {"max_tokens": thinking.budget_tokens}}
+    if kind == "openrouter" and thinking.enabled and thinking.effort is None:
+        return {"reasoning": {"enabled": True}}
+    effort = _effort(thinking)
+    return {"reasoning_effort": effort} if effort else {}
+
+
+def _of_chat(request: Generate, kind: ProviderKind) -> dict[str, Any]:
     said: dict[str, Any] = {}
+    if request.user and kind in TOLD_WHO_ASKS:
+        said["user"] = request.user
+    if request.tier and kind in TOLD_WHO_ASKS:
+        said["service_tier"] = TIERS[request.tier]
     if request.logprobs is not None:
         said |= {"logprobs": True, "top_logprobs": request.logprobs}
     if request.format is not None:
@@ -77,40 +100,9 @@ def _of_chat(request: Generate) -> dict[str, Any]:
 
 def _expect_plain(request: Generate) -> None:
     if request.logprobs is not None:
-        raise _unsupported("logprobs", "reports logprobs on /v1/chat/completions only")
+        raise unsupported("logprobs", "reports logprobs on /v1/chat/completions only")
     if request.format is not None:
-        raise _unsupported("response_format", "keeps to formats on /v1/chat/completions only")
-
-
-def _unsupported(param: str, why: str) -> MeshError:
-    return MeshError(Code.UNSUPPORTED_PARAMETER, f"`{param}`: this upstream {why}.", param=param)
-
-
-def _message(turn: Turn) -> dict[str, Any]:
-    """What was thought stays here: upstreams take back none but their own thoughts."""
-    said: dict[str, Any] = {"role": turn.role, "content": _content(turn)}
-    if turn.role == "tool":
-        said["tool_call_id"] = turn.call_id
-    if turn.calls:
-        said["tool_calls"] = [_call(call) for call in turn.calls]
-    return said
-
-
-def _content(turn: Turn) -> str | list[dict[str, Any]] | None:
-    if turn.images:
-        return [_part(part) for part in turn.content if not isinstance(part, str)]
-    return None if turn.calls and not turn.text else turn.text
-
-
-def _part(part: Part) -> dict[str, Any]:
-    if isinstance(part, ImagePart):
-        return {"type": "image_url", "image_url": {"url": part.url}}
-    return {"type": "text", "text": part.text}
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+        raise unsupported("response_format", "keeps to formats on /v1/chat/completions only")
 
 
 def _tools(tools: tuple[Tool, ...], choice: ToolChoice) -> dict[str, Any]:
@@ -155,21 +147,24 @@ def _format(wanted: Format) -> dict[str, Any]:
             named = {"name": name or "answer", "schema": schema, "strict": strict}
             return {"type": "json_schema", "json_schema": named}
         case Regex():
-            raise _unsupported("response_format", "keeps to no regular expression")
+            raise unsupported("response_format", "keeps to no regular expression")
         case Grammar():
-            raise _unsupported("response_format", "keeps to no grammar")
+            raise unsupported("response_format", "keeps to no grammar")
 
 
-def _sampling(sampling: Sampling) -> dict[str, Any]:
+def _sampling(sampling: Sampling, kind: ProviderKind) -> dict[str, Any]:
     """What differs from the canonical default, under the names that OpenAI's servers use."""
     if sampling.word_bias:
-        raise _unsupported("logit_bias", "knows tokens by their ids only")
+        raise unsupported("logit_bias", "knows tokens by their ids only")
     plain = Sampling()
     said = {
         name: getattr(sampling, name)
         for name in sampling.__struct_fields__
         if getattr(sampling, name) != getattr(plain, name)
     }
+    for name in said:
+        if kind == "openai" and name in OF_OTHERS:
+            raise unsupported(name, "knows no such parameter")
     if "logit_bias" in said:
         said["logit_bias"] = {str(token): bias for token, bias in said["logit_bias"].items()}
     return said

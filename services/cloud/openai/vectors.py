@@ -8,7 +8,7 @@ from array import array
 from typing import Any
 
 from proto.embedding import Embed, Embedded, Rerank, Reranked
-from proto.inference import Text
+from proto.prompt import Text
 
 
 def embeddings_body(asked: Embed, model: str) -> dict[str, Any]:

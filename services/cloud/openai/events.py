@@ -6,35 +6,18 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from proto.dialects.openai_thoughts import thoughts_of
 from proto.frames import PositionLogprobs, TokenLogprob, Usage
-from proto.inference import FinishReason
+from proto.generation import FinishReason
+from proto.money import nano_usd
+from services.cloud.piece import CallPiece, Piece
 
 REASONS: dict[str, FinishReason] = {
     "length": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
-"""Whatever else an upstream says, such as ``content_filter``, is the end of the turn."""
-
-
-class CallPiece(Struct, frozen=True):
-    """What an event added to a call. Upstreams say index, id and name as often as they like."""
-
-    index: int
-    id: str
-    name: str
-    arguments: str
-
-
-class Piece(Struct, frozen=True):
-    """What one event of the upstream added."""
-
-    text: str = ""
-    reasoning: str = ""
-    calls: tuple[CallPiece, ...] = ()
-    logprobs: tuple[PositionLogprobs, ...] = ()
-    reason: FinishReason | None = None
-    usage: Usage | None = None
+"""Whatever else an upstream says is the end of the turn."""
 
 
 class _Part(Struct, frozen=True):
@@ -45,6 +28,7 @@ class _Part(Struct, frozen=True):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     tool_calls: tuple["_Call", ...] | None = None
 
 
@@ -83,6 +67,7 @@ class _Choice(_Part, frozen=True):
 
 class _PromptDetails(Struct, frozen=True):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _CompletionDetails(Struct, frozen=True):
@@ -94,6 +79,10 @@ class _Usage(Struct, frozen=True):
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    cost: Any = None
+    """In US dollars where it is a number, as OpenRouter's is
+    (https://openrouter.ai/docs/use-cases/usage-accounting); others put something else there.
+    """
 
 
 class Event(Struct, frozen=True):
@@ -112,12 +101,16 @@ def piece(event: Event) -> Piece:
         return Piece(usage=usage)
     choice = event.choices[0]
     part, reason = choice.delta or choice, choice.finish_reason
+    thoughts = thoughts_of(part.reasoning_details)
     return Piece(
         text=part.content or part.text or part.refusal or "",
         reasoning=part.reasoning_content or part.reasoning or "",
+        signature=next((t.signature for t in thoughts if t.signature), ""),
+        sealed=next((t.sealed for t in thoughts if t.sealed), ""),
         calls=tuple(_call(call) for call in part.tool_calls or ()),
         logprobs=_logprobs(choice.logprobs),
         reason=REASONS.get(reason, "stop") if reason else None,
+        cause="refusal" if reason == "content_filter" else "",
         usage=usage,
     )
 
@@ -125,12 +118,24 @@ def piece(event: Event) -> Piece:
 def _usage(said: _Usage | None) -> Usage | None:
     if said is None or said == _Usage():
         return None
+    read, made = said.prompt_tokens_details, said.completion_tokens_details
     return Usage(
         said.prompt_tokens or 0,
         said.completion_tokens or 0,
-        (said.prompt_tokens_details and said.prompt_tokens_details.cached_tokens) or 0,
-        (said.completion_tokens_details and said.completion_tokens_details.reasoning_tokens) or 0,
+        (read and read.cached_tokens) or 0,
+        (made and made.reasoning_tokens) or 0,
+        (read and read.cache_write_tokens) or 0,
+        _cost(said.cost),
     )
+
+
+def _cost(said: Any) -> int | None:
+    if not isinstance(said, int | float) or isinstance(said, bool) or said < 0:
+        return None
+    try:
+        return nano_usd(said)
+    except ValueError:
+        return None
 
 
 def _call(said: _Call) -> CallPiece:

@@ -1,0 +1,1 @@
+"""How upstreams are called over HTTP: connections, patience, and what their refusals mean."""

@@ -1,0 +1,1 @@
+"""Which upstreams there are, as the environment, the configuration and the kept keys say."""
