@@ -37,6 +37,7 @@ from services.gateway.openapi import show_openapi
 from services.gateway.repeatable import repeatable
 from services.gateway.responses import routes as responses
 from services.gateway.tokenize import detokenize, tokenize
+from services.gateway.usage import show_usage
 from services.gateway.vectors.embeddings import embed_texts
 from services.gateway.vectors.rerank import rerank
 
@@ -73,6 +74,7 @@ GETS: dict[str, Endpoint] = {
     "/api/tags": show_tags,
     "/api/ps": show_running,
     "/api/version": show_version,
+    "/v1/usage": show_usage,
 }
 DELETES: dict[str, Endpoint] = {
     "/api/delete": delete,

@@ -6,7 +6,9 @@ import msgspec
 
 from proto.dialects.asked import Asked, invalid
 from proto.errors import MeshError
-from proto.inference import Chat, Format, Grammar, JsonSchema, Prompt, Regex, Sampling, Turn
+from proto.format import Format, Grammar, JsonSchema, Regex
+from proto.generation import Sampling
+from proto.prompt import Chat, Prompt, Turn
 
 MOST_TURNS = 10_000
 MOST_PARTS = 2_000

@@ -14,7 +14,7 @@ from proto.keys import may_use
 from services.gateway.gateway import Gateway
 from services.gateway.http.exchange import Exchange
 from services.gateway.keys.scopes import NEEDS
-from services.gateway.models.models import XOdyssai, entries
+from services.gateway.models.models import ModelEntry, XOdyssai, entries
 from services.host import VERSION
 
 NAME = "odyssai-mesh"
@@ -41,9 +41,10 @@ GUARDED = Auth(
 
 
 class Speculation(Struct, frozen=True):
-    supported: bool = False
-    modes: list[str] = []
+    supported: bool = True
+    modes: list[str] = msgspec.field(default_factory=lambda: ["draft_model"])
     active_pairs: list[str] = []
+    """``MODEL+DRAFT``; how each fares stands with its model."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -135,7 +136,7 @@ def contract(
     """``patterns`` are those of the models that are told of; None: all."""
     serving = fleet.serving()
     listed = [e for e in entries(fleet, config) if may_use(patterns, e.id, e.root)]
-    capabilities = _capabilities([entry.x_odyssai for entry in listed])
+    capabilities = _capabilities([entry.x_odyssai for entry in listed], _pairs(listed))
     names = [field.encode_name for field in fields(XOdyssai)]
     return Contract(
         auth=auth,
@@ -147,7 +148,7 @@ def contract(
     )
 
 
-def _capabilities(models: list[XOdyssai]) -> Capabilities:
+def _capabilities(models: list[XOdyssai], pairs: list[str]) -> Capabilities:
     return Capabilities(
         tools=any(model.supports_tools for model in models),
         vision=any(model.supports_vision for model in models),
@@ -156,7 +157,14 @@ def _capabilities(models: list[XOdyssai]) -> Capabilities:
         reasoning=any(model.supports_reasoning for model in models),
         structured_outputs=any(model.supports_json_mode for model in models),
         max_context=max((model.context_length for model in models), default=0),
+        speculative_decoding=Speculation(active_pairs=pairs),
     )
+
+
+def _pairs(listed: list[ModelEntry]) -> list[str]:
+    """Each once, by the model's own name."""
+    own = [entry for entry in listed if entry.id == entry.root and entry.x_odyssai.draft_model]
+    return [f"{entry.id}+{entry.x_odyssai.draft_model}" for entry in own]
 
 
 def _features(there: Capabilities, has_upstream: bool) -> list[str]:
@@ -167,6 +175,7 @@ def _features(there: Capabilities, has_upstream: bool) -> list[str]:
         "rerank": there.rerank,
         "reasoning": there.reasoning,
         "structured-outputs": there.structured_outputs,
+        "speculative-decoding": bool(there.speculative_decoding.active_pairs),
         "cloud-passthrough": has_upstream,
     }
     always = ["sse-streaming", "prefix-cache", "openai-models-extended"]

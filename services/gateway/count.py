@@ -19,7 +19,14 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     asked = anthropic.asked_count(body)
     model = gateway.model_for(exchange, asked.model or default_model(gateway))
     prompt = with_prompt_defaults(asked.prompt, gateway.model_config(model, asked.model))
-    question = replace(asked, model=model, prompt=prompt)
+    question = replace(
+        asked,
+        model=model,
+        prompt=prompt,
+        request=exchange.id,
+        key=gateway.entrance.caller(exchange).key,
+        local_only=gateway.entrance.is_local_only(exchange),
+    )
     if not gateway.settings.keeps_volatile_lines:
         question = replace(question, prompt=steady(question.prompt))
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)

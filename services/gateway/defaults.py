@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from proto.config import ModelConfig
 from proto.dialects.asked import Asked
 from proto.effective import value
-from proto.inference import Chat, Prompt, Sampling, TextPart, Thinking, Turn
+from proto.generation import Sampling
+from proto.prompt import Chat, Prompt, TextPart, Thinking, Turn
 
 
 def with_defaults(asked: Asked, config: ModelConfig) -> Asked:
@@ -23,6 +24,12 @@ def with_defaults(asked: Asked, config: ModelConfig) -> Asked:
         max_tokens=value(config.max_tokens, None) if most is None else most,
         prompts=tuple(with_prompt_defaults(prompt, config) for prompt in asked.prompts),
     )
+
+
+def is_silent(config: ModelConfig) -> bool:
+    """No request is changed by it."""
+    told = (*Sampling.__struct_fields__, "max_tokens", "system_prefix", "thinking", "effort")
+    return all(value(getattr(config, name, UNSET), None) is None for name in told)
 
 
 def _left_open(asked: Asked, config: ModelConfig) -> dict[str, Any]:
@@ -60,5 +67,7 @@ def _prefixed(turns: tuple[Turn, ...], prefix: str) -> Iterable[Turn]:
     if isinstance(content, str):
         joined: str | tuple[Any, ...] = f"{prefix}\n\n{content}" if content else prefix
     else:
-        joined = (TextPart(text=f"{prefix}\n\n"), *content)
+        before, *rest = content
+        assert isinstance(before, TextPart), "systems say words"
+        joined = (replace(before, text=f"{prefix}\n\n{before.text}"), *rest)
     return (replace(first, content=joined), *turns[1:])

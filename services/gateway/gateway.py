@@ -10,12 +10,15 @@ from bus.audit import AuditLog
 from bus.config import ConfigFollower
 from bus.fleet import Fleet, card_of
 from proto.config import Config, ModelConfig
-from proto.effective import captures, loads_on_demand, model_config, target
-from proto.ids import GatewayId, ModelId
-from proto.inference import Counted, CountTokens, Priority
+from proto.effective import captures, fallbacks, loads_on_demand, model_config, target
+from proto.ids import EngineId, GatewayId, KeyId, ModelId
+from proto.placement import Priority
 from proto.presence import ModelCard
 from proto.store import StoredModel
+from proto.tokenization import Counted, CountTokens
+from proto.usage import Amounts, Item
 from services.gateway.asking.mesh import Mesh
+from services.gateway.asking.placing import expect_stays
 from services.gateway.asking.shelf import Shelf
 from services.gateway.asking.watch import Watch
 from services.gateway.http.exchange import Exchange
@@ -24,6 +27,8 @@ from services.gateway.idempotency.once import Once
 from services.gateway.images.images import Images
 from services.gateway.keys.caller import Claim
 from services.gateway.keys.entrance import Entrance
+from services.gateway.metering.outbox import Outbox
+from services.gateway.metering.tariff import Tariff, tariff
 from services.gateway.settings import Settings
 from services.gateway.stored.background import Background
 from services.gateway.stored.peers import Peers
@@ -44,6 +49,7 @@ class Gateway:
         self._tell_of_capture = _tell_of_capture()
         self.config = ConfigFollower(self._configured)
         self.entrance = Entrance(id, self.config, self.audit, settings.admin_token)
+        self.outbox = Outbox(id, boot, self.entrance.budgets.unsettled)
         self.shelf = Shelf(mesh.fleet)
         peers = Peers()
         store = Store(mesh.bus, settings.responses)
@@ -78,7 +84,16 @@ class Gateway:
         known = self._known(model)
         names = (called, model, known.id if known else model)
         self.entrance.expect_model(exchange, spelled or called, *names)
+        local_only = self.entrance.is_local_only(exchange)
+        expect_stays(model, self.fleet, local_only=local_only)
         return model
+
+    def fallbacks(self, exchange: Exchange, model: ModelId, called: str) -> list[ModelId]:
+        """Models to ask when one cannot take a request: those that the client's key may use."""
+        known = self._known(model)
+        names = (called, model, *((known.id, *known.aliases) if known else ()))
+        chain = fallbacks(self.config.effective, filter(None, names))
+        return [other for other in chain if self.entrance.may_use(exchange, other)]
 
     def model_config(self, model: ModelId, called: str = "") -> ModelConfig:
         """The operator's defaults for a model, under whatever name they are written."""
@@ -97,6 +112,18 @@ class Gateway:
     def may_load(self, model: ModelId, called: str = "") -> bool:
         """A request for it loads it, if a node has it stored."""
         return loads_on_demand(self.config.effective, self.model_config(model, called))
+
+    def tariff(self, engine: EngineId | None, model: ModelId, called: str = "") -> Tariff | None:
+        """At which price an engine serves a model; None: there is no such engine any more."""
+        beat = self.fleet.heard(engine) if engine else None
+        if beat is None:
+            return None
+        return tariff(beat, model, self.model_config(model, called), self.config.effective)
+
+    def meter(self, key: KeyId, tariff: Tariff, amounts: Amounts) -> None:
+        """Have it written down. Nobody waits for that."""
+        item = Item(self.entrance.billed_to(key), tariff.model, tariff.provider)
+        self.outbox.add(item, amounts)
 
     async def count(self, question: CountTokens, pictures_in: str = "messages") -> Counted:
         """``pictures_in`` names the field that may hold pictures. Raises MeshError."""

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -14,15 +15,18 @@ from bus.deadline import left_s
 from proto.dialects.asked import Asked, invalid
 from proto.effective import captures, value
 from proto.errors import Code, MeshError
-from proto.ids import EngineId, RequestId
-from proto.inference import Prompt
+from proto.ids import EngineId, ModelId, RequestId
+from proto.money import decimal
+from proto.prompt import Prompt
 from proto.subjects import CAPTURE_TELEMETRY, REQUEST_TELEMETRY
 from services.gateway.answering import relay
 from services.gateway.answering.capture import MARK, Capture
 from services.gateway.answering.keepalive import KeepAlive
 from services.gateway.answering.record import Record
+from services.gateway.answering.verbatim import OwnWords
 from services.gateway.answering.wire import About, Endpoint, Wire
 from services.gateway.asking.dispatch import Generation
+from services.gateway.asking.falling import longest
 from services.gateway.asking.mesh import size
 from services.gateway.asking.wait import Tell
 from services.gateway.bounds import expect_bounded, expect_bounded_prompt
@@ -32,12 +36,16 @@ from services.gateway.http.exchange import JSON, ClientLeft, ClientStalled, Exch
 from services.gateway.idempotency.name import HEADER
 from services.gateway.keys.caller import ANONYMOUS
 from services.gateway.models.models import fingerprint
+from services.gateway.own_words import heard, in_own_words
 from services.gateway.session import in_session
 from services.gateway.volatile import steadied
 
 MOST_NAMES = 32
 FORM = "application/x-www-form-urlencoded"
 _NAME = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
+ROUTE = b"x-odyssai-route"
+SETTLING_S = 1.0
+"""How long a stream's response waits for the first word of an answer that may yet go elsewhere."""
 OVERTIME_S = 1.0
 """The engine keeps the deadline; this much later the gateway gives up on the engine, too."""
 
@@ -46,14 +54,16 @@ async def generate(wire: Wire, gateway: Gateway, exchange: Exchange) -> None:
     """Raises MeshError, ClientLeft."""
     async with recorded(wire, gateway, exchange.id, exchange.header(b"traceparent")) as record:
         body = await posted(gateway, exchange, record)
-        asked = understood(gateway, exchange, record, wire.asked(body))
+        asked, refused = heard(gateway, wire, body)
+        asked = understood(gateway, exchange, record, asked)
+        asked = in_own_words(gateway, exchange, wire.endpoint, body, asked, refused)
         async with exchange:
             with deadline(exchange) as expires_at:
                 tell = _company(gateway, wire, exchange, asked)
                 async with generating(
                     gateway, exchange.known_as, asked, expires_at, tell=tell
                 ) as generations:
-                    record.engine = generations[0].engine
+                    served_by(gateway, record, generations)
                     tell_place(exchange, generations)
                     await _answer(gateway, wire, exchange, record, asked, generations)
 
@@ -96,7 +106,11 @@ async def recorded(
     finally:
         if not record.is_handed_on:
             event = record.event(gateway.id)
-            gateway.entrance.spend(record.key or ANONYMOUS, event.completion_tokens)
+            key = record.key or ANONYMOUS
+            gateway.entrance.spend(key, record.unspent())
+            amounts = record.amounts()
+            if amounts is not None and record.tariff is not None:
+                gateway.meter(key, record.tariff, amounts)
             await gateway.mesh.bus.publish(REQUEST_TELEMETRY, event, gateway.id)
             if record.capture is not None:
                 told = record.capture.event(request, endpoint.endpoint, event.model, event.key)
@@ -119,22 +133,33 @@ def understood(gateway: Gateway, exchange: Exchange, record: Record, asked: Aske
     """What is asked, with what the headers add to it. Raises MeshError when it is too much."""
     claim = gateway.admit(exchange, asked.priority)
     record.key = claim.key
-    asked = with_model(gateway, exchange, in_session(asked, exchange.headers))
-    asked = replace(
-        asked,
+    said = replace(
+        in_session(asked, exchange.headers),
         key=claim.key,
         weight=claim.weight,
         priority=claim.priority,
         privacy=claim.privacy,
+        local_only=claim.local_only,
+        hops=claim.hops,
     )
+    first = with_model(gateway, exchange, said)
+    asked = _finished(gateway, exchange, first)
+    record.understood(asked)
+    chain = gateway.fallbacks(exchange, first.model, first.called)
+    others = [_finished(gateway, exchange, _with_other(gateway, said, other)) for other in chain]
+    for each in (asked, *others):
+        expect_bounded(each)
+        for prompt in each.prompts:
+            expect_fitting(prompt, gateway.settings.prompt_limit_chars)
+    return replace(asked, fallbacks=tuple(others))
+
+
+def _finished(gateway: Gateway, exchange: Exchange, asked: Asked) -> Asked:
+    """Once its model's defaults are in it."""
     if not gateway.settings.keeps_volatile_lines:
         asked = steadied(asked)
     if asked.stream and HEADER in exchange.headers:
         asked = replace(asked, ignored=(*asked.ignored, HEADER.decode()))
-    record.understood(asked)
-    expect_bounded(asked)
-    for prompt in asked.prompts:
-        expect_fitting(prompt, gateway.settings.prompt_limit_chars)
     return asked
 
 
@@ -148,6 +173,11 @@ def with_model(gateway: Gateway, exchange: Exchange, asked: Asked) -> Asked:
     called = asked.called or ("" if model == asked.model else asked.model)
     named = replace(asked, model=model, called=called)
     return with_defaults(named, gateway.model_config(model, called))
+
+
+def _with_other(gateway: Gateway, asked: Asked, model: ModelId) -> Asked:
+    """The same of another model, with that one's defaults."""
+    return with_defaults(replace(asked, model=model), gateway.model_config(model))
 
 
 def default_model(gateway: Gateway) -> str:
@@ -172,18 +202,17 @@ async def generating(
     ``pictures_in`` names the field of the request that may hold pictures, ``tell``
     hears what is waited for while the model is being loaded. Raises MeshError.
     """
-    held = gateway.images.held(asked.model, asked.prompts, gateway.fleet, pictures_in)
+    alike = tuple(prompt for other in asked.fallbacks for prompt in other.prompts)
+    held = gateway.images.held(asked.model, asked.prompts, gateway.fleet, pictures_in, alike)
     async with held as prompts:
-        asked = replace(asked, prompts=prompts)
-        generations = [
-            gateway.watch.generation(
-                asked.generate(
-                    choice, _name(request, choice, asked), gateway.id, left_s(expires_at)
-                ),
-                tell,
-            )
-            for choice in range(asked.choices)
-        ]
+        chain = _shown(asked, prompts)
+        generations = []
+        for choice in range(asked.choices):
+            name = _name(request, choice, asked)
+            questions = [
+                each.generate(choice, name, gateway.id, left_s(expires_at)) for each in chain
+            ]
+            generations.append(gateway.watch.generation(questions[0], tell, questions[1:]))
         try:
             await _start(generations)
             read = sum(generation.prompt_tokens for generation in generations[:: asked.n])
@@ -192,6 +221,15 @@ async def generating(
         finally:
             for generation in generations:
                 await generation.close()
+
+
+def _shown(asked: Asked, prompts: tuple[Prompt, ...]) -> list[Asked]:
+    """What is asked and its fallbacks, with all their prompts in this order."""
+    remaining = iter(prompts)
+    return [
+        replace(each, prompts=tuple(islice(remaining, len(each.prompts))))
+        for each in (asked, *asked.fallbacks)
+    ]
 
 
 async def _start(generations: list[Generation]) -> None:
@@ -212,20 +250,51 @@ async def _answer(
     about = _about(gateway, exchange, asked)
     if not asked.stream:
         answers = await relay.gather(generations, record)
-        record.engine = generations[0].engine
-        body = wire.whole(asked, about, answers)
-        return await exchange.reply(
-            200, body, [JSON, *answer_headers(asked, generations[0].engine)]
-        )
+        served_by(gateway, record, generations)
+        tell_route(exchange, generations)
+        body = answers[0].words or wire.whole(asked, about, answers)
+        headers = [JSON, *answer_headers(asked, generations[0].engine), *cost_header(record)]
+        return await exchange.reply(200, body, headers)
     events = wire.events(asked, about)
+    if any(each.verbatim for each in (asked, *asked.fallbacks)):
+        events = OwnWords(events, lambda: generations[0].question.verbatim is not None)
     exchange.last_words = events.failed
     if not exchange.is_started:
+        await settled(generations)
+        served_by(gateway, record, generations)
+        tell_route(exchange, generations)
         served = answer_headers(asked, generations[0].engine)
         await exchange.begin(200, [*wire.stream_headers, *served])
     try:
         await relay.stream(generations, events, exchange, record)
     finally:
-        record.engine = generations[0].engine
+        served_by(gateway, record, generations)
+
+
+async def settled(generations: list[Generation]) -> None:
+    """Return when it is likely which models serve: what is said of them in headers stays true, and
+    a refusal has a status of its own. Raises MeshError.
+    """
+    open_ones = [each for each in generations if each.may_go_elsewhere]
+    if open_ones:
+        await relay.side_by_side(each.begin(SETTLING_S) for each in open_ones)
+
+
+def served_by(gateway: Gateway, record: Record, generations: list[Generation]) -> None:
+    """Whoever has it now. One that is gone has served it all the same."""
+    first = generations[0]
+    record.route = longest([generation.route for generation in generations])
+    if first.engine is not None and (first.engine, first.question.model) != record.serving:
+        record.serving = first.engine, first.question.model
+        called = record.model if first.question.model == record.target else ""
+        record.tariff = gateway.tariff(*record.serving, called) or record.tariff
+    record.engine = first.engine
+
+
+def tell_route(exchange: Exchange, generations: list[Generation]) -> None:
+    """Which models were asked in turn; the last one serves."""
+    route = longest([generation.route for generation in generations])
+    exchange.standing = [*exchange.standing, (ROUTE, printable(" > ".join(route)).encode())]
 
 
 def tell_place(exchange: Exchange, generations: list[Generation]) -> None:
@@ -249,6 +318,17 @@ def answer_headers(asked: Asked, engine: EngineId | None) -> Headers:
     if asked.ignored:
         headers.append((b"x-odyssai-ignored", ", ".join(_fit_names(asked.ignored)).encode()))
     return headers
+
+
+def printable(text: str) -> str:
+    """As it may stand in a header: upstreams call their models as they like."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+
+
+def cost_header(record: Record) -> Headers:
+    """None where nobody knows what it costs."""
+    cost = record.metered().cost_nano_usd
+    return [] if cost is None else [(b"x-odyssai-cost-usd", decimal(cost).encode())]
 
 
 def _fit_names(names: tuple[str, ...]) -> list[str]:

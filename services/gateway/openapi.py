@@ -1,6 +1,7 @@
 """GET /openapi.json: every endpoint, described by the very types that read and write it."""
 
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from proto.dialects import (
 )
 from proto.dialects.responses import request as asked
 from proto.dialects.responses import response as answered
+from proto.usage_view import BYS, MOST_DAYS, UsageView
 from services.gateway.admin import description as admin
 from services.gateway.contract import NAME, Contract
 from services.gateway.gateway import Gateway
@@ -93,6 +95,7 @@ TYPES: list[type[Struct]] = [
     answered.Compacted,
     answered.Deleted,
     answered.ItemPage,
+    UsageView,
     ModelList,
     ModelPage,
     ModelEntry,
@@ -168,6 +171,7 @@ def document() -> dict[str, Any]:
             schemas, anthropic.CountRequest, anthropic.TokenCount, anthropic.ErrorBody, False
         ),
         **_responses(schemas),
+        "/v1/usage": _get_usage(schemas),
         "/v1/models": _get_models(schemas),
         "/v1/models/{model}": _get_model(schemas),
         "/tokenize": _post(
@@ -291,6 +295,30 @@ def _managed(schemas: _Schemas, path: dict[str, Any]) -> dict[str, Any]:
     for status, why in admin.REFUSALS.items():
         path["post"]["responses"].setdefault(str(status), _json(why, schemas.of(ollama.ErrorBody)))
     return path
+
+
+def _get_usage(schemas: _Schemas) -> dict[str, Any]:
+    described = _get(schemas, "What was used, and what it cost.", UsageView)
+    error = schemas.of(openai.ErrorBody, anthropic.ErrorBody)
+    refusals = {400: "A parameter makes no sense.", 503: "The state is away.", **TURNED_AWAY}
+    described["get"]["responses"] |= {
+        str(status): _json(why, error) for status, why in refusals.items()
+    }
+    described["get"]["parameters"] = [
+        _query("days", {"type": "integer", "minimum": 1, "maximum": MOST_DAYS}, "30 by default."),
+        _query("from", {"type": "string", "format": "date"}, "The first day, in UTC."),
+        _query("to", {"type": "string", "format": "date"}, "The last day; today by default."),
+        _query("by", {"type": "string", "enum": _parted()}, "What is told apart, with commas."),
+        _query("key", {"type": "string"}, "Of one key only; others' take the scope admin."),
+        _query("model", {"type": "string"}, "Of one model only."),
+    ]
+    return described
+
+
+def _parted() -> list[str]:
+    """All that may be told apart: each, and some together in their order."""
+    several = (combinations(BYS, count) for count in range(1, len(BYS) + 1))
+    return [",".join(each) for some in several for each in some]
 
 
 def _get_models(schemas: _Schemas) -> dict[str, Any]:

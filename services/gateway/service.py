@@ -37,6 +37,8 @@ ROUND_S = HEARTBEAT_S + 0.25
 CONFIGURED_S = 5.0
 """How long a gateway that strangers reach waits for somebody to say who may come in."""
 LOOK_S = 0.1
+REPORTED_S = 2.0
+"""How long a gateway that ends tries to report what was used."""
 
 
 async def serve(host: Host) -> None:
@@ -74,6 +76,7 @@ async def serve(host: Host) -> None:
                 tasks.create_task(gateway.entrance.run(host.bus)),
                 tasks.create_task(gateway.shelf.run(host.bus)),
                 tasks.create_task(gateway.once.prepare()),
+                tasks.create_task(gateway.outbox.run(host.bus)),
                 tasks.create_task(_present(host, gateway, url)),
             ]
             if tls is not None:
@@ -88,8 +91,17 @@ async def serve(host: Host) -> None:
             await drain(host, gateway, server, serving)
             for task in living:
                 task.cancel()
-        await gateway.entrance.budgets.save()
+        await _reported(host, gateway)
         await gateway.images.close()
+
+
+async def _reported(host: Host, gateway: Gateway) -> None:
+    """All that was served, while somebody is there to keep it."""
+    try:
+        async with asyncio.timeout(REPORTED_S):
+            await gateway.outbox.empty(host.bus)
+    except TimeoutError:
+        log.error("what was used at the end is in no book: the bus could not be reached")  # noqa: TRY400
 
 
 async def _expect_guarded(host: Host, gateway: Gateway, listener: socket.socket) -> None:

@@ -9,8 +9,8 @@ from bus.fleet import Fleet, card_of
 from proto.dialects.asked import invalid
 from proto.dialects.tokens import Detokenization, Tokenization, asked_text, asked_tokens
 from proto.ids import ModelId
-from proto.inference import Detokenize, Tokenize
 from proto.subjects import DETOKENIZE, TOKENIZE
+from proto.tokenization import Detokenize, Tokenize
 from services.gateway.asking.mesh import accept_s, size
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_fitting, expect_json

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proto.dialects.asked import Asked
-from proto.inference import Chat, Prompt, TextPart, Turn
+from proto.prompt import Chat, Prompt, TextPart, Turn
 
 
 class VolatileLine(Struct, frozen=True):
@@ -67,7 +67,7 @@ def _without(turn: Turn, lines: list[VolatileLine]) -> Turn:
     if isinstance(turn.content, str):
         return replace(turn, content=_cut(turn.content, lines))
     parts = (
-        TextPart(text=_cut(part.text, lines)) if isinstance(part, TextPart) else part
+        replace(part, text=_cut(part.text, lines)) if isinstance(part, TextPart) else part
         for part in turn.content
     )
     return replace(turn, content=tuple(parts))

@@ -19,6 +19,7 @@ from proto.subjects import (
     SERVICE_GONE,
 )
 from proto.telemetry import Alert
+from services.health.bookkeeping.bookkeeper import keep_books
 from services.health.verdict import Trouble, Ward
 from services.host import Host, present
 
@@ -30,7 +31,11 @@ async def serve(host: Host) -> None:
     watch = Watch(host.bus)
     await watch.follow()
     async with asyncio.TaskGroup() as tasks:
-        living = [tasks.create_task(watch.keep()), tasks.create_task(present(host))]
+        living = [
+            tasks.create_task(watch.keep()),
+            tasks.create_task(keep_books(host)),
+            tasks.create_task(present(host)),
+        ]
         host.ready()
         await host.stopping.wait()
         for task in living:
@@ -47,7 +52,7 @@ class Watch:
         now = time.monotonic
 
         def engine(beat: EngineBeat) -> None:
-            self._ward.hear("engine", beat.engine, now(), beat.stalled_s)
+            self._ward.hear("engine", beat.engine, now(), beat.stalled_s, _down(beat))
             self._ward.hear_unreadable(beat.engine, beat.unreadable, now())
 
         def node(beat: NodeBeat) -> None:
@@ -100,6 +105,11 @@ class Watch:
 def _token(subject: str) -> str:
     """As it may stand in a subject, whatever somebody called a record."""
     return re.sub(r"[^\w-]", "-", subject)
+
+
+def _down(beat: EngineBeat) -> str:
+    """Until it is found to be well, which a rest alone does not tell."""
+    return "" if beat.circuit == "closed" else beat.trouble
 
 
 def _given_up(beat: NodeBeat) -> dict[str, str]:

@@ -38,6 +38,8 @@ class _Heard:
     kind: Kind
     at: float
     stalled_s: float = 0.0
+    down: str = ""
+    """Why the upstream behind it is left alone."""
     gone: str | None = None
     """Why it ended, if somebody said so."""
 
@@ -59,8 +61,8 @@ class Ward:
     _given_up: dict[str, dict[str, str]] = field(default_factory=dict)
     """Engines that their agents start no more, by node: why."""
 
-    def hear(self, kind: Kind, id: str, now: float, stalled_s: float = 0.0) -> None:
-        self._heard[kind, id] = _Heard(kind, now, stalled_s)
+    def hear(self, kind: Kind, id: str, now: float, stalled_s: float = 0.0, down: str = "") -> None:
+        self._heard[kind, id] = _Heard(kind, now, stalled_s, down)
 
     def hear_given_up(self, node: str, engines: dict[str, str]) -> None:
         """All of a node's engines whose model is quarantined there, each with what there is to
@@ -120,4 +122,6 @@ def _trouble(id: str, heard: _Heard, now: float) -> Trouble | None:
         return Trouble(_GONE[heard.kind], id, f"silent for more than {SILENCE_S:g} s")
     if heard.stalled_s >= STALL_S:
         return Trouble("engine_wedged", id, f"has work but made no step for {STALL_S:g} s")
+    if heard.down:
+        return Trouble("upstream_down", id, f"fails again and again: {heard.down}")
     return None

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from proto.choice import WayWish
 from proto.dialects.asked import Count, NonEmpty
 from proto.ids import ModelId, NodeId
 from proto.jobs import Convert, Load, Order, Pin, Pull, Sync, Unload
@@ -30,6 +31,12 @@ class LoadBody(Body, kw_only=True):
 
     model: NonEmpty
     nodes: Nodes = []
+    split: WayWish = "auto"
+    """By one node, or by several that share it; auto: one if it fits on one."""
+    ranks: Count | None = None
+    """On so many nodes together: those of ``nodes``, if any are named."""
+    cluster: str = ""
+    """Of which declared cluster those are."""
     replicas: Count = 1
     """On so many nodes in all; with ``nodes``, on each of them."""
     context: Count | None = None
@@ -37,6 +44,8 @@ class LoadBody(Body, kw_only=True):
     batch: Count | None = None
     """Requests of full length side by side; null: as many as fit, up to 4."""
     slots: Count | None = None
+    draft: NonEmpty | None = None
+    """A smaller model that guesses for it; null: as configured, ``none``: none."""
     pinned: bool = False
     idle_ttl_s: Seconds | None = None
     fetches: bool = True
@@ -49,10 +58,14 @@ class LoadBody(Body, kw_only=True):
         return Load(
             model=ModelId(self.model),
             nodes=_nodes(self.nodes),
+            way=self.split,
+            ranks=self.ranks,
+            cluster=self.cluster,
             replicas=self.replicas,
             context=self.context,
             batch=self.batch,
             slots=self.slots,
+            draft=None if self.draft is None else ModelId(self.draft),
             is_pinned=self.pinned,
             idle_ttl_s=self.idle_ttl_s,
             fetches=self.fetches,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from services.gateway.admin import config, jobs, keys, models, nodes
+from services.gateway.admin import config, enrolment, jobs, keys, models, nodes, plan, providers
 from services.gateway.admin.status import show_status
 from services.gateway.gateway import Endpoint
 
@@ -23,12 +23,18 @@ def endpoints(path: str) -> Mapping[str, Endpoint]:
             return _config(name)
         case ["keys", *rest]:
             return _keys(rest)
+        case ["providers", *rest]:
+            return _providers(rest)
+        case ["enroll"]:
+            return {"POST": enrolment.enroll}
         case ["load"]:
             return {"POST": models.load_now}
         case ["unload"]:
             return {"POST": models.unload_now}
         case ["models", *name]:
             return _models("/".join(name))
+        case ["plan"]:
+            return _read(plan.show_plan)
         case ["jobs", *rest]:
             return _jobs(rest)
         case ["nodes", *rest]:
@@ -58,6 +64,26 @@ def _keys(rest: list[str]) -> Mapping[str, Endpoint]:
             return {**_read(keys.show_keys), "POST": keys.make_key}
         case [name]:
             return {**_read(partial(keys.show_key, name)), "DELETE": partial(keys.revoke, name)}
+        case _:
+            return {}
+
+
+def _providers(rest: list[str]) -> Mapping[str, Endpoint]:
+    match rest:
+        case []:
+            return {**_read(providers.show_providers), "POST": providers.make_provider}
+        case [name]:
+            return {
+                **_read(partial(providers.show_provider, name)),
+                "DELETE": partial(providers.remove, name),
+            }
+        case [name, "test"]:
+            return {"POST": partial(providers.test, name)}
+        case [name, "keys", key]:
+            return {
+                "PUT": partial(providers.put_key, name, key),
+                "DELETE": partial(providers.remove_key, name, key),
+            }
         case _:
             return {}
 

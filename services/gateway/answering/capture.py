@@ -2,7 +2,7 @@
 
 import time
 
-from proto.frames import AnyFrame, CallDelta, Delta
+from proto.frames import AnyFrame, CallDelta, Chunk, Delta
 from proto.telemetry import CAPTURED, CaptureEvent, Said
 
 MARK = (b"x-odyssai-captured", b"true")
@@ -21,6 +21,8 @@ class Capture:
         for frame in frames:
             if isinstance(frame, Delta):
                 said[frame.channel].append(frame.text)
+            elif isinstance(frame, Chunk):
+                said["content"].append(frame.data.decode("utf-8", "replace"))
             elif isinstance(frame, CallDelta):
                 if frame.name:
                     said["calls"].append(f"{frame.name} ")

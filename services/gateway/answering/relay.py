@@ -6,13 +6,16 @@ from typing import Any, TypeVar
 
 from proto.dialects.asked import Answered
 from proto.errors import MeshError
-from proto.frames import AnyFrame, CallDelta, Channel, Delta, End, PositionLogprobs, Progress
-from proto.inference import ToolCall
+from proto.frames import AnyFrame, CallDelta, Channel, Chunk, Delta, End, PositionLogprobs, Progress
+from proto.prompt import ToolCall
 from services.gateway.answering.record import Record
+from services.gateway.answering.thoughts import Thoughts
 from services.gateway.answering.wire import Events, Sink
 from services.gateway.asking.dispatch import Generation
 
 T = TypeVar("T")
+
+SAID = Delta | CallDelta | Chunk
 
 
 async def stream(generations: list[Generation], events: Events, sink: Sink, record: Record) -> None:
@@ -36,13 +39,13 @@ async def _relay(
         record.seen(index, frames)
         out = [_event(index, frame, events) for frame in frames] or [events.waiting()]
         body = b"".join(out)
-        if not generation.is_bound and any(isinstance(f, Delta | CallDelta) for f in frames):
+        if not generation.is_bound and any(isinstance(f, SAID) for f in frames):
             generation.is_bound = True
             record.token()
         if frames and isinstance(frames[-1], End):
             record.end(index, frames[-1], generation.resumed)
             is_over = True
-        if body:
+        if body or events.is_complete:
             await sink.write(body, more=not events.is_complete)
 
 
@@ -51,6 +54,8 @@ def _event(index: int, frame: AnyFrame, events: Events) -> bytes:
         return events.delta(index, frame)
     if isinstance(frame, CallDelta):
         return events.call(index, frame)
+    if isinstance(frame, Chunk):
+        return frame.data
     if isinstance(frame, Progress):
         return events.progress(index, frame)
     assert isinstance(frame, End), "a generation raises what failed"
@@ -76,7 +81,7 @@ async def _gather(index: int, generation: Generation, record: Record) -> Answere
             draft = _Draft()
         record.seen(index, frames)
         for frame in frames:
-            if isinstance(frame, Delta | CallDelta):
+            if isinstance(frame, SAID):
                 record.token()
                 draft.add(frame)
             elif isinstance(frame, End):
@@ -89,14 +94,21 @@ class _Draft:
 
     def __init__(self) -> None:
         self._said: dict[Channel, list[str]] = {"content": [], "reasoning": []}
+        self._thoughts = Thoughts()
         self._logprobs: list[PositionLogprobs] = []
         self._calls: list[tuple[str, str, list[str]]] = []
+        self._words: list[bytes] = []
 
-    def add(self, frame: Delta | CallDelta) -> None:
+    def add(self, frame: Delta | CallDelta | Chunk) -> None:
+        if isinstance(frame, Chunk):
+            self._words.append(frame.data)
+            return
         if isinstance(frame, Delta):
             self._said[frame.channel].append(frame.text)
             if frame.channel == "content":
                 self._logprobs.extend(frame.logprobs)
+            else:
+                self._thoughts.add(frame)
             return
         if frame.call == len(self._calls):
             self._calls.append((frame.id, frame.name, []))
@@ -111,6 +123,8 @@ class _Draft:
                 for id, name, pieces in self._calls
             ),
             logprobs=tuple(self._logprobs),
+            thoughts=self._thoughts.made(),
+            words=b"".join(self._words),
             end=end,
         )
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from proto.frames import AnyFrame, CallDelta, Delta, End, Progress
-from proto.inference import Continuation
+from proto.frames import AnyFrame, CallDelta, Chunk, Delta, End, Progress
+from proto.generation import Continuation
 
 
 class Delivered:
@@ -30,6 +30,9 @@ class Delivered:
                 if frame.tokens:
                     self._tokens += frame.tokens
                     self._frames = 0
+                self._frames += 1
+                is_said = True
+            elif isinstance(frame, Chunk):
                 self._frames += 1
                 is_said = True
             elif isinstance(frame, Progress) and self._cached_tokens is None:

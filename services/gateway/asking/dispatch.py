@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -11,11 +12,13 @@ from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from bus.token_stream import SILENCE_S, TokenStream
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Failed
-from proto.ids import EngineId
-from proto.inference import Candidate, Generate, Schedule
+from proto.generation import Generate
+from proto.ids import CLOUD, EngineId, ModelId, node_of
+from proto.placement import Candidate, Schedule
 from proto.prefix import prefixes_of
 from proto.subjects import GENERATE
 from services.gateway.asking.delivered import Delivered
+from services.gateway.asking.falling import Chain
 from services.gateway.asking.mesh import Mesh, accept_s, all_refused, size, too_large
 from services.gateway.asking.setbacks import Setbacks
 from services.gateway.asking.wait import Tell, Wait
@@ -40,10 +43,18 @@ class Generation:
     """
 
     def __init__(
-        self, mesh: Mesh, keeper: Keeper, question: Generate, tell: Tell | None = None
+        self,
+        mesh: Mesh,
+        keeper: Keeper,
+        question: Generate,
+        tell: Tell | None = None,
+        others: Iterable[Generate] = (),
     ) -> None:
-        """``tell`` hears what it waits for while its model is being loaded."""
+        """``tell`` hears what it waits for while its model is being loaded; ``others`` are asked
+        when it cannot take it.
+        """
         self.question = question
+        """As it is asked now."""
         self.engine: EngineId | None = None
         self.boot = ""
         self.placed_at = 0.0
@@ -67,6 +78,9 @@ class Generation:
         """Its way to another engine."""
         self._avoid: list[EngineId] = []
         self._epoch = -1
+        self._chain = Chain(question, others, mesh.fleet)
+        self._ahead: list[AnyFrame] = []
+        """Taken, and not handed out yet."""
         self._delivered = Delivered()
         self._setbacks = Setbacks()
         self._flows = False
@@ -86,12 +100,42 @@ class Generation:
         """Return when an engine has accepted. Raises MeshError."""
         await self._place(self._mesh.wait(self.question.request, self._tell))
 
+    @property
+    def route(self) -> tuple[ModelId, ...]:
+        """The models that were asked, in turn; the last is the one that serves it."""
+        return tuple(self._chain.route)
+
+    @property
+    def may_go_elsewhere(self) -> bool:
+        """Before its answer begins it may yet be refused, or go on to another model: an upstream
+        is asked after an engine has accepted in its place.
+        """
+        is_upstream = self.engine is not None and node_of(self.engine) == CLOUD
+        return is_upstream or self._chain.has_others
+
+    async def begin(self, within_s: float) -> None:
+        """Return when the first of the answer is there, or that has taken so long. Raises
+        MeshError.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while not (self._delivered.is_begun or self._is_finished):
+                    self._ahead += await self._take()
+        except TimeoutError:
+            pass
+
     async def take(self) -> list[AnyFrame]:
         """The next frames, in order; none when nothing came for a while, or the engine changed.
 
         Where another engine goes on, they do too, with a higher epoch. Raises MeshError at the end
         of a generation that failed.
         """
+        if self._ahead:
+            ahead, self._ahead = self._ahead, []
+            return ahead
+        return await self._take()
+
+    async def _take(self) -> list[AnyFrame]:
         if self._failure is not None:
             raise self._failure
         if self._moving is not None and not await self._has_moved(self._moving):
@@ -125,20 +169,27 @@ class Generation:
             retry_after_s=failed.retry_after_s,
         )
         frames = self._hand_on(frames)
-        if not self._may_move(error):
-            self._failure = error
-            if not frames:
-                raise error
-            return frames
-        if self._delivered.is_untold:
-            self._delivered = Delivered()
-            self.beginnings += 1
+        if self._may_move(error):
+            if self._delivered.is_untold:
+                self._begin_anew()
+                frames = []
+            else:
+                self.resumed += 1
+            self._delivered.interrupt()
+            self._moving = asyncio.create_task(self._move(error))
+        elif self._may_fall(error):
             frames = []
+            self._moving = asyncio.create_task(self._fall_on(error))
         else:
-            self.resumed += 1
-        self._delivered.interrupt()
-        self._moving = asyncio.create_task(self._move(error))
+            self._failure = self._chain.summed_up(error)
+            if not frames:
+                raise self._failure
         return frames
+
+    def _begin_anew(self) -> None:
+        self._delivered = Delivered()
+        self._ahead = []
+        self.beginnings += 1
 
     def _may_move(self, error: MeshError) -> bool:
         if self._delivered.is_untold and self.is_bound:
@@ -158,6 +209,24 @@ class Generation:
             message = f"{lost.message} Nobody could go on with it: {error.message}"
             raise MeshError(lost.code, message, retry_after_s=error.retry_after_s) from error
 
+    def _may_fall(self, error: MeshError) -> bool:
+        """Whether another model may be asked for all of it: nobody was told anything yet."""
+        is_late = self._expires_at is not None and left_s(self._expires_at) == 0
+        return not (self.is_bound or is_late) and self._chain.may_follow(error)
+
+    def _fall(self, error: MeshError) -> None:
+        self.question = self._chain.follow(error)
+        self._avoid = []
+        self._setbacks = Setbacks()
+        if self._delivered.is_begun:
+            self._begin_anew()
+
+    async def _fall_on(self, error: MeshError) -> None:
+        """Raises MeshError when no other model takes it."""
+        await self._leave()
+        self._fall(error)
+        await self._place(self._mesh.wait(self.question.request, self._tell))
+
     async def _has_moved(self, moving: asyncio.Task[None]) -> bool:
         """False when it takes long. Raises MeshError."""
         done, _ = await asyncio.wait({moving}, timeout=SILENT_S)
@@ -168,7 +237,21 @@ class Generation:
         return True
 
     async def _place(self, wait: Wait) -> None:
-        """Return when an engine has accepted. Raises MeshError."""
+        """Return when an engine has accepted, of whatever model of the chain. Raises MeshError."""
+        while True:
+            try:
+                return await self._place_here(wait)
+            except MeshError as error:
+                if not self._may_fall(error):
+                    raise self._chain.summed_up(error) from error
+                self._fall(error)
+            wait = self._mesh.wait(self.question.request, self._tell)
+
+    async def _place_here(self, wait: Wait) -> None:
+        """Return when an engine of the model has accepted. Raises MeshError.
+
+        Where another model may be asked, no engine that is not there is waited for.
+        """
         asked = self.question
         schedule = Schedule(
             model=asked.model,
@@ -176,12 +259,15 @@ class Generation:
             prefix=prefixes_of(asked.prompt, asked.privacy),
             priority=asked.priority,
             session=asked.session,
+            local_only=asked.local_only,
         )
         while True:
             try:
                 question = replace(schedule, avoid=tuple(self._avoid))
                 return await self._offer(await self._mesh.candidates(question, wait), wait)
             except MeshError as error:
+                if self._may_fall(error):
+                    raise
                 await wait.after(error)
 
     async def _offer(self, candidates: tuple[Candidate, ...], wait: Wait) -> None:

@@ -10,8 +10,9 @@ from bus.deadline import left_s, moment
 from bus.errors import NoAnswer, NobodyThere, NotConnected, TooLarge
 from proto.embedding import Embed, Rerank
 from proto.errors import Code, MeshError
+from proto.generation import Cancel
 from proto.ids import EngineId, ModelId, RequestId
-from proto.inference import Cancel, Candidate, Schedule
+from proto.placement import Candidate, Schedule
 from proto.subjects import CANCEL, Question
 from services.gateway.asking.mesh import Mesh, all_refused, too_large
 from services.gateway.asking.wait import RECOVERY_S
@@ -62,7 +63,10 @@ class Enquiry(Generic[M, A]):
         """The first answer there is. Raises MeshError."""
         while True:
             schedule = Schedule(
-                model=self._model, prompt_bytes=self._chars, avoid=tuple(self._avoid)
+                model=self._model,
+                prompt_bytes=self._chars,
+                local_only=self._question.local_only,
+                avoid=tuple(self._avoid),
             )
             try:
                 return await self._offer(await self._mesh.candidates(schedule, self._wait))

@@ -13,17 +13,10 @@ from bus.router import Router
 from bus.stream import TokenSource
 from proto.errors import Code, MeshError
 from proto.ids import ModelId, RequestId, fresh
-from proto.inference import (
-    Candidate,
-    Chat,
-    Counted,
-    CountTokens,
-    Prompt,
-    Schedule,
-    Scheduled,
-    Text,
-)
+from proto.placement import Candidate, Schedule, Scheduled
+from proto.prompt import Chat, Prompt, Text
 from proto.subjects import COUNT_TOKENS, SCHEDULE, Question
+from proto.tokenization import Counted, CountTokens
 from services.gateway.asking.placing import pick, sole_holder
 from services.gateway.asking.wait import Tell, Wait
 

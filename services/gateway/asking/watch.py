@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 from bus.token_stream import TokenStream
 from proto.embedding import Embed, Rerank
+from proto.generation import Cancel, Generate
 from proto.ids import EngineId, ModelId, RequestId
-from proto.inference import Cancel, Generate
 from proto.presence import SILENCE_S, STALL_S, Gone
 from proto.subjects import CANCEL, ENGINE_GONE, Question
 from services.gateway.asking.dispatch import Generation
@@ -51,8 +51,11 @@ class Watch:
         await self._mesh.bus.listen(ENGINE_GONE, self._hear_gone)
         self._mesh.bus.on_reconnect.append(self._ask_again)
 
-    def generation(self, question: Generate, tell: Tell | None = None) -> Generation:
-        generation = Generation(self._mesh, self, question, tell)
+    def generation(
+        self, question: Generate, tell: Tell | None = None, others: Iterable[Generate] = ()
+    ) -> Generation:
+        """``others`` ask other models for the same, where this one cannot take it."""
+        generation = Generation(self._mesh, self, question, tell, others)
         self._open.add(generation)
         return generation
 

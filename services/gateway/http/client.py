@@ -1,5 +1,6 @@
 """What a request shows of who sent it, before any key: where from, and by a page of whose."""
 
+from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -51,3 +52,14 @@ def client_of(exchange: Exchange) -> Client:
         site=exchange.header(b"sec-fetch-site"),
         is_relayed=any(name in exchange.headers for name in RELAYED),
     )
+
+
+def network_of(peer: str) -> str:
+    """An IPv6 host has as many addresses as it likes, of one network."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)

@@ -5,7 +5,7 @@ loses the body of a request that offers another protocol.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
 
 import httptools
 from uvicorn import Config
@@ -27,10 +27,16 @@ _FRAMING = (b"content-length", b"transfer-encoding")
 
 class Connection(HttpToolsProtocol):
     def __init__(
-        self, config: Config, server_state: ServerState, crowd: Crowd, loop: Any = None
+        self,
+        config: Config,
+        server_state: ServerState,
+        crowd: Crowd,
+        on_made: Callable[[], None],
     ) -> None:
-        super().__init__(config, server_state, {}, loop)
+        super().__init__(config, server_state, {})
         self._crowd = crowd
+        self._on_made = on_made
+        """Gives up the place in the crowd that its handshake had."""
         self._timer: asyncio.TimerHandle | None = None
         self._address = ""
         self._idle_bytes = 0
@@ -48,6 +54,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.outlet = Outlet(transport)
         self._address = self.client[0] if self.client else ""
+        self._on_made()
         verdict = self._crowd.enter(self._address)
         if verdict == "turned away":
             transport.abort()

@@ -18,7 +18,9 @@ RATE_LIMITS = [
 EXPOSED = b", ".join(
     [
         b"x-request-id", b"request-id", b"x-client-request-id", b"x-odyssai-engine",
-        b"x-odyssai-ignored", b"x-odyssai-queue-place", b"openai-processing-ms", b"retry-after",
+        b"x-odyssai-ignored", b"x-odyssai-route", b"x-odyssai-queue-place", b"x-odyssai-cost-usd",
+        b"openai-processing-ms",
+        b"retry-after",
         *RATE_LIMITS,
     ]
 )  # fmt: skip

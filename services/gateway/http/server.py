@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from uvicorn import Config, Server
 
 from services.gateway.http.connection import HANG_UP, Connection
 from services.gateway.http.crowd import Bounds, Crowd
+from services.gateway.http.handshakes import Handshakes
 from services.gateway.http.listening import BACKLOG
 from services.gateway.http.loopback import is_loopback
 from services.gateway.http.protection import ALWAYS, STRICT_TRANSPORT
@@ -45,6 +46,7 @@ class HttpServer(Server):
         self.servers = []
         self._crowd = Crowd(bounds)
         self._tls = tls
+        self._handshakes: list[Handshakes] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's own, for connections of our kind."""
@@ -54,23 +56,30 @@ class HttpServer(Server):
         strict = [STRICT_TRANSPORT] if self._tls and beyond else []
         self.config.encoded_headers = [*ALWAYS, *strict]
         await self.on_tick(0)
-        context = self._tls.context if self._tls else None
-        self.servers = [
-            await loop.create_server(
-                lambda: Connection(self.config, self.server_state, self._crowd),
-                sock=one,
-                ssl=context,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=self._crowd.patience_s if context else None,
-            )
-            for one in sockets
-        ]
+        if self._tls is not None:
+            context = self._tls.context
+            self._handshakes = [
+                Handshakes(one, context, self._crowd, self._connection) for one in sockets
+            ]
+        else:
+            self.servers = [
+                await loop.create_server(self._connection, sock=one, backlog=BACKLOG)
+                for one in sockets
+            ]
         self.started = True
 
     def accept_no_more(self) -> None:
         """Whoever connects now is for another process, where one listens on the same socket."""
         for server in self.servers:
             server.close()
+        for handshakes in self._handshakes:
+            handshakes.close()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.accept_no_more()
+        for handshakes in self._handshakes:
+            handshakes.abort()
+        await super().shutdown(sockets)
 
     async def part(self, within_s: float) -> None:
         """Every connection ends with its next answer; return when none is left, or after a while.
@@ -94,6 +103,9 @@ class HttpServer(Server):
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, Connection), "startup makes no others"
                 connection.outlet.look(now, stall_s)
+
+    def _connection(self, on_made: Callable[[], None] = lambda: None) -> Connection:
+        return Connection(self.config, self.server_state, self._crowd, on_made)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

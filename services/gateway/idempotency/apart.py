@@ -9,7 +9,7 @@ from proto.ids import RequestId
 from proto.kept import Answer
 from services.gateway.http.exchange import Exchange
 
-AGAIN = frozenset((b"content-type", b"x-odyssai-engine", b"x-odyssai-ignored"))
+AGAIN = frozenset((b"content-type", b"x-odyssai-engine", b"x-odyssai-ignored", b"x-odyssai-route"))
 """Headers that are said with a kept answer; others are of the moment."""
 UNCODED = frozenset((b"accept-encoding", b"content-encoding"))
 

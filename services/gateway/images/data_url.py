@@ -1,35 +1,38 @@
-"""Pictures that are written into the request itself."""
+"""Pictures and documents that are written into the request itself."""
 
 import binascii
 import re
 from base64 import b64decode
 
-DECLARED = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
+PICTURES = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
+DOCUMENTS = ("application/pdf",)
 _HEAD = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 _SHOWN = 40
 
 
 class Unusable(Exception):
-    """A picture cannot be had; the message says why and what to do, to follow ``Image 1:``."""
+    """A picture or document cannot be had; the message says why and what to do, to follow
+    ``Image 1:``.
+    """
 
 
 def is_data_url(url: str) -> bool:
     return url[:5].lower() == "data:"
 
 
-def decode(url: str, limit_bytes: int) -> bytes:
+def decode(url: str, limit_bytes: int, kinds: tuple[str, ...] = PICTURES) -> bytes:
     """Raises Unusable. Base64 is taken strictly: a broken picture is no picture."""
     head = _HEAD.match(url)
     if head is None:
-        raise Unusable("the data URL has no comma; send data:image/png;base64,… with its bytes")
+        raise Unusable(f"the data URL has no comma; send data:{kinds[0]};base64,… with its bytes")
     declared = head[1].strip().lower()
-    if declared not in DECLARED:
+    if declared not in kinds:
         raise Unusable(
             f"the data URL declares {declared[:_SHOWN] or 'no media type'}; "
-            f"send one of {', '.join(DECLARED)}"
+            f"send one of {', '.join(kinds)}"
         )
     if "base64" not in head[2].lower().split(";"):
-        raise Unusable("the data URL is not base64; send data:image/png;base64,… with its bytes")
+        raise Unusable(f"the data URL is not base64; send data:{kinds[0]};base64,… with its bytes")
     if (len(url) - head.end()) * 3 // 4 > limit_bytes + 2:
         raise too_large(limit_bytes)
     try:

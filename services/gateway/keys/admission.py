@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from proto.inference import Priority
+from proto.placement import Priority
 from services.gateway.http.exchange import Exchange
 from services.gateway.keys.budgets import Budgets
 from services.gateway.keys.caller import Caller, Claim, claim_of

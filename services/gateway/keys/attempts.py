@@ -7,9 +7,10 @@ address before. Only secrets that people chose are not, for a minute, where too 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from msgspec import Struct
+
+from services.gateway.http.client import network_of
 
 WINDOW_S = 60.0
 LIMIT = 20
@@ -46,7 +47,7 @@ class Attempts:
 
     def wait_s(self, peer: str) -> float:
         """How long chosen secrets from there are not looked at; 0: they are."""
-        since, count = self._wrong.get(_network(peer), (0.0, 0))
+        since, count = self._wrong.get(network_of(peer), (0.0, 0))
         left = since + WINDOW_S - self._clock()
         return left if count >= LIMIT and left > 0 else 0.0
 
@@ -57,7 +58,7 @@ class Attempts:
             told = ("", is_admin)
         self._untold[told] = self._untold.get(told, 0) + 1
         if is_wrong_key:
-            self._count(_network(peer))
+            self._count(network_of(peer))
 
     def _count(self, network: str) -> None:
         now = self._clock()
@@ -76,14 +77,3 @@ class Attempts:
         told = list(self._untold)[: int(self._credit)]
         self._credit -= len(told)
         return [Refusals(*of, self._untold.pop(of)) for of in told]
-
-
-def _network(peer: str) -> str:
-    """An IPv6 host has as many addresses as it likes, of one network."""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return peer
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return str(ip_network((int(address) >> 64 << 64, 64)))
-    return str(address)

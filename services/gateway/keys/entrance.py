@@ -1,6 +1,7 @@
 """What every request passes before it is served: who asks, whether it may, how much it takes."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,22 +12,22 @@ from proto.audit import Actor
 from proto.config import Scope
 from proto.errors import Code, MeshError
 from proto.ids import GatewayId, KeyId
-from proto.inference import Priority
-from proto.keys import OTHERS, account_of, has_budget, may_use
+from proto.keys import OTHERS, is_expired, may_use
+from proto.placement import Priority
 from services.gateway.http.client import client_of
 from services.gateway.http.exchange import Exchange
 from services.gateway.keys.admission import admitted
 from services.gateway.keys.attempts import Attempts, Refusals
 from services.gateway.keys.budgets import Budgets
-from services.gateway.keys.caller import Caller, Claim, shown_key
-from services.gateway.keys.guard import Asked, Guard, revoked
+from services.gateway.keys.caller import Caller, Claim, is_local_only, shown_key
+from services.gateway.keys.guard import Asked, Guard, expired, revoked
 from services.gateway.keys.limits import Limits
 from services.gateway.keys.ring import KeyRing
 from services.gateway.keys.scopes import Need
 
 CHALLENGE = (b"www-authenticate", b"Bearer")
-TELL_S = 1.0
-"""Between two tellings of who was turned away."""
+LOOK_S = 1.0
+"""Between two looks for keys whose time is over, and two tellings of who was turned away."""
 INFERENCE = Asked("inference", is_administration=False)
 
 
@@ -75,7 +76,8 @@ class Entrance:
             tasks.create_task(self.ring.made.run(bus))
             tasks.create_task(self.budgets.run(bus))
             while True:
-                await asyncio.sleep(TELL_S)
+                await asyncio.sleep(LOOK_S)
+                self._look_at_clock()
                 for refusals in self.attempts.told():
                     await self._tell(refusals)
 
@@ -129,12 +131,25 @@ class Entrance:
         except MeshError:
             return None
 
+    def may_administer(self, exchange: Exchange) -> bool:
+        """Whether the same client could order it below /admin. Nothing is counted."""
+        try:
+            asked = Asked("admin", is_administration=True)
+            self.guard.judge(client_of(exchange), shown_key(exchange.headers), asked)
+        except MeshError:
+            return False
+        return True
+
     def caller(self, exchange: Exchange) -> Caller:
         """Who was let in."""
         return self._visits[exchange].caller
 
     def actor(self, exchange: Exchange) -> Actor:
         return Actor(name=self.caller(exchange).key, address=exchange.peer, request=exchange.id)
+
+    def is_local_only(self, exchange: Exchange) -> bool:
+        """Whether nothing of the request may leave the local network."""
+        return is_local_only(self.caller(exchange), exchange.headers)
 
     def may_use(self, exchange: Exchange, *names: str) -> bool:
         """Whether the client's key may use a model that goes by these names."""
@@ -156,12 +171,12 @@ class Entrance:
         return admitted(self.limits, self.budgets, caller, exchange, asked)
 
     def spend(self, key: KeyId, tokens: int) -> None:
+        """Of what it may take in a minute."""
         self.limits.spend(key, tokens)
-        settings, account = self.ring.settings(key), account_of(key)
-        if settings is None:
-            settings, account = self.ring.config.others or None, OTHERS
-        if settings and has_budget(settings):
-            self.budgets.spend(account, tokens)
+
+    def billed_to(self, key: KeyId) -> str:
+        """The name under which what it takes is written down: its own, if it is known."""
+        return OTHERS if self.ring.settings(key) is None else key
 
     def _discreet(self, exchange: Exchange, error: MeshError) -> MeshError:
         """The error as it may be told: what other models there are is not for every key."""
@@ -171,11 +186,21 @@ class Entrance:
             return error
         return no_such_model(visit.model)
 
+    def _look_at_clock(self) -> None:
+        """Whatever is being answered for a key that has expired meanwhile ends."""
+        for key in {visit.caller.key for visit in self._visits.values()}:
+            settings = self.ring.settings(key)
+            if settings is not None and is_expired(settings, time.time()):
+                self._end(key, expired(key, settings))
+
     def _lose(self, key: KeyId) -> None:
-        """A key was revoked: whatever is being answered for it ends."""
+        """A key was revoked."""
+        self._end(key, revoked(key))
+
+    def _end(self, key: KeyId, why: MeshError) -> None:
         for exchange, visit in list(self._visits.items()):
             if visit.caller.key == key:
-                exchange.interrupt(revoked(key))
+                exchange.interrupt(why)
         for hook in self.on_revoked:
             hook(key)
 

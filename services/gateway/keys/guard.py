@@ -13,10 +13,10 @@ from proto.effective import value
 from proto.errors import Code, MeshError
 from proto.ids import KeyId
 from proto.keys import is_expired, scopes_of, scopes_of_others
-from services.gateway.http.client import Client
+from services.gateway.http.client import Client, network_of
 from services.gateway.keys.attempts import Attempts
 from services.gateway.keys.caller import Caller, known_caller, stranger
-from services.gateway.keys.ring import KeyRing, Known
+from services.gateway.keys.ring import KeyRing
 
 ADMIN_TOKEN = KeyId("admin-token")
 """What whoever shows ODYSSAI_ADMIN_TOKEN is called."""
@@ -96,19 +96,23 @@ class Guard:
         """None for whoever shows no key that is known. Raises MeshError for one that expired."""
         token = self._admin_token.encode()
         if token and hmac.compare_digest(shown, token):
-            return Caller(key=ADMIN_TOKEN, scopes=scopes_of(KeyConfig(scopes=["admin"])))
+            return Caller(
+                key=ADMIN_TOKEN,
+                scopes=scopes_of(KeyConfig(scopes=["admin"])),
+                local_only=value(self.ring.config.local_only, False),
+            )
         known = self.ring.find(shown) if shown and not self._is_guess(client, shown) else None
         if known is None:
             return None
         if is_expired(known.settings, self._now()):
-            raise _expired(known)
+            raise expired(known.key, known.settings)
         return known_caller(known.key, known.settings, self.ring.config)
 
     def _is_guess(self, client: Client, shown: bytes) -> bool:
         return self.ring.is_chosen(shown) and self.attempts.wait_s(client.peer) > 0
 
     def _stranger(self, client: Client, shown: bytes, asked: Asked) -> Caller:
-        caller = stranger(shown, self.ring.config)
+        caller = stranger(shown, network_of(client.peer), self.ring.config)
         if asked.is_administration and not self.ring.has_keys and not self._admin_token:
             _expect_local(client)
             return Caller(key=LOCAL, scopes=("admin", "models", "telemetry"))
@@ -163,12 +167,12 @@ def _expect_local(client: Client) -> None:
         )
 
 
-def _expired(known: Known) -> MeshError:
-    expires: datetime | None = value(known.settings.expires, None)
+def expired(key: KeyId, settings: KeyConfig) -> MeshError:
+    expires: datetime | None = value(settings.expires, None)
     at = expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if expires else ""
     return MeshError(
         Code.UNAUTHORIZED,
-        f"The API key {known.key} expired at {at}. Ask the mesh's operator for another.",
+        f"The API key {key} expired at {at}. Ask the mesh's operator for another.",
     )
 
 

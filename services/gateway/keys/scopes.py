@@ -16,6 +16,8 @@ NEEDS: dict[str, Need] = {
     "/openapi.json": "nothing",
     "/schema": "nothing",
     "/api/version": "nothing",
+    # It judges itself: a key that may ask models sees its own, one that administers sees all.
+    "/v1/usage": "nothing",
     "/v1/models": "models",
     "/api/tags": "models",
     "/api/show": "models",
@@ -42,7 +44,7 @@ NEEDS: dict[str, Need] = {
     "/api/delete": "admin",
     "/admin": "admin",
 }
-LOOKS = ("status", "models", "nodes", "jobs", "config")
+LOOKS = ("status", "models", "nodes", "plan", "jobs", "config")
 """What there is to see below /admin for those who may look."""
 
 

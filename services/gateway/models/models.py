@@ -9,13 +9,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bus.errors import BusError
-from bus.fleet import Fleet, card_of
+from bus.fleet import Fleet, card_of, leaves
 from bus.state import Bucket
 from proto.config import Config
 from proto.effective import target
 from proto.errors import Code, MeshError
 from proto.ids import NodeId
-from proto.presence import STALL_S, EngineBeat, ModelCard, ModelKind
+from proto.presence import STALL_S, Drafting, EngineBeat, ModelCard, ModelKind
+from proto.price import Price
 from proto.state import ENGINES, EngineRecord
 from proto.store import StoredModel
 from services.gateway.asking.placing import unknown
@@ -60,10 +61,26 @@ class XOdyssai(Struct, frozen=True, kw_only=True):
     warm: bool = False
     """It has answered since it was loaded."""
     kv_cache_q8: bool = False
+    draft_model: str | None = None
+    """Guesses ahead of its answers, on the engine where that fares best."""
+    num_draft_tokens: int = 0
+    """Guessed at a time; 0 while decoding plainly is faster there."""
+    accept_rate: float = 0.0
+    """Of late, the part of guesses that came true."""
     admin_loadable: bool = False
     """It is stored, and not loaded: a request for it, or an operator, loads it."""
     alias_for: str | None = None
     upstream: str | None = None
+    leaves: bool = False
+    """What it is asked leaves the local network."""
+    hops: int = 0
+    """Other meshes between this one and whoever runs it."""
+    provider: str | None = None
+    """Of one that is served elsewhere, as the operator calls it."""
+    price: Price | None = None
+    """US dollars per million tokens; null: it costs nothing, or nobody knows what."""
+    supports_documents: bool = False
+    """PDF files among its messages."""
 
 
 class ModelEntry(Struct, frozen=True, kw_only=True):
@@ -97,7 +114,12 @@ async def show_models(gateway: Gateway, exchange: Exchange) -> None:
 def visible(gateway: Gateway, exchange: Exchange, listed: list[ModelEntry]) -> list[ModelEntry]:
     """Those that the client's key may use: it does not hear of others."""
     may_use = gateway.entrance.may_use
-    return [entry for entry in listed if may_use(exchange, entry.id, entry.root)]
+    must_stay = gateway.entrance.is_local_only(exchange)
+    return [
+        entry
+        for entry in listed
+        if may_use(exchange, entry.id, entry.root) and not (must_stay and entry.x_odyssai.leaves)
+    ]
 
 
 def _all(listed: list[ModelEntry], exchange: Exchange) -> ModelList | ModelPage:
@@ -169,18 +191,20 @@ def _sorted(listed: Iterable[ModelEntry]) -> list[ModelEntry]:
 def _entry(name: str, card: ModelCard, engines: list[EngineBeat]) -> ModelEntry:
     upstream = next((beat.upstream for beat in engines if beat.upstream), None)
     generates = card.kind in ("llm", "vlm")
+    drafting = _drafting(engines)
     return ModelEntry(
         id=name,
         created=card.created_s,
         owned_by=card.owner,
         root=card.id,
         x_odyssai=XOdyssai(
+            loaded=not all(_sleeps(beat, card) for beat in engines),
             kind=card.kind,
             backend="http-proxy" if upstream else "mlx",
             nodes=sorted({beat.node for beat in engines}),
             engines=[beat.engine for beat in engines],
             context_length=card.context_length,
-            max_output_tokens=card.context_length if generates else 0,
+            max_output_tokens=(card.max_output_tokens or card.context_length) if generates else 0,
             family=card.family,
             quantization=card.quantization,
             size_bytes=card.size_bytes,
@@ -195,10 +219,29 @@ def _entry(name: str, card: ModelCard, engines: list[EngineBeat]) -> ModelEntry:
             supports_rerank=card.kind == "reranker",
             estimated_tps=max((beat.answer_tokens_per_s for beat in engines), default=0.0),
             warm=any(beat.steps for beat in engines),
+            draft_model=drafting.model if drafting else None,
+            num_draft_tokens=drafting.ahead if drafting else 0,
+            accept_rate=drafting.acceptance if drafting else 0.0,
             alias_for=None if name == card.id else card.id,
             upstream=upstream,
+            leaves=all(leaves(beat, card.id) for beat in engines),
+            hops=card.hops,
+            provider=next((beat.provider for beat in engines if beat.provider), None),
+            price=card.price,
+            supports_documents=card.reads_documents,
         ),
     )
+
+
+def _sleeps(beat: EngineBeat, card: ModelCard) -> bool:
+    known = card_of(beat, card.id)
+    return known is not None and known.sleeps
+
+
+def _drafting(engines: list[EngineBeat]) -> Drafting | None:
+    """Of the engine that gains most by it."""
+    drafts = [beat.drafting for beat in engines if beat.drafting and not beat.drafting.trouble]
+    return max(drafts, key=lambda draft: (draft.speedup, draft.acceptance), default=None)
 
 
 async def _not_ready(gateway: Gateway) -> list[ModelEntry]:
@@ -307,6 +350,7 @@ def _info(entry: ModelEntry) -> ModelInfo:
         max_tokens=known.max_output_tokens,
         reasons=known.supports_reasoning,
         sees=known.supports_vision,
+        reads_documents=known.supports_documents,
         keeps_formats=known.supports_json_mode,
     )
 

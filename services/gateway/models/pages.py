@@ -91,6 +91,7 @@ def info(
     max_tokens: int,
     reasons: bool,
     sees: bool,
+    reads_documents: bool,
     keeps_formats: bool,
 ) -> ModelInfo:
     made = datetime.fromtimestamp(created_s, UTC)
@@ -100,11 +101,15 @@ def info(
         created_at=made.isoformat().replace("+00:00", "Z"),
         max_input_tokens=context_length,
         max_tokens=max_tokens,
-        capabilities=_capabilities(Support(reasons), Support(sees), Support(keeps_formats)),
+        capabilities=_capabilities(
+            Support(reasons), Support(sees), Support(reads_documents), Support(keeps_formats)
+        ),
     )
 
 
-def _capabilities(reasons: Support, sees: Support, keeps_formats: Support) -> Capabilities:
+def _capabilities(
+    reasons: Support, sees: Support, reads_documents: Support, keeps_formats: Support
+) -> Capabilities:
     return Capabilities(
         effort=EffortLevels(
             reasons.supported,
@@ -115,6 +120,7 @@ def _capabilities(reasons: Support, sees: Support, keeps_formats: Support) -> Ca
             max=reasons,
         ),
         image_input=sees,
+        pdf_input=reads_documents,
         structured_outputs=keeps_formats,
         thinking=ThinkingSupport(
             reasons.supported, types=ThinkingTypes(adaptive=reasons, enabled=reasons)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from bus import jobs
 from bus.fleet import Fleet, card_of
 from proto.dialects import ollama
 from proto.dialects.asked import Answered, Asked, invalid
@@ -16,9 +17,12 @@ from proto.dialects.ollama_answer import (
 )
 from proto.errors import Code, MeshError
 from proto.ids import ModelId, RequestId
-from proto.inference import Chat, Schedule
+from proto.jobs import Load, Unload
+from proto.placement import Schedule
 from proto.presence import ModelCard
+from proto.prompt import Chat
 from proto.telemetry import Dialect
+from services.gateway.admin.carrying import end_of, expect_done
 from services.gateway.answering.wire import About, Events
 from services.gateway.gateway import Gateway
 from services.gateway.generate import expect_json, generate
@@ -104,12 +108,35 @@ async def _answered_empty(gateway: Gateway, exchange: Exchange, is_chat: bool) -
         return False
     expect_json(exchange)
     model = resolve(gateway, exchange, empty.model)
-    if not empty.unloads:
+    if _is_elsewhere(gateway, model):
+        await _pass_on(gateway, exchange, model, is_loaded=not empty.unloads)
+    elif not empty.unloads:
         async with exchange:
             await gateway.mesh.candidates(Schedule(model=model), gateway.mesh.wait(exchange.id))
     reason: Literal["load", "unload"] = "unload" if empty.unloads else "load"
     await exchange.reply(200, loaded_answer(empty.model, reason, is_chat))
     return True
+
+
+def _is_elsewhere(gateway: Gateway, model: ModelId) -> bool:
+    """With an engine that is not ours."""
+    return any(beat.upstream is not None for beat in gateway.fleet.holders(model))
+
+
+async def _pass_on(
+    gateway: Gateway, exchange: Exchange, model: ModelId, *, is_loaded: bool
+) -> None:
+    """Loading it is what any request would do; others may need it, so unloading takes a right.
+
+    Raises MeshError.
+    """
+    if not is_loaded and not gateway.entrance.may_administer(exchange):
+        return
+    order: Load | Unload = Load(model=model) if is_loaded else Unload(model=model)
+    async with exchange:
+        bus = gateway.mesh.bus
+        job = await jobs.submit(bus, order, gateway.entrance.actor(exchange))
+        expect_done(job if job.is_over else await end_of(bus, job.id))
 
 
 def resolve(gateway: Gateway, exchange: Exchange, name: str) -> ModelId:

@@ -13,16 +13,19 @@ from proto.dialects.responses.response import Compacted, response_id, usage
 from proto.errors import Code, MeshError
 from proto.frames import Usage
 from proto.ids import ModelId, SessionId
-from proto.inference import Chat, Turn
+from proto.prompt import Chat, Turn
 from services.gateway.answering import relay
 from services.gateway.answering.record import Record
 from services.gateway.gateway import Gateway
 from services.gateway.generate import (
     answer_headers,
+    cost_header,
     deadline,
     generating,
     posted,
     recorded,
+    served_by,
+    tell_route,
     understood,
 )
 from services.gateway.http.exchange import JSON, Exchange
@@ -55,7 +58,7 @@ async def compact(gateway: Gateway, exchange: Exchange) -> None:
         asked = understood(gateway, exchange, record, _asked(request, said.items, said.ignored))
         # Nothing is short already.
         answer = await _answered(gateway, exchange, record, asked) if said.items else None
-        headers = [JSON, *answer_headers(asked, record.engine)]
+        headers = [JSON, *answer_headers(asked, record.engine), *cost_header(record)]
         await exchange.reply(200, _compacted(exchange, answer), headers)
 
 
@@ -66,7 +69,8 @@ async def _answered(gateway: Gateway, exchange: Exchange, record: Record, asked:
                 gateway, exchange.known_as, asked, expires_at, "input"
             ) as generations:
                 (answer,) = await relay.gather(generations, record)
-                record.engine = generations[0].engine
+                served_by(gateway, record, generations)
+                tell_route(exchange, generations)
     return answer
 
 

@@ -8,7 +8,7 @@ from bus import tracing
 from proto.dialects.responses.request import count_request
 from proto.dialects.responses.response import TokenCount
 from proto.effective import value
-from proto.inference import CountTokens
+from proto.tokenization import CountTokens
 from services.gateway.asking.placing import first_that_chats
 from services.gateway.defaults import with_prompt_defaults
 from services.gateway.gateway import Gateway
@@ -33,6 +33,9 @@ async def count_input(gateway: Gateway, exchange: Exchange) -> None:
     question = CountTokens(
         model=model,
         prompt=with_prompt_defaults(prompt, gateway.model_config(model, named)),
+        request=exchange.id,
+        key=gateway.entrance.caller(exchange).key,
+        local_only=gateway.entrance.is_local_only(exchange),
     )
     expect_fitting(question.prompt, gateway.settings.prompt_limit_chars)
     tracing.begin(exchange.header(b"traceparent"))

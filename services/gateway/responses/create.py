@@ -11,7 +11,17 @@ from services.gateway.answering.record import Record
 from services.gateway.asking.dispatch import Generation
 from services.gateway.asking.wait import Tell
 from services.gateway.gateway import Gateway
-from services.gateway.generate import answer_headers, deadline, generating, recorded, tell_place
+from services.gateway.generate import (
+    answer_headers,
+    cost_header,
+    deadline,
+    generating,
+    recorded,
+    served_by,
+    settled,
+    tell_place,
+    tell_route,
+)
 from services.gateway.http.exchange import EVENT_STREAM, JSON, Exchange
 from services.gateway.responses import turn as turns
 from services.gateway.responses.replay import tell
@@ -44,7 +54,7 @@ async def _answer(gateway: Gateway, exchange: Exchange, record: Record, turn: Tu
                 async with generating(
                     gateway, exchange.known_as, turn.asked, expires_at, "input", tell
                 ) as generations:
-                    record.engine = generations[0].engine
+                    served_by(gateway, record, generations)
                     tell_place(exchange, generations)
                     answer = _stream if turn.asked.stream else _whole
                     await answer(gateway, exchange, record, turn, generations)
@@ -71,11 +81,12 @@ async def _whole(
     generations: list[Generation],
 ) -> None:
     (answer,) = await relay.gather(generations, record)
-    record.engine = generations[0].engine
+    served_by(gateway, record, generations)
+    tell_route(exchange, generations)
     for _ in replayed(turn.events, answer):
         pass
     response = await keep(gateway.background.store, turn.stored())
-    headers = [JSON, *answer_headers(turn.asked, record.engine)]
+    headers = [JSON, *answer_headers(turn.asked, record.engine), *cost_header(record)]
     await exchange.reply(200, response.encoded(), headers)
 
 
@@ -89,13 +100,16 @@ async def _stream(
     events = turn.events
     exchange.last_words = events.failed
     if not exchange.is_started:
+        await settled(generations)
+        served_by(gateway, record, generations)
+        tell_route(exchange, generations)
         headers = [*EVENT_STREAM, *answer_headers(turn.asked, record.engine)]
         await exchange.begin(200, headers)
         await exchange.write(events.opening())
     try:
         await relay.stream(generations, events, exchange, record)
     finally:
-        record.engine = generations[0].engine
+        served_by(gateway, record, generations)
     events.response = await keep(gateway.background.store, turn.stored())
     await exchange.write(events.closing(), more=False)
 

@@ -4,8 +4,8 @@ from msgspec.structs import replace
 
 from bus.fleet import card_of
 from proto.dialects.asked import Asked
-from proto.ids import ModelId
-from proto.inference import Chat, CountTokens
+from proto.prompt import Chat
+from proto.tokenization import CountTokens
 from services.gateway.gateway import Gateway
 
 BYTES_A_CHARACTER = 4
@@ -26,13 +26,13 @@ async def truncated(gateway: Gateway, asked: Asked) -> Asked:
     # Held over all the counting, so that a picture is fetched once.
     async with gateway.images.held(asked.model, asked.prompts, gateway.fleet, "input") as (shown,):
         assert isinstance(shown, Chat)
-        if await _fits(gateway, asked.model, shown, room):
+        if await _fits(gateway, asked, shown, room):
             return asked
         shorter = _shortened(shown)
         first, last = 0, len(shorter)
         while first < last:
             middle = (first + last) // 2
-            if await _fits(gateway, asked.model, shorter[middle], room):
+            if await _fits(gateway, asked, shorter[middle], room):
                 last = middle
             else:
                 first = middle + 1
@@ -49,8 +49,11 @@ def _room(gateway: Gateway, asked: Asked) -> int | None:
     return None
 
 
-async def _fits(gateway: Gateway, model: ModelId, chat: Chat, room: int) -> bool:
-    return (await gateway.count(CountTokens(model=model, prompt=chat))).tokens <= room
+async def _fits(gateway: Gateway, asked: Asked, chat: Chat, room: int) -> bool:
+    question = CountTokens(
+        model=asked.model, prompt=chat, key=asked.key, local_only=asked.local_only
+    )
+    return (await gateway.count(question)).tokens <= room
 
 
 def _shortened(chat: Chat) -> list[Chat]:

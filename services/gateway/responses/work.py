@@ -16,7 +16,7 @@ from services.gateway.answering import relay
 from services.gateway.answering.record import Record
 from services.gateway.asking.dispatch import Generation
 from services.gateway.gateway import Gateway
-from services.gateway.generate import generating, recorded
+from services.gateway.generate import generating, recorded, served_by
 from services.gateway.responses.turn import ENDPOINT, Turn
 from services.gateway.stored.told import Scribe
 
@@ -129,12 +129,12 @@ class Work:
         async with generating(
             self._gateway, self._origin.request, asked, None, "input"
         ) as generations:
-            record.engine = generations[0].engine
+            served_by(self._gateway, record, generations)
             self._is_begun = True
             await self._tell(self._events.begun())
             await self._save()
             await self._answer(generations, record)
-            record.engine = generations[0].engine
+            served_by(self._gateway, record, generations)
 
     async def _answer(self, generations: list[Generation], record: Record) -> None:
         if self._scribe is not None:

@@ -18,11 +18,12 @@ from proto.ids import EngineId, ModelId, RequestId
 from proto.subjects import EMBED
 from proto.telemetry import Dialect
 from services.gateway.answering import relay
+from services.gateway.answering.record import Record
 from services.gateway.asking.enquiry import Reply
 from services.gateway.asking.mesh import size
 from services.gateway.asking.placing import expect_kind
 from services.gateway.gateway import Gateway
-from services.gateway.generate import deadline, expect_fitting, posted, recorded
+from services.gateway.generate import cost_header, deadline, expect_fitting, posted, recorded
 from services.gateway.http.exchange import JSON, Exchange
 from services.gateway.keys.caller import Claim
 from services.gateway.vectors.shares import shares
@@ -82,12 +83,19 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
         async with exchange:
             with deadline(exchange) as expires_at:
                 found = await vectors(gateway, exchange.id, wanted, expires_at)
-            record.engine = found.engine
-            record.counted(found.tokens)
+            counted(gateway, record, model, found.engine, found.tokens)
             is_text = asked.encoding_format == "base64"
             body = [part async for part in _body(found, asked.model, is_text)]
             served = (b"x-odyssai-engine", (found.engine or "").encode())
-            await exchange.reply(200, b"".join(body), [JSON, served])
+            await exchange.reply(200, b"".join(body), [JSON, served, *cost_header(record)])
+
+
+def counted(
+    gateway: Gateway, record: Record, model: ModelId, engine: EngineId | None, tokens: int
+) -> None:
+    """What was read for an answer that has no tokens of its own, by one of those that read it."""
+    record.engine, record.tariff = engine, gateway.tariff(engine, model, record.model)
+    record.counted(tokens)
 
 
 async def vectors(
@@ -134,6 +142,8 @@ async def _ask(
         key=wanted.claim.key,
         weight=wanted.claim.weight,
         priority=wanted.claim.priority,
+        local_only=wanted.claim.local_only,
+        hops=wanted.claim.hops,
         gateway=gateway.id,
     )
     reply = await gateway.watch.enquire(

@@ -18,16 +18,17 @@ from proto.dialects.rerank import (
 from proto.embedding import Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.ids import EngineId, RequestId
-from proto.inference import Text
+from proto.prompt import Text
 from proto.subjects import RERANK
 from proto.telemetry import Dialect
 from services.gateway.answering import relay
 from services.gateway.asking.enquiry import Reply
 from services.gateway.asking.placing import expect_kind
 from services.gateway.gateway import Gateway
-from services.gateway.generate import deadline, expect_fitting, posted, recorded
+from services.gateway.generate import cost_header, deadline, expect_fitting, posted, recorded
 from services.gateway.http.exchange import JSON, Exchange, Headers
 from services.gateway.keys.caller import Claim
+from services.gateway.vectors.embeddings import counted
 from services.gateway.vectors.shares import shares
 
 
@@ -51,9 +52,8 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
         async with exchange:
             with deadline(exchange) as expires_at:
                 replies = await _replies(gateway, exchange.id, asked, claim, expires_at)
-            record.engine = replies[0].engine
             tokens = sum(reply.answer.tokens for reply in replies)
-            record.counted(tokens)
+            counted(gateway, record, model, replies[0].engine, tokens)
             gateway.entrance.spend(claim.key, tokens)
             scores = [score for reply in replies for score in reply.answer.scores]
             answer = RerankAnswer(
@@ -63,9 +63,8 @@ async def rerank(gateway: Gateway, exchange: Exchange) -> None:
                 meta=About(tokens=ReadTokens(tokens)),
                 usage=RerankUsage(tokens, tokens),
             )
-            await exchange.reply(
-                200, msgspec.json.encode(answer), [JSON, *_about(asked, replies[0].engine)]
-            )
+            headers = [JSON, *_about(asked, replies[0].engine), *cost_header(record)]
+            await exchange.reply(200, msgspec.json.encode(answer), headers)
 
 
 async def _replies(
@@ -105,6 +104,8 @@ async def _ask(
         key=claim.key,
         weight=claim.weight,
         priority=claim.priority,
+        local_only=claim.local_only,
+        hops=claim.hops,
         gateway=gateway.id,
     )
     chars = sum(len(asked.query) + len(text) for text in question.documents)

@@ -1,0 +1,1 @@
+"""What requests took, what they cost, and how that comes into the books."""

@@ -1,0 +1,1 @@
+"""What was used, from gateways' reports into books that are kept."""
