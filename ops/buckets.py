@@ -5,7 +5,7 @@ Who could change a bucket could have it record what others say.
 
 from typing import Any
 
-from bus import audit
+from bus import audit, usage
 from bus.connection import Bus
 from bus.lease import LIMITS as LEASE_LIMITS
 from bus.permissions import BUCKETS
@@ -14,6 +14,7 @@ from bus.state import Bucket
 from proto.jobs import JOBS
 from proto.kept import KEPT_ANSWERS
 from proto.state import LEASES, RESPONSE_EVENTS, RESPONSES
+from proto.usage import USAGE
 from services.gateway.settings import kept_answers, stored_responses
 from services.gateway.stored.store import EVENTS
 from services.scheduler.known import JOB_LIMITS
@@ -27,6 +28,7 @@ def limits() -> dict[str, Limits]:
         RESPONSES: stored_responses(),
         RESPONSE_EVENTS: EVENTS,
         KEPT_ANSWERS: kept_answers(),
+        USAGE: usage.BOOKS,
     }
 
 
@@ -36,3 +38,4 @@ async def make(bus: Bus) -> None:
     for name in BUCKETS:
         await Bucket.open(bus, name, Any, known.get(name))
     await audit.open_log(bus)
+    await usage.open_reports(bus)

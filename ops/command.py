@@ -6,9 +6,25 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ops.arguments import config, jobs, joining, keys, models, nodes, services, state, tools
+from ops.arguments import (
+    config,
+    enrolment,
+    jobs,
+    joining,
+    keys,
+    models,
+    nodes,
+    providers,
+    remote,
+    services,
+    state,
+    tools,
+)
 
-GROUPS = (services, joining, nodes, models, jobs, config, keys, state, tools)
+GROUPS = (
+    services, joining, remote, nodes, models, enrolment, jobs, config, providers, keys,
+    state, tools,
+)  # fmt: skip
 """In the order in which `odyssai --help` shows them."""
 
 

@@ -71,7 +71,8 @@ def _is_local(host: str) -> bool:
 
 
 def _file(home: Path) -> Config:
-    from services.scheduler.configuration.text import NotConfig, parse
+    from services.scheduler.configuration.document import NotConfig
+    from services.scheduler.configuration.text import parse
 
     path = Path(os.environ.get("ODYSSAI_CONFIG") or home / "odyssai.yaml").expanduser()
     try:

@@ -38,10 +38,14 @@ def main(args: argparse.Namespace) -> int:
 async def _main(args: argparse.Namespace, screen: Screen) -> None:
     home = args.home.expanduser().absolute()
     if args.token:
-        member = await enter(home, Token.read(args.token), args.node, up.node_name())
+        # Where others could see what is typed, it is not.
+        token = sys.stdin.readline() if args.token == "-" else args.token
+        member = await enter(home, Token.read(token), args.node, up.node_name())
     else:
         member = await _return(home, screen)
     screen.say(member.described)
+    if args.only_enter:
+        return
     if member.role == "ops":
         screen.say(f"hears telemetry at {member.url(home)}: `odyssai watch --home {home}`")
         return

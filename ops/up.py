@@ -160,7 +160,11 @@ def is_mdns_wanted() -> bool:
 
 def node_name() -> str:
     """This machine's name as it may stand in a subject."""
-    short = socket.gethostname().split(".")[0].lower()
+    return node_name_of(socket.gethostname())
+
+
+def node_name_of(hostname: str) -> str:
+    short = hostname.split(".")[0].lower()
     name = re.sub(r"[^a-z0-9]+", "-", short).strip("-") or "node"
     return f"{name}-1" if name == CLOUD else name
 

@@ -17,10 +17,12 @@ from bus.home import HomeError
 from ops import reach
 from ops.words import progress, size
 from proto.audit import AuditEvent
+from proto.money import nano_usd, shown
 from proto.presence import STALL_S, EngineBeat, NodeBeat
 from proto.subjects import (
     ALERT_TELEMETRY,
     AUDIT_TELEMETRY,
+    EGRESS_TELEMETRY,
     ENGINE_TELEMETRY,
     EVENT_TELEMETRY,
     JOB_TELEMETRY,
@@ -29,7 +31,7 @@ from proto.subjects import (
     TELEMETRY,
     Subject,
 )
-from proto.telemetry import Alert, EngineEvent, JobEvent, RequestEvent
+from proto.telemetry import Alert, EgressEvent, EngineEvent, JobEvent, RequestEvent
 
 QUIET_S = 10.0
 """A beat that says nothing new is printed this seldom."""
@@ -102,6 +104,8 @@ def _engine(beat: EngineBeat) -> str:
     work = f"{beat.state}, {beat.running} running, {beat.queued} queued"
     figures = [f"{beat.tokens_per_s:.0f} tokens/s", size(beat.memory_bytes)]
     figures.append(f"cache {size(beat.cache.used_bytes)}")
+    if beat.circuit != "closed":
+        work += f", left alone ({beat.circuit}): {beat.trouble}"
     if beat.stalled_s >= STALL_S:
         figures.append(f"stalled {beat.stalled_s:.1f} s")
     return " · ".join([work, *figures, *(model.id for model in beat.models)])
@@ -118,6 +122,8 @@ def _request(event: RequestEvent) -> str:
     if event.cached_tokens:
         tokens += f" ({event.cached_tokens} cached)"
     parts = [event.status, event.model, event.endpoint, tokens]
+    if event.cost_usd:
+        parts.append(shown(nano_usd(event.cost_usd)))
     if event.ttft_s is not None:
         parts.append(f"first after {event.ttft_s * 1000:.0f} ms")
     return " · ".join([*parts, f"{event.duration_s:.2f} s", f"{event.tokens_per_s:.0f} tokens/s"])
@@ -126,6 +132,12 @@ def _request(event: RequestEvent) -> str:
 def _alert(alert: Alert) -> str:
     ended = "over: " if alert.cleared else ""
     return f"{ended}{alert.alert} {alert.subject} · {alert.detail}"
+
+
+def _egress(event: EgressEvent) -> str:
+    said = f"{event.status}, {event.model} at {event.provider}"
+    moved = f"{size(event.sent_bytes)} out, {size(event.received_bytes)} in"
+    return f"{said}, {moved}, {event.prompt_tokens} + {event.completion_tokens} tokens"
 
 
 def _event(event: EngineEvent) -> str:
@@ -154,6 +166,7 @@ _KINDS: dict[str, tuple[Subject[Any], Callable[[Any], str]]] = {
     "request": (REQUEST_TELEMETRY, _request),
     "alert": (ALERT_TELEMETRY, _alert),
     "event": (EVENT_TELEMETRY, _event),
+    "egress": (EGRESS_TELEMETRY, _egress),
     "job": (JOB_TELEMETRY, _job),
     "audit": (AUDIT_TELEMETRY, _audit),
 }

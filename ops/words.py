@@ -33,6 +33,16 @@ def duration(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
+def brief(seconds: float) -> str:
+    """Of what takes less than a second as a rule."""
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+
+
+def rate(bytes_per_s: float) -> str:
+    """Empty where it is not known."""
+    return f"{size(round(bytes_per_s))}/s" if bytes_per_s else ""
+
+
 def share(done: int, total: int) -> str:
     """Empty where it is not known how much there is to do."""
     return f"{100 * done // total} %" if total else ""
@@ -42,7 +52,7 @@ def ordered(order: Order) -> str:
     """An order much as it is typed."""
     match order:
         case Load():
-            return _joined("load", order.model, _at(order.nodes))
+            return _joined("load", order.model, _at(order.nodes), _shared(order))
         case Unload():
             return _joined("unload", order.model, _at(order.nodes))
         case Pin():
@@ -77,6 +87,13 @@ def job_state(job: Job | JobEvent) -> str:
 
 def _at(nodes: Sequence[str]) -> str:
     return f"on {', '.join(nodes)}" if nodes else ""
+
+
+def _shared(order: Load) -> str:
+    """By several nodes together, as far as that was asked for."""
+    ways = {"solo": "alone", "tensor": "by tensor", "pipeline": "by pipeline", "auto": ""}
+    ranks = f"by {order.ranks} ranks" if order.ranks is not None else ""
+    return _joined(ways[order.way], ranks, f"of {order.cluster}" if order.cluster else "")
 
 
 def _joined(*parts: str) -> str:

@@ -20,6 +20,19 @@ def add(commands: Any) -> None:
     change.add_argument("value", metavar="VALUE", help="as in the file; null: whatever it says")
     forget = _act(acts, "unset", "forget what was set; the file's word counts again")
     forget.add_argument("setting", metavar="SETTING")
+    _add_import(commands)
+
+
+def _add_import(commands: Any) -> None:
+    parser = commands.add_parser(
+        "import-topology", help="take over the clusters of an OdyssAI topology.yaml"
+    )
+    parser.set_defaults(module="ops.console.topology")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE",
+        help="the odyssai.yaml to add them to (default: print them)",
+    )  # fmt: skip
 
 
 def _act(acts: Any, act: str, purpose: str) -> argparse.ArgumentParser:

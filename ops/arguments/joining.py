@@ -17,6 +17,7 @@ def add(commands: Any) -> None:
     _add_credentials(
         commands.add_parser("credentials", help="list, rotate and revoke who may be on the bus")
     )
+    _add_bus(commands.add_parser("bus", help="set up and keep a bus of several servers"))
     discover = commands.add_parser("discover", help="list the meshes on the local network")
     discover.set_defaults(module="ops.joining.discover")
     discover.add_argument(
@@ -65,11 +66,41 @@ def _add_credentials(parser: argparse.ArgumentParser) -> None:
         add_nats(act)
 
 
+def _add_bus(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="ops.joining.servers")
+    acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
+    init = acts.add_parser("init", help="write settings, certificates and credentials into --home")
+    init.add_argument(
+        "--server",
+        action="append",
+        required=True,
+        metavar="HOST[:PORT[:ROUTE PORT]]",
+        help="one of them, as all others reach it; three bear the loss of one",
+    )
+    init.add_argument(
+        "--name", default="", metavar="NAME", help="of the mesh (default: one that nobody else has)"
+    )
+    keep = acts.add_parser(
+        "keep", help="let machines in, and tell the servers of credentials that come and go"
+    )
+    for act in (init, keep):
+        add_home(act)
+    add_log_level(keep)
+
+
 def _add_join(parser: argparse.ArgumentParser) -> None:
     # The rest is that of `odyssai up --only runner`.
     parser.set_defaults(module="ops.join", only="runner", nats=None, bus_host="")
     parser.add_argument(
-        "token", nargs="?", metavar="TOKEN", help="what `odyssai invite` printed; the first time"
+        "token",
+        nargs="?",
+        metavar="TOKEN",
+        help="what `odyssai invite` printed, or - to read that from standard input; the first time",
+    )
+    parser.add_argument(
+        "--only-enter",
+        action="store_true",
+        help="become a member and run nothing: `odyssai join` without a token does that later",
     )
     add_home(parser)
     add_log_level(parser)

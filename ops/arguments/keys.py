@@ -20,6 +20,7 @@ def add(commands: Any) -> None:
     add_json(shown)
     revoke = _act(acts, "revoke", "it opens nothing any more; what runs for it is cut")
     revoke.add_argument("name", metavar="NAME")
+    _add_usage(commands.add_parser("usage", help="what was used, and what it cost"))
     _add_audit(commands.add_parser("audit", help="who did what: keys, models, machines, settings"))
 
 
@@ -53,10 +54,33 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
         help="tokens in all, a day or a month (UTC), such as 5M/day; more than once for more",
     )  # fmt: skip
     parser.add_argument(
+        "--usd", action="append", type=values.usd, metavar="N[/day|/month]",
+        help="US dollars in all, a day or a month (UTC), such as 2.50/day; more than once for more",
+    )  # fmt: skip
+    parser.add_argument(
         "--owner", metavar="WHO", help="whose it is: keys of one owner share cached prompts"
     )
+    parser.add_argument(
+        "--local-only", action="store_true", default=None,
+        help="nothing that it asks leaves the local network",
+    )  # fmt: skip
     parser.add_argument("--weight", type=float, metavar="X", help="its share beside others' (1)")
     parser.add_argument("--priority", choices=("interactive", "batch"), help="the best it may ask")
+    add_json(parser)
+
+
+def _add_usage(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="ops.console.usage")
+    add_nats(parser)
+    parser.add_argument(
+        "--days", type=values.count, default=30, metavar="N", help="until today (default: 30)"
+    )
+    parser.add_argument(
+        "--by", type=values.names, default=["day"], metavar="WHAT",
+        help="key, model, day or provider, or some of them with commas (default: day)",
+    )  # fmt: skip
+    parser.add_argument("--key", metavar="NAME", help="of one key only")
+    parser.add_argument("--model", metavar="MODEL", help="of one model only, by its id")
     add_json(parser)
 
 

@@ -12,6 +12,7 @@ def add(commands: Any) -> None:
     shown.set_defaults(module="ops.console.models")
     add_nats(shown)
     add_json(shown)
+    _add_plan(commands)
     _add_load(_ordering(commands, "load", "have a model served"))
     _add_unload(_ordering(commands, "unload", "serve a model no longer"))
     _add_model(_ordering(commands, "pin", "keep a loaded model whatever else is asked for"))
@@ -48,17 +49,19 @@ def _add_nodes(parser: argparse.ArgumentParser, flag: str, meaning: str) -> None
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
-    _add_nodes(parser, "--node", "where (default: where it fits best)")
+    _add_nodes(parser, "--node", "where, alone (default: where it fits best)")
+    _add_sharing(parser)
     parser.add_argument(
         "--replicas", type=values.count, default=1, metavar="N", help="on so many nodes in all"
     )
-    parser.add_argument(
-        "--context", type=values.count, metavar="N", help="tokens of one request (default: most)"
-    )
-    parser.add_argument(
-        "--batch", type=values.count, metavar="N", help="requests of full length side by side"
-    )
+    _add_sizes(parser)
     parser.add_argument("--slots", type=values.count, metavar="N", help="requests side by side")
+    parser.add_argument(
+        "--draft",
+        metavar="MODEL",
+        help="a smaller model of the same vocabulary that guesses for it (default: as configured; "
+        "none: none)",
+    )
     parser.add_argument("--pin", action="store_true", help="it never makes room for another")
     parser.add_argument(
         "--ttl", type=values.duration, metavar="TIME", help="unload it when unused so long: 30m, 2h"
@@ -67,6 +70,45 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-room", action="store_true", help="unload no other model for it")
     parser.add_argument(
         "--lift-quarantine", action="store_true", help="also where it ended its engine repeatedly"
+    )
+
+
+def _add_plan(commands: Any) -> None:
+    parser = commands.add_parser(
+        "plan", help="how a model could be served: by one node, or by several together"
+    )
+    parser.set_defaults(module="ops.console.plan")
+    add_nats(parser)
+    add_json(parser)
+    _add_model(parser)
+    _add_sharing(parser)
+    _add_sizes(parser)
+
+
+def _add_sharing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--split", choices=("auto", "solo", "tensor", "pipeline"), default="auto",
+        help="by one node, or parts of every layer, or some of the layers to each "
+        "(default: one node if it fits, else whatever is fastest)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ranks", type=values.count, metavar="N", help="so many nodes together (default: fewest)"
+    )
+    parser.add_argument(
+        "--nodes", type=values.names, default=[], metavar="A,B",
+        help="these nodes together, the first one leading",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cluster", default="", metavar="NAME", help="nodes of a cluster of odyssai.yaml"
+    )
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--context", type=values.count, metavar="N", help="tokens of one request (default: most)"
+    )
+    parser.add_argument(
+        "--batch", type=values.count, metavar="N", help="requests of full length side by side"
     )
 
 

@@ -12,6 +12,13 @@ def add(commands: Any) -> None:
     shown.set_defaults(module="ops.console.nodes")
     add_nats(shown)
     add_json(shown)
+    doctor = commands.add_parser("doctor", help="look at every node and link: what is wrong?")
+    doctor.set_defaults(module="ops.doctor.report")
+    add_nats(doctor)
+    add_json(doctor)
+    doctor.add_argument(
+        "--quick", action="store_true", help="do not have nodes connect to one another"
+    )
     _add_node(commands.add_parser("drain", help="give a node nothing new"), "drain")
     _add_node(commands.add_parser("undrain", help="let a node take requests again"), "undrain")
     restart = commands.add_parser("restart", help="start a node's agent anew")

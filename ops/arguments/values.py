@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 AMOUNTS = {"k": 1000, "M": 10**6, "G": 10**9}
-BUDGETS = {"": "tokens_in_all", "day": "tokens_per_day", "month": "tokens_per_month"}
+SPANS = {"": "in_all", "day": "per_day", "month": "per_month"}
 
 
 def port(text: str) -> int:
@@ -25,6 +25,14 @@ def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
     return int(text)
+
+
+def names(text: str) -> list[str]:
+    """``a,b``."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found or len(found) != len(set(found)):
+        raise argparse.ArgumentTypeError(f"{text} is no list of names; write a,b")
+    return found
 
 
 def duration(text: str) -> float:
@@ -57,6 +65,18 @@ def amount(text: str) -> int:
 def budget(text: str) -> tuple[str, int]:
     """The setting that ``5M/day``, ``100M/month`` or ``1G`` is a value of, and the value."""
     tokens, _, each = text.partition("/")
-    if each not in BUDGETS:
+    if each not in SPANS:
         raise argparse.ArgumentTypeError(f"{text} is no budget; write 5M/day, 100M/month or 1G")
-    return BUDGETS[each], amount(tokens)
+    return f"tokens_{SPANS[each]}", amount(tokens)
+
+
+def usd(text: str) -> tuple[str, float]:
+    """The setting that ``2.50/day``, ``40/month`` or ``100`` is a value of, and the value."""
+    dollars, _, each = text.partition("/")
+    try:
+        amount = float(dollars)
+    except ValueError:
+        amount = 0.0
+    if each not in SPANS or not 0 < amount <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no budget; write 2.50/day, 40/month or 100")
+    return f"usd_{SPANS[each]}", amount

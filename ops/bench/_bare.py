@@ -17,7 +17,7 @@ blas.preload()  # Before the first import of mlx.
 
 from mlx_lm.generate import BatchGenerator  # noqa: E402
 
-from proto.inference import Chat, Turn  # noqa: E402
+from proto.prompt import Chat, Turn  # noqa: E402
 from services.runner.engine.loading import LoadedModel, load  # noqa: E402
 from services.runner.engine.prompts.prompt import tokens_of  # noqa: E402
 

@@ -57,9 +57,13 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(*models: str, told: Mapping[str, str] | None = None) -> AsyncIterator[Mesh]:
-    """With no model there is no runner: the caller brings the engine. ``told``: its settings."""
-    services = ("gateway", "scheduler", "runner") if models else ("gateway", "scheduler")
+async def mesh(
+    *models: str, told: Mapping[str, str] | None = None, more: tuple[str, ...] = ()
+) -> AsyncIterator[Mesh]:
+    """With no model there is no runner: the caller brings the engine. ``told``: its settings;
+    ``more``: services beside gateway and scheduler.
+    """
+    services = ("gateway", "scheduler", "runner") if models else ("gateway", "scheduler", *more)
     with tempfile.TemporaryDirectory(prefix="odyssai-bench-") as folder:
         home, port = Path(folder) / "home", free_port()
         argv = [sys.executable, "-m", "ops.command", "up", "--home", str(home)]

@@ -1,15 +1,19 @@
 """Other servers of MLX models, started for a comparison with the same model and the same BLAS."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from msgspec import json
+
 from ops import probe
-from ops.bench._children import free_port, running
+from ops.bench._children import Running, free_port, running
 from ops.bench._load import Server
 from ops.bench._report import say
 from services.runner.engine import blas
@@ -26,12 +30,55 @@ async def peer(name: str, model: Path, folder: Path) -> AsyncIterator[Server]:
     port = free_port()
     argv = _argv(name, model, port)
     async with running(argv, folder / f"{name}.log", _environment()) as program:
-
-        async def is_ready() -> bool:
-            return (await probe.fetch("127.0.0.1", port, "/health"))[0] == 200
-
-        await program.until(is_ready, START_S)
+        await _until_healthy(program, port)
         yield Server(name, port, str(model))
+
+
+@asynccontextmanager
+async def ranks_of_mlx_lm(model: Path, folder: Path, count: int) -> AsyncIterator["Ranks"]:
+    """mlx_lm.server with its layers split over so many processes, by ring. Raises NotStarted."""
+    port, name = free_port(), NAMES[0]
+    hosts = folder / "hosts.json"
+    hosts.write_bytes(json.encode([[f"127.0.0.1:{free_port()}"] for _ in range(count)]))
+    async with AsyncExitStack() as stack:
+        programs = [
+            await stack.enter_async_context(
+                running(
+                    _argv(name, model, port),
+                    folder / f"{name}-{rank}.log",
+                    _environment() | {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)},
+                )
+            )
+            for rank in range(count)
+        ]
+        await _until_healthy(programs[0], port)
+        yield Ranks(Server(name, port, str(model)), programs)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Processes that ask one another without end whether there is anything to do."""
+
+    server: Server
+    programs: list[Running]
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Not running, so that whoever else is measured has the cores."""
+        for program in self.programs:
+            os.killpg(program.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for program in self.programs:
+                os.killpg(program.process.pid, signal.SIGCONT)
+
+
+async def _until_healthy(program: Running, port: int) -> None:
+    async def is_ready() -> bool:
+        return (await probe.fetch("127.0.0.1", port, "/health"))[0] == 200
+
+    await program.until(is_ready, START_S)
 
 
 def _argv(name: str, model: Path, port: int) -> tuple[str, ...]:
@@ -54,13 +101,18 @@ def _environment() -> dict[str, str]:
 def _vllm_mlx() -> Path:
     """An environment of its own; made once for each version of mlx."""
     mlx = metadata.version("mlx")
-    place = CACHE / f"vllm-mlx-{mlx}"
-    if not (place / "bin" / "vllm-mlx").exists():
-        say(f"installing vllm-mlx into {place}; this takes minutes")
+    wanted = ["vllm-mlx", f"mlx=={mlx}"]
+    if sys.platform.startswith("linux"):
+        wanted.append(f"mlx-cpu=={mlx}")
+    return environment_for("vllm-mlx", wanted, made_for=f"-{mlx}")
+
+
+def environment_for(program: str, wanted: Sequence[str], made_for: str = "") -> Path:
+    """A virtual environment that has ``program``, made the first time."""
+    place = CACHE / f"{program}{made_for}"
+    if not (place / "bin" / program).exists():
+        say(f"installing {program} into {place}; this takes minutes")
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-        wanted = ["vllm-mlx", f"mlx=={mlx}"]
-        if sys.platform.startswith("linux"):
-            wanted.append(f"mlx-cpu=={mlx}")
         pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, *wanted], check=True)
     return place

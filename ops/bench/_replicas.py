@@ -17,9 +17,10 @@ from bus.token_stream import TokenStream
 from ops.bench._children import NotStarted, running
 from proto.errors import Code, MeshError
 from proto.frames import Delta, End, Failed
+from proto.generation import Generate, Sampling
 from proto.ids import EngineId, GatewayId, ModelId, NodeId, RequestId, SessionId, fresh
-from proto.inference import Chat, Generate, Sampling
 from proto.presence import GatewayBeat, NodeBeat
+from proto.prompt import Chat
 from proto.subjects import GATEWAY_BEAT, GENERATE, NODE_BEAT
 
 START_S = 120.0
@@ -39,7 +40,7 @@ class Answer:
 @asynccontextmanager
 async def scheduler(url: str, home: Path) -> AsyncIterator[None]:
     """One scheduler process. It answers once it has heard a round of heartbeats."""
-    async with _service("services.scheduler", url, home, {}):
+    async with service("services.scheduler", url, home, {}):
         yield
 
 
@@ -57,12 +58,13 @@ async def replicas(
                 "ODYSSAI_SOURCE": str(model),
                 "ODYSSAI_CACHE_BYTES": str(cache_bytes),
             }
-            await stack.enter_async_context(_service("services.runner.engine", url, home, told))
+            await stack.enter_async_context(service("services.runner.engine", url, home, told))
         yield
 
 
 @asynccontextmanager
-async def _service(module: str, url: str, home: Path, told: dict[str, str]) -> AsyncIterator[None]:
+async def service(module: str, url: str, home: Path, told: dict[str, str]) -> AsyncIterator[None]:
+    """One process of the mesh. ``told``: its settings beside where the bus and its home are."""
     environment = {"ODYSSAI_NATS": url, "ODYSSAI_HOME": str(home), "ODYSSAI_LOG": "warning"}
     log = home / f"{told.get('ODYSSAI_ENGINE', module)}.log"
     async with running((sys.executable, "-m", module), log, {**environment, **told}):
@@ -91,7 +93,7 @@ class Caller:
             caller = cls(bus, source, model)
             await caller.fleet.follow(bus)
             living = [tasks.create_task(_be_gateway(bus))]
-            living += [tasks.create_task(_be_agent(bus, NodeId(node))) for node in nodes]
+            living += [tasks.create_task(be_agent(bus, NodeId(node))) for node in nodes]
             yield caller
             for task in living:
                 task.cancel()
@@ -148,7 +150,7 @@ async def _be_gateway(bus: Bus) -> None:
     await beat(bus, GATEWAY, (GATEWAY_BEAT,), lambda: state)
 
 
-async def _be_agent(bus: Bus, node: NodeId) -> None:
+async def be_agent(bus: Bus, node: NodeId) -> None:
     """An engine ends when its node's agent falls silent."""
     state = NodeBeat(node=node, boot=fresh(), pid=os.getpid(), host="bench", platform=sys.platform)
     await beat(bus, node, (NODE_BEAT,), lambda: state)

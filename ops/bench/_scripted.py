@@ -13,9 +13,10 @@ import time
 from bus.presence import beat, farewell
 from bus.sink import TokenSink, answer_replays
 from proto.frames import AnyFrame, Delta, End, Progress, Timings, Usage
+from proto.generation import Accepted, Cancel, Generate
 from proto.ids import EngineId, ModelId, NodeId, RequestId
-from proto.inference import Accepted, Cancel, Chat, Generate
 from proto.presence import EngineBeat, Gone, ModelCard
+from proto.prompt import Chat
 from proto.subjects import CANCEL, ENGINE_BEAT, GENERATE
 from services import host
 from services.host import Host

@@ -15,14 +15,17 @@ from statistics import median
 from ops.bench._models import BUNDLED, brief, tiny
 from ops.bench._report import Report, paired, parser, say
 from proto.errors import Code
+from proto.format import Format, JsonSchema
 from proto.frames import End
+from proto.generation import Generate, Sampling
 from proto.ids import GatewayId, RequestId
-from proto.inference import Chat, Format, Generate, JsonSchema, Sampling, Turn
+from proto.prompt import Chat, Turn
 from services.runner.engine import blas
 
 blas.preload()  # Before the first import of mlx.
 
 from services.runner.engine.batching.batch import Batch  # noqa: E402
+from services.runner.engine.batching.execution import Execution  # noqa: E402
 from services.runner.engine.batching.sequence import Sequence as Answer  # noqa: E402
 from services.runner.engine.loading import LoadedModel, load  # noqa: E402
 from services.runner.engine.reception import Reception  # noqa: E402
@@ -88,7 +91,7 @@ class Bench:
     def rate(self, streams: int, format_of: Callable[[int], Format | None]) -> float:
         """Tokens a second of a whole batch, while all of its streams run."""
         answers = [self._asked(i, format_of(i)) for i in range(streams)]
-        batch = Batch(self._model, slots=streams)
+        batch = Batch(Execution(self._model), slots=streams)
         for answer in answers:
             batch.add(answer)
         while any(answer.generated < 2 for answer in answers):

@@ -21,8 +21,9 @@ from ops.bench._models import tiny
 from ops.bench._replicas import Answer, Caller, replicas, scheduler
 from ops.bench._report import Report, parser, percentile, say
 from proto.ids import EngineId, ModelId, SessionId
-from proto.inference import Chat, Schedule, Turn
+from proto.placement import Schedule
 from proto.prefix import prefixes_of
+from proto.prompt import Chat, Turn
 from proto.subjects import SCHEDULE
 
 AIM_CACHED, AIM_FIRST = 2.0, 0.6

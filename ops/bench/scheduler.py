@@ -22,7 +22,7 @@ from bus.fleet import Fleet
 from ops.bench._bus import bus_server
 from ops.bench._report import Report, parser, percentile, say
 from proto.ids import EngineId, ModelId, NodeId, SessionId
-from proto.inference import Prefix, Schedule
+from proto.placement import Prefix, Schedule
 from proto.presence import HEARTBEAT_S, MOST_PREFIXES, EngineBeat, ModelCard, NodeBeat
 from proto.subjects import ENGINE_BEAT, NODE_BEAT, SCHEDULE
 from services.scheduler.known import Known

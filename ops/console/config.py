@@ -15,7 +15,8 @@ from ops.console.terminal import complain, run
 from proto.config import Config, ConfigLayer, ConfigView
 from proto.effective import merged
 from proto.setting_path import NoSuchSetting, path_of, setting, without
-from services.scheduler.configuration.text import NotConfig, parse
+from services.scheduler.configuration.document import NotConfig
+from services.scheduler.configuration.text import parse
 
 ORIGIN = "odyssai config"
 

@@ -19,6 +19,7 @@ from ops.words import duration
 from proto.config import KeyConfig
 from proto.effective import value
 from proto.keys import KeyView, scopes_of
+from proto.money import nano_usd, shown
 
 
 def main(args: argparse.Namespace) -> int:
@@ -48,9 +49,11 @@ def settings_of(args: argparse.Namespace) -> KeyConfig:
         "requests_per_minute": args.rate,
         "tokens_per_minute": args.token_rate,
         "owner": args.owner,
+        "local_only": args.local_only,
         "weight": args.weight,
         "priority": args.priority,
         **dict(args.budget or ()),
+        **dict(args.usd or ()),
     }
     return msgspec.convert({name: it for name, it in told.items() if it is not None}, KeyConfig)
 
@@ -110,19 +113,30 @@ def _limits(told: KeyConfig) -> Iterator[str]:
     for limit, of in ((told.requests_per_minute, "requests"), (told.tokens_per_minute, "tokens")):
         if limit is not UNSET and limit is not None:
             yield f"{limit} {of}/min"
+    if value(told.local_only, False):
+        yield "local only"
 
 
 def _budgets(key: KeyView) -> Iterator[str]:
     if key.spent is None:
         return
-    budgets = (
-        (key.settings.tokens_per_day, key.spent.in_day, "/day"),
-        (key.settings.tokens_per_month, key.spent.in_month, "/month"),
-        (key.settings.tokens_in_all, key.spent.in_all, ""),
+    told, spent = key.settings, key.spent
+    tokens = (
+        (told.tokens_per_day, spent.in_day, "/day"),
+        (told.tokens_per_month, spent.in_month, "/month"),
+        (told.tokens_in_all, spent.in_all, ""),
     )
-    for limit, taken, each in budgets:
+    for limit, taken, each in tokens:
         if limit is not UNSET and limit is not None:
             yield f"{taken} of {limit}{each}"
+    usd = (
+        (told.usd_per_day, spent.nano_usd_in_day, "/day"),
+        (told.usd_per_month, spent.nano_usd_in_month, "/month"),
+        (told.usd_in_all, spent.nano_usd_in_all, ""),
+    )
+    for dollars, taken, each in usd:
+        if dollars is not UNSET and dollars is not None:
+            yield f"{shown(taken)} of {shown(nano_usd(dollars))}{each}"
 
 
 def _expiry(key: KeyView, now_s: float) -> str:

@@ -9,7 +9,7 @@ from bus.connection import Bus
 from ops.console.tables import Table, show
 from ops.console.terminal import run
 from ops.words import size
-from proto.overview import ModelView
+from proto.overview import EngineView, ModelView
 
 
 def main(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def table(models: tuple[ModelView, ...]) -> Table:
 
 
 def _row(model: ModelView) -> tuple[str, ...]:
-    ready = [engine for engine in model.engines if engine.phase == "ready"]
+    ready = [engine for engine in model.engines if engine.phase == "ready" and not engine.rank]
     disk_bytes = max((stored.disk_bytes for stored in model.stored), default=0)
     return (
         model.model,
@@ -47,10 +47,17 @@ def _row(model: ModelView) -> tuple[str, ...]:
         model.quantization,
         _context(model),
         str(len(ready)) if ready else "",
-        ", ".join(sorted({engine.node for engine in model.engines})),
+        ", ".join(sorted({_place(engine) for engine in model.engines})),
         ", ".join(stored.node for stored in model.stored),
         "yes" if any(engine.is_pinned for engine in model.engines) else "",
     )
+
+
+def _place(engine: EngineView) -> str:
+    """A group's nodes by rank."""
+    if engine.group is None:
+        return engine.node
+    return f"{' + '.join(m.node for m in engine.group.members)} ({engine.group.split})"
 
 
 def _context(model: ModelView) -> str:

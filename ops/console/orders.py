@@ -23,11 +23,15 @@ from proto.jobs import (
 def load(args: argparse.Namespace) -> Load:
     return Load(
         model=args.model,
-        nodes=_nodes(args.node),
+        nodes=tuple(args.nodes) or _nodes(args.node),
+        way=args.split,
+        ranks=args.ranks or (len(args.nodes) if len(args.nodes) > 1 else None),
+        cluster=args.cluster,
         replicas=args.replicas,
         context=args.context,
         batch=args.batch,
         slots=args.slots,
+        draft=args.draft,
         is_pinned=args.pin,
         idle_ttl_s=args.ttl,
         fetches=not args.no_fetch,

@@ -39,16 +39,16 @@ async def announced(
     """Tell the network of this bus meanwhile. ``on``: the machine's addresses to tell it from;
     None: all. Raises Unheard.
     """
-    spoken = _spoken(on)
+    told_from = spoken(on)
     service = AsyncServiceInfo(
         SERVICE,
         f"{access.name}.{SERVICE}",
         port=access.port,
         properties={"mesh": access.name, "version": version},
-        parsed_addresses=list(spoken),
+        parsed_addresses=list(told_from),
         server=f"{access.name}.local.",
     )
-    async with _speaking(spoken) as speaker:
+    async with speaking(told_from) as speaker:
         await (await speaker.async_register_service(service, allow_name_change=True))
         try:
             yield
@@ -62,7 +62,7 @@ async def browse(
     """All that say they are here, by name; those heard until then once the mesh ``sought`` is among
     them. Raises Unheard.
     """
-    async with _speaking(_spoken(on)) as speaker:
+    async with speaking(spoken(on)) as speaker:
         names: set[str] = set()
         is_found = asyncio.Event()
 
@@ -85,7 +85,7 @@ async def browse(
 
 
 @asynccontextmanager
-async def _speaking(on: list[str]) -> AsyncIterator[AsyncZeroconf]:
+async def speaking(on: list[str]) -> AsyncIterator[AsyncZeroconf]:
     if not on:
         raise Unheard("this machine is on no network")
     try:
@@ -108,7 +108,7 @@ async def _details(speaker: AsyncZeroconf, name: str) -> Nearby | None:
     )
 
 
-def _spoken(on: Sequence[str] | None) -> list[str]:
+def spoken(on: Sequence[str] | None) -> list[str]:
     """IPv4 alone: a home network has it, and every address is told from where it is reached."""
     chosen = interfaces.addresses() if on is None else on
     return [address for address in chosen if ":" not in address]

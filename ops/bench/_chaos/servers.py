@@ -1,25 +1,24 @@
 """The bus of the mesh that is broken: the one server of a home, or a cluster of three."""
 
 import asyncio
-import json
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bus import embedded
+from bus.cluster import Seat, name_of, servers_folder
+from bus.embedded import Access
 from bus.greeting import greeting
 from ops.bench._chaos.pipe import HOST
 from ops.bench._chaos.roles import BUS, BUSES, GATEWAYS, NODES, holder_of
-from ops.bench._children import ROOT, free_port
+from ops.bench._children import free_port
 from ops.child import Program
 from ops.joining.doorkeeper import Doorkeeper
+from ops.joining.servers import init
 from ops.up import BUS_RESTART_S
 from proto.credentials import Holder
-
-_CLUSTER = ROOT / "ops" / "nats" / "cluster.conf"
 
 
 @dataclass(frozen=True)
@@ -61,28 +60,33 @@ def one(home: Path) -> Iterator[Servers]:
 
 @contextmanager
 def three(home: Path) -> Iterator[Servers]:
-    """As operators start them, with the settings that we ship: one password opens all."""
-    password = secrets.token_urlsafe(24)
-    ports, routes = ([free_port() for _ in BUSES] for _ in range(2))
-    between = ", ".join(f'"nats://route:{password}@{HOST}:{port}"' for port in routes)
-    programs = []
-    for name, port, route in zip(BUSES, ports, routes, strict=True):
-        told = {
-            "ODYSSAI_BUS_PASSWORD": password,
-            "ODYSSAI_BUS_ROUTES": f"[{between}]",
-            "ODYSSAI_BUS_STORE": json.dumps(str(home / name)),
-        }
-        where = ("--addr", HOST, "--port", str(port), "--cluster", f"nats://{HOST}:{route}")
-        argv = (str(embedded.find_server()), "-c", str(_CLUSTER), "--name", name, *where)
-        programs.append(_program(name, argv, {**os.environ, **told}))
+    """As operators start them, by what `odyssai bus` makes, with a credential for each role."""
+    seats = tuple(Seat(host=HOST, port=free_port(), route_port=free_port()) for _ in BUSES)
+    access = init(home, seats)
+    embedded.admit(home, access, *map(holder_of, (*NODES, *GATEWAYS)))
+    keeping = asyncio.create_task(Doorkeeper(home, access).run())
+    programs = tuple(_server(home, access, number) for number in range(len(BUSES)))
 
-    def url(_: Holder) -> str:
-        return ",".join(f"nats://mesh:{password}@{HOST}:{port}" for port in ports)
+    def url(holder: Holder) -> str:
+        return access.url(holder.role, holder.name)
 
-    def behind(_: Holder, port: int) -> str:
-        return f"nats://mesh:{password}@{HOST}:{port}"
+    def behind(holder: Holder, port: int) -> str:
+        return access.url(holder.role, holder.name, f"{HOST}:{port}")
 
-    yield Servers(tuple(programs), tuple(ports), url, behind)
+    try:
+        yield Servers(programs, tuple(seat.port for seat in seats), url, behind)
+    finally:
+        keeping.cancel()
+
+
+def _server(home: Path, access: Access, number: int) -> Program:
+    name = BUSES[number]
+    folder = servers_folder(access.folder)
+    # Names in the settings are relative to where the server is started.
+    start = 'cd "$1" && shift && exec "$@"'
+    config, store = f"{name_of(number + 1)}.conf", str(home / name)
+    run = (str(embedded.find_server()), "-c", config, "-sd", store)
+    return _program(name, ("/bin/sh", "-c", start, name, str(folder), *run), dict(os.environ))
 
 
 def _program(

@@ -10,6 +10,7 @@ from ops.bench._chaos.pipe import HOST
 from ops.bench._models import text
 
 NAME, MODEL = "up", "echo"
+HEADING: dict[str, object] = {"id": "chatcmpl-echo", "created": 1, "model": MODEL}
 PACE_S = 0.01
 """Between two pieces."""
 
@@ -38,30 +39,49 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def _list_models(writer: asyncio.StreamWriter) -> None:
-    body = json.dumps({"data": [{"id": MODEL}]}).encode()
+    await _respond(writer, {"data": [{"id": MODEL}]})
+
+
+async def _answer_whole(writer: asyncio.StreamWriter, question: str, words: list[str]) -> None:
+    message = {"role": "assistant", "content": "".join(f"{word} " for word in words)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    told = {"object": "chat.completion", "choices": [choice], "usage": _usage(question, words)}
+    await _respond(writer, HEADING | told)
+
+
+def _usage(question: str, words: list[str]) -> dict[str, int]:
+    usage = {"prompt_tokens": len(question), "completion_tokens": len(words)}
+    return usage | {"total_tokens": sum(usage.values())}
+
+
+async def _respond(writer: asyncio.StreamWriter, said: object) -> None:
+    body = json.dumps(said).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     writer.write(head.encode() + body)
     await writer.drain()
 
 
 async def _answer(writer: asyncio.StreamWriter, asked: dict[str, object]) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
     question = json.dumps(asked["messages"])
     words = text(question, random.Random(question).randint(20, 60)).split()
+    if not asked.get("stream"):
+        await asyncio.sleep(PACE_S * len(words))
+        await _answer_whole(writer, question, words)
+        return
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
     for word in words:
         _say(writer, {"choices": [_choice({"content": f"{word} "}, None)]})
         await writer.drain()
         await asyncio.sleep(PACE_S)
-    usage = {"prompt_tokens": len(question), "completion_tokens": len(words)}
-    usage["total_tokens"] = sum(usage.values())
     _say(writer, {"choices": [_choice({}, "stop")]})
-    _say(writer, {"choices": [], "usage": usage})
+    _say(writer, {"choices": [], "usage": _usage(question, words)})
     writer.write(b"data: [DONE]\n\n")
     await writer.drain()
 
 
-def _say(writer: asyncio.StreamWriter, event: object) -> None:
-    writer.write(f"data: {json.dumps(event)}\n\n".encode())
+def _say(writer: asyncio.StreamWriter, event: dict[str, object]) -> None:
+    told = HEADING | {"object": "chat.completion.chunk"} | event
+    writer.write(f"data: {json.dumps(told)}\n\n".encode())
 
 
 def _choice(delta: dict[str, str], reason: str | None) -> dict[str, object]:
