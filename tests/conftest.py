@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sysconfig
 import time
@@ -19,18 +20,29 @@ pytest_plugins = ["tests.mesh.fixtures"]
 """Whole meshes, for tests/mesh, tests/faults and tests/security."""
 
 
+@pytest.fixture(autouse=True)
+def ends_by_no_pipe() -> Iterator[None]:
+    """Some commands end without a word when nobody reads them; this process must not, whatever it
+    writes to once it has run one.
+    """
+    before = signal.getsignal(signal.SIGPIPE)
+    yield
+    signal.signal(signal.SIGPIPE, before)
+
+
 class NatsServer:
     """A real nats-server that a test may kill and start again on the same port."""
 
-    def __init__(self, folder: Path, log: Path = Path(os.devnull)) -> None:
+    def __init__(self, folder: Path, log: Path = Path(os.devnull), host: str = "127.0.0.1") -> None:
         self._folder = folder
         self._log = log
+        self._host = host
         self._process: subprocess.Popen[bytes] | None = None
         self._port = -1
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self._port}"
+        return f"nats://{self._host}:{self._port}"
 
     def start(self) -> None:
         ports = self._folder / "ports"
@@ -38,7 +50,7 @@ class NatsServer:
         ports.mkdir(parents=True)
         config = self._folder / "nats.conf"
         config.write_text(
-            f"host: 127.0.0.1\nport: {self._port}\nports_file_dir: '{ports}'\n"
+            f"host: {self._host}\nport: {self._port}\nports_file_dir: '{ports}'\n"
             "max_payload: 8MB\nno_fast_producer_stall: true\nwrite_deadline: '2s'\n"
             f"jetstream {{ store_dir: '{self._folder / 'js'}' }}\n"
         )

@@ -7,13 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-LAYERS, HIDDEN, HEADS, KV_HEADS, FEED_FORWARD, VOCAB = 2, 64, 4, 2, 128, 512
+VOCAB = 512
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END_OF_TURN = 2
 FIRST_ORDINARY = len(SPECIALS)
@@ -27,6 +27,25 @@ TEMPLATE = (
 )
 
 
+class Shape(NamedTuple):
+    """How a model is built: what it may be split by."""
+
+    family: Literal["llama", "qwen2"] = "llama"
+    """mlx-lm gives a qwen2's layers to several ranks one by one, too; a llama's it only splits."""
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    feed_forward: int = 128
+
+    @property
+    def hidden(self) -> int:
+        return HEAD_SIZE * self.heads
+
+
+HEAD_SIZE = 16
+PLAIN = Shape()
+
+
 def make_tiny(
     folder: Path,
     seed: int = 0,
@@ -34,15 +53,16 @@ def make_tiny(
     *,
     markers: tuple[str, ...] = (),
     template: str = TEMPLATE,
+    shape: Shape = PLAIN,
 ) -> Path:
     """Writes the model into ``folder``; the same seed gives the same weights on any machine.
 
     ``markers`` are tokens of their own at the vocabulary's end, as reasoners have them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(_weights(seed), folder / "model.safetensors", metadata={"format": "mlx"})
+    save_file(_weights(seed, shape), folder / "model.safetensors", metadata={"format": "mlx"})
     for name, content in {
-        "config.json": _config(context_length),
+        "config.json": _config(context_length, shape),
         "generation_config.json": {"eos_token_id": [0, END_OF_TURN]},
         "tokenizer.json": tokenizer(SPECIALS, markers=markers),
         "tokenizer_config.json": _tokenizer_config(context_length, template),
@@ -51,46 +71,51 @@ def make_tiny(
     return folder
 
 
-def _weights(seed: int) -> dict[str, NDArray[np.float32]]:
+def _weights(seed: int, shape: Shape) -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(seed)
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> NDArray[np.float32]:
         spread = scale / np.sqrt(columns)
         return (rng.standard_normal((rows, columns)) * spread).astype(np.float32)
 
-    ones = np.ones(HIDDEN, np.float32)
-    head_size = HIDDEN // HEADS
-    weights = {"model.embed_tokens.weight": matrix(VOCAB, HIDDEN, 8.0), "model.norm.weight": ones}
-    for layer in range(LAYERS):
+    hidden, feed_forward, known = shape.hidden, shape.feed_forward, HEAD_SIZE * shape.kv_heads
+    ones = np.ones(hidden, np.float32)
+    weights = {"model.embed_tokens.weight": matrix(VOCAB, hidden, 8.0), "model.norm.weight": ones}
+    for layer in range(shape.layers):
         # Strong attention, so that an answer depends on all of its prompt and is not one loop.
         weights |= {
             f"model.layers.{layer}.{name}.weight": value
             for name, value in {
-                "self_attn.q_proj": matrix(HIDDEN, HIDDEN, 2.0),
-                "self_attn.k_proj": matrix(KV_HEADS * head_size, HIDDEN, 2.0),
-                "self_attn.v_proj": matrix(KV_HEADS * head_size, HIDDEN, 4.0),
-                "self_attn.o_proj": matrix(HIDDEN, HIDDEN, 4.0),
-                "mlp.gate_proj": matrix(FEED_FORWARD, HIDDEN, 2.0),
-                "mlp.up_proj": matrix(FEED_FORWARD, HIDDEN, 2.0),
-                "mlp.down_proj": matrix(HIDDEN, FEED_FORWARD, 2.0),
+                "self_attn.q_proj": matrix(hidden, hidden, 2.0),
+                "self_attn.k_proj": matrix(known, hidden, 2.0),
+                "self_attn.v_proj": matrix(known, hidden, 4.0),
+                "self_attn.o_proj": matrix(hidden, hidden, 4.0),
+                "mlp.gate_proj": matrix(feed_forward, hidden, 2.0),
+                "mlp.up_proj": matrix(feed_forward, hidden, 2.0),
+                "mlp.down_proj": matrix(hidden, feed_forward, 2.0),
                 "input_layernorm": ones,
                 "post_attention_layernorm": ones,
             }.items()
         }
-    head = matrix(VOCAB, HIDDEN, 4.0)
+        if shape.family == "qwen2":
+            weights |= {
+                f"model.layers.{layer}.self_attn.{name}_proj.bias": np.zeros(size, np.float32)
+                for name, size in {"q": hidden, "k": known, "v": known}.items()
+            }
+    head = matrix(VOCAB, hidden, 4.0)
     head[:FIRST_ORDINARY] = 0.0  # A logit of zero never wins: no answer ends by chance.
     return weights | {"lm_head.weight": head}
 
 
-def _config(context_length: int) -> dict[str, Any]:
+def _config(context_length: int, shape: Shape) -> dict[str, Any]:
     return {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "num_hidden_layers": LAYERS,
-        "hidden_size": HIDDEN,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KV_HEADS,
-        "intermediate_size": FEED_FORWARD,
+        "model_type": shape.family,
+        "architectures": [f"{shape.family.capitalize()}ForCausalLM"],
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "intermediate_size": shape.feed_forward,
         "vocab_size": VOCAB,
         "max_position_embeddings": context_length,
         "rms_norm_eps": 1e-5,
@@ -181,4 +206,4 @@ def _tokenizer_config(context_length: int, template: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(make_tiny(Path(sys.argv[1])))
+    print(make_tiny(Path(sys.argv[1]), shape=Shape("llama", *map(int, sys.argv[2:]))))

@@ -1,9 +1,6 @@
 """What a bus server says when its disk is full is what the supervisor listens for."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,21 +13,15 @@ from ops.store_room import SIGNS
 from proto.ids import fresh
 from proto.state import EngineRecord
 from tests.conftest import NatsServer
+from tests.small_disk import small_disk
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Of two megabytes, where we may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={2 * MIB}", "tmpfs", str(folder)]
-    is_root = sys.platform == "linux" and os.geteuid() == 0
-    if not is_root or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 2 * MIB) as disk:
+        yield disk
 
 
 async def fill(bucket: Bucket[EngineRecord], record: EngineRecord) -> None:
@@ -39,12 +30,12 @@ async def fill(bucket: Bucket[EngineRecord], record: EngineRecord) -> None:
 
 
 async def test_a_write_that_the_disk_has_no_room_for_is_told(
-    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bus.patience.AWAY_S", 0.0)
     monkeypatch.setattr("bus.connection.STATE_S", 0.5)
     log = tmp_path / "log"
-    server = NatsServer(small_disk, log)
+    server = NatsServer(disk, log)
     server.start()
     try:
         async with Bus.connect(server.url, "test:full") as bus:

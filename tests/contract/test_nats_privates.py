@@ -1,6 +1,8 @@
 """The private parts of nats-py that the token path leans on are still where they were."""
 
 import asyncio
+import subprocess
+import sys
 
 import uvloop
 from nats.aio.client import Client
@@ -11,6 +13,7 @@ from bus.stream import TokenSource
 from proto.frames import Delta
 from proto.ids import EngineId, GatewayId, RequestId, fresh
 from proto.subjects import STREAM
+from tests.mesh.house import ROOT
 
 
 async def test_the_hot_parser_reads_tokens_also_after_other_traffic(nats_url: str) -> None:
@@ -58,3 +61,15 @@ def test_a_connection_whose_socket_died_a_moment_ago_closes_without_a_word(nats_
             await bus._client.publish("test.farewell", b"gone")
 
     uvloop.run(run())
+
+
+def test_the_bus_does_not_load_what_only_websockets_need() -> None:
+    program = (
+        "import sys, bus.connection; without = 'aiohttp' not in sys.modules; import aiohttp\n"
+        "from nats.aio import transport; print(without, transport.aiohttp)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert done.stdout == "True None\n"

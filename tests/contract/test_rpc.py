@@ -9,9 +9,11 @@ from bus.connection import Bus
 from bus.errors import NoAnswer, NobodyThere, TooLarge
 from proto.errors import Code, MeshError
 from proto.ids import fresh
-from proto.inference import Counted, CountTokens, Schedule, Scheduled, Text
+from proto.placement import Schedule, Scheduled
 from proto.presence import ServiceBeat
+from proto.prompt import Text
 from proto.subjects import COUNT_TOKENS, SCHEDULE, SERVICE_BEAT
+from proto.tokenization import Counted, CountTokens
 
 QUESTION = CountTokens(model="m", prompt=Text(text="hello"))
 

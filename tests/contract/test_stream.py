@@ -15,8 +15,9 @@ from bus.stream import TokenSource
 from bus.token_stream import MOST_SPOILED, TokenStream
 from proto.errors import MeshError
 from proto.frames import AnyFrame, Delta, End, Failed, Timings, Usage
+from proto.generation import Generate
 from proto.ids import EngineId, GatewayId, ModelId, RequestId, fresh
-from proto.inference import Generate, Text
+from proto.prompt import Text
 from proto.subjects import CANCEL, HOLD, STREAM
 from tests.conftest import NatsServer
 

@@ -7,17 +7,23 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bus import embedded
+from bus.address import Address
 from bus.buckets import KINDS
+from bus.cluster import Seat
 from ops import command
 from ops.bench._chaos.faults import FAULTS
+from ops.joining.servers import init
 from proto import subjects
+from proto.credentials import Holder
 from proto.subjects import Subject
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [f for top in ("proto", "bus", "services", "ops") for f in (ROOT / top).rglob("*.py")]
 CONSTANTS = [name for name, value in vars(subjects).items() if isinstance(value, Subject)]
+HOST = "127.0.0.1"
 SETTING = re.compile(r"\b(?:ODYSSAI|OPENAI|OPENROUTER)_[A-Z][A-Z_]*[A-Z]\b")
 
 
@@ -33,7 +39,8 @@ def test_every_bucket_is_described_and_looked_after() -> None:
 
 
 def test_every_setting_is_described_and_none_that_is_not_there() -> None:
-    used = {name for file in SOURCES for name in SETTING.findall(file.read_text())}
+    files = (*SOURCES, ROOT / "compose.yaml")
+    used = {name for file in files for name in SETTING.findall(file.read_text())}
     described = set(SETTING.findall((ROOT / "docs/settings.md").read_text()))
 
     assert used == described
@@ -88,20 +95,6 @@ def test_no_other_distribution_claims_our_package_names() -> None:
         assert set(owners.get(name, ())) <= {"odyssai-mesh"}
 
 
-def test_the_bus_server_accepts_the_cluster_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ODYSSAI_BUS_PASSWORD", "secret")
-
-    monkeypatch.setenv("ODYSSAI_BUS_ROUTES", '["nats://route:secret@nats-2:6222"]')
-    monkeypatch.setenv("ODYSSAI_BUS_STORE", "/data")
-    checked = subprocess.run(
-        [embedded.find_server(), "-t", "-c", ROOT / "ops/nats/cluster.conf"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stderr
-
-
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 
 
@@ -111,20 +104,45 @@ COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "
     else True,
     reason="needs a compose client; .ci/run installs one",
 )
-def test_compose_accepts_the_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compose_accepts_the_mesh_and_each_service_gets_its_own_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without an engine to start it: `config` needs the client alone."""
-    monkeypatch.setenv("ODYSSAI_BUS_PASSWORD", "secret")
+    monkeypatch.setenv("ODYSSAI_BUS_HOST", HOST)
+    monkeypatch.setenv("ODYSSAI_BUS_HOME", str(tmp_path / "home"))
+    seats = tuple(
+        Seat(host=HOST, port=4222 + number, route_port=6222 + number) for number in range(3)
+    )
+    init(tmp_path / "home", seats, "odyssai")
 
     read = subprocess.run(
-        [*COMPOSE, "-f", ROOT / "compose.yaml", "config", "--services"],
+        [*COMPOSE, "-f", ROOT / "compose.yaml", "config"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert read.returncode == 0, read.stderr
-    started = set(read.stdout.split())
-    assert started >= {"nats-1", "nats-2", "nats-3", "gateway-1", "gateway-2"}
-    assert started >= {"scheduler-1", "scheduler-2", "cloud", "health"}
+    mesh = yaml.safe_load(read.stdout)
+    named = {name: Path(secret["file"]) for name, secret in mesh["secrets"].items()}
+    assert all(file.exists() for file in named.values())
+    for number in (1, 2, 3):
+        argv = mesh["services"][f"nats-{number}"]["command"]
+        folder = tmp_path / "home" / "bus" / "servers"
+        subprocess.run([embedded.find_server(), "-t", *argv[:2]], cwd=folder, check=True)
+    roles = {
+        **{f"{role}-{number}": role for role in ("gateway", "scheduler") for number in (1, 2)},
+        "cloud": "cloud",
+        "health": "health",
+    }
+    for service, role in roles.items():
+        told = mesh["services"][service]
+        address = Address.parse(told["environment"]["ODYSSAI_NATS"])
+        assert {secret["source"] for secret in told["secrets"]} == {"ca", role}
+        assert (address.holder, address.name) == (Holder(role, "home"), "odyssai")
+        assert address.servers == tuple(f"nats://{seat.address}" for seat in seats)
+        assert address.seed == Path(f"/run/secrets/{role}")
+        assert address.ca == Path("/run/secrets/ca")
+        assert "volumes" not in told
 
 
 def test_the_lock_files_record_no_address() -> None:

@@ -73,7 +73,7 @@ async def test_a_hundred_that_do_not_read_are_parked_and_one_that_reads_on_misse
     before = gateway.memory_info().rss
     with ExitStack() as stack:
         links = [stack.enter_context(reluctant(mesh, stalled(n))) for n in range(CLIENTS)]
-        parked = await telemetry.engine(lambda b: b.get("parked", 0) == CLIENTS, within_s=40)
+        parked = await telemetry.engine(lambda b: b["parked"] == CLIENTS, within_s=40)
         grown = gateway.memory_info().rss - before
 
         beside = await greedy_text(async_gpt, max_tokens=200)

@@ -2,19 +2,20 @@
 
 import asyncio
 
-import httpx
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proto.errors import MeshError
+from proto.generation import Generate
 from proto.ids import GatewayId, ModelId, RequestId
-from proto.inference import Generate, Text
+from proto.prompt import Text
 from proto.subjects import STREAM
 from services.cloud.frames import Frames
-from services.cloud.openai import OpenAIUpstream
-from services.cloud.openai_vectors import embedded, reranked
+from services.cloud.openai.client import OpenAI
+from services.cloud.openai.vectors import embedded, reranked
 from services.cloud.settings import Upstream
+from tests.unit.cloud.canned import canned
 
 ASKED = Generate(
     request=RequestId("r"), gateway=GatewayId("g"), model=ModelId("up:m"), prompt=Text(text="x")
@@ -40,25 +41,20 @@ LINE = (
 )
 
 
-UP = OpenAIUpstream(Upstream(name="up", url="http://up.example/v1", key="k"))
-
-
 async def answer(body: bytes, status: int) -> list[bytes]:
     """The frames that come of it, as they go over the bus."""
-    UP._http = httpx.AsyncClient(
-        base_url="http://up.example/v1",
-        verify=False,
-        transport=httpx.MockTransport(lambda _: httpx.Response(status, content=body)),
-    )
     frames = Frames(ASKED)
     sent = []
-    try:
-        async for piece in UP.generate(ASKED):
-            sent += frames.of(piece)
-        sent.append(frames.ended())
-    except MeshError as error:
-        sent.append(frames.failed(error))
-    await UP.close()
+    async with canned(body, status) as server:
+        client = OpenAI(Upstream(name="up", url=server.url, keys=("k",)))
+        try:
+            async for piece in client.generate(ASKED):
+                sent += frames.of(piece)
+            sent.append(frames.ended())
+        except MeshError as error:
+            sent.append(frames.failed(error))
+        finally:
+            await client.close()
     return [STREAM.encode(frame) for frame in sent]
 
 

@@ -6,6 +6,7 @@ shared, as if every machine had them on disk.
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -61,7 +62,7 @@ class Fleet:
         }
         with (home / "log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [*self._within(name), sys.executable, "-m", module],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -71,8 +72,22 @@ class Fleet:
                 start_new_session=True,
             )
 
+    def _within(self, name: str) -> list[str]:
+        """What stands before its command."""
+        return []
+
     def name_of(self, pid: int) -> str:
         return next(name for name, process in self._processes.items() if process.pid == pid)
+
+    def pid_of(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def freeze(self, name: str) -> None:
+        """It stands still, and whom it started goes on."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self._processes[name].send_signal(signal.SIGCONT)
 
     def kill(self, name: str) -> None:
         process = self._processes.pop(name)
@@ -87,6 +102,7 @@ class Fleet:
     def end(self) -> None:
         """The lifeline ends everybody who still lives, engines included."""
         for process in self._processes.values():
+            process.send_signal(signal.SIGCONT)
             process.terminate()
         for process in self._processes.values():
             try:

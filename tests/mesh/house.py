@@ -21,6 +21,7 @@ import psutil
 from bus import embedded
 
 ROOT = Path(__file__).parents[2]
+"""Hides packages that are not everywhere."""
 NODE = "here"
 SERVICES = ("gateway", "scheduler", "runner", "cloud", "health")
 READY_S = 40.0
@@ -78,8 +79,9 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     always = {
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(ROOT / "tests" / "absent"),
         "PYTHONUNBUFFERED": "1",
+        # Vaults of homes that are soon gone have no place in anybody's keychain.
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
     }
     return plain | always | dict(more or {})
 
@@ -123,14 +125,17 @@ class Said:
 class Command:
     """An `odyssai` command in a process of its own."""
 
-    def __init__(self, *arguments: str, told: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, told: Mapping[str, str] | None = None, source: Path = ROOT
+    ) -> None:
+        """``source`` holds the packages that run."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ops.command", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env=environment(told),
+            cwd=source,
+            env=environment({"PYTHONPATH": str(source)} | dict(told or {})),
             text=True,
             start_new_session=True,
             # Whoever starts the tests in the background has them ignore Ctrl-C, and theirs as well.

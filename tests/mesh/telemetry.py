@@ -13,7 +13,7 @@ from bus.address import Address
 
 Told = dict[str, Any]
 
-BLANK = {"running": 0, "queued": 0, "generated_tokens": 0, "queued_tokens": 0}
+BLANK = {"running": 0, "parked": 0, "queued": 0, "generated_tokens": 0, "queued_tokens": 0}
 
 
 class Telemetry:

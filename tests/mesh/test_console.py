@@ -209,6 +209,15 @@ def events(http: httpx.Client, job: str) -> list[Any]:
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
+def test_the_doctor_looks_at_the_machine(odyssai: Odyssai) -> None:
+    found = json.loads(odyssai("doctor", "--json"))
+
+    checks = {each["check"]: each["level"] for each in found if each["subject"] in (NODE, "mesh")}
+    assert checks.keys() >= {"scheduler", "bus", "clock", "disk", "mlx", "mlx-lm", "system"}
+    assert checks["clock"] == checks["scheduler"] == checks["mlx"] == "OK"
+    assert f"{len(found)} checks, 0 failed" in odyssai("doctor", "--quick")
+
+
 def test_the_status_counts_what_is_there(http: httpx.Client) -> None:
     status = http.get("/admin/status").json()
 

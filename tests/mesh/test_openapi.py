@@ -42,6 +42,7 @@ OPERATIONS = [
     ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/messages"),
     ("POST", "/v1/embeddings"), ("POST", "/v1/rerank"),
     ("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models"), ("GET", "/v1/models/{model}"),
+    ("GET", "/v1/usage"),
     ("GET", "/health"), ("GET", "/ready"), ("GET", "/.well-known/inference-engine.json"),
     ("GET", "/openapi.json"), ("GET", "/schema"), ("GET", "/"),
     ("POST", "/tokenize"), ("POST", "/detokenize"), ("POST", "/api/chat"),
@@ -54,10 +55,12 @@ OPERATIONS = [
     ("DELETE", "/v1/responses/{response_id}"), ("POST", "/v1/responses/{response_id}/cancel"),
     ("GET", "/v1/responses/{response_id}/input_items"),
     ("GET", "/admin/status"), ("GET", "/admin/models"), ("GET", "/admin/models/{model}"),
-    ("GET", "/admin/nodes"), ("GET", "/admin/nodes/{node}"), ("GET", "/admin/jobs"),
+    ("GET", "/admin/plan"), ("GET", "/admin/nodes"), ("GET", "/admin/nodes/{node}"),
+    ("GET", "/admin/jobs"),
     ("GET", "/admin/jobs/{job}"), ("GET", "/admin/jobs/{job}/events"), ("GET", "/admin/config"),
     ("GET", "/admin/config/models/{model}"), ("GET", "/admin/keys"),
-    ("GET", "/admin/keys/{key}"),
+    ("GET", "/admin/keys/{key}"), ("GET", "/admin/providers"),
+    ("GET", "/admin/providers/{provider}"),
 ]  # fmt: skip
 
 

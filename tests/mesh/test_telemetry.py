@@ -14,8 +14,8 @@ from nats.aio.client import Client
 from bus.address import Address
 from bus.connection import Bus
 from proto.ids import fresh
-from proto.inference import Chat, Turn
 from proto.prefix import prefixes_of
+from proto.prompt import Chat, Turn
 from proto.subjects import ENGINE_BEAT
 from tests.mesh.asking import chat, message, posted
 from tests.mesh.house import NODE, Command, Mesh, soon

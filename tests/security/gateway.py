@@ -93,10 +93,8 @@ def running(nats_url: str, home: Path, told: Mapping[str, str]) -> Iterator[Gate
         process.wait(20)
 
 
-def secured(client: socket.socket, trusted: Path, least: ssl.TLSVersion) -> ssl.SSLSocket:
+def secured(client: socket.socket, trusted: Path) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=str(trusted))
-    context.minimum_version = least
-    context.maximum_version = max(least, ssl.TLSVersion.TLSv1_2)
     return context.wrap_socket(client, server_hostname="localhost")
 
 

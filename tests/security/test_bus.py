@@ -21,9 +21,11 @@ from bus.permissions import PARTS
 from ops import buckets
 from proto import subjects
 from proto.credentials import HOME, Holder, Role
+from proto.generation import Cancel
 from proto.ids import NodeId
-from proto.inference import Cancel, Counted, CountTokens, Text
+from proto.prompt import Text
 from proto.subjects import CANCEL, COUNT_TOKENS, PAIRS, Subject
+from proto.tokenization import Counted, CountTokens
 from tests.unit.bus.test_embedded import running
 
 SUBJECTS = [value for value in vars(subjects).values() if isinstance(value, Subject)]
@@ -163,7 +165,7 @@ ATTACKS: dict[Role, dict[str, tuple[str, ...]]] = {
             "$JS.API.STREAM.PURGE.KV_plans", "$JS.API.STREAM.UPDATE.KV_plans",
             "$JS.API.STREAM.CREATE.KV_plans", "$JS.API.STREAM.INFO.KV_responses",
             "$JS.API.STREAM.MSG.GET.KV_keys", "mesh.v1.engine.hall.e.generate",
-            "_INBOX.console.home.x", "mesh.v1.bus.join", "mesh.v1.bus.invite",
+            "_INBOX.cloud.home.x", "mesh.v1.bus.join", "mesh.v1.bus.invite",
         ),
         "hears": (
             "mesh.v1.node.mini.entrust", "mesh.v1.engine.mini.e.generate", "mesh.v1.beat.engine.>",

@@ -3,11 +3,15 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.security.gateway import Gateway, read, read_answer, running
+from bus import authority
+from tests.mesh.house import until
+from tests.security.gateway import LINE, Gateway, read, read_answer, running, secured
 
 PATIENCE_S = 0.6
 CONNECTIONS = 40
@@ -255,6 +259,33 @@ def test_one_connection_too_many_is_told_so_and_others_are_served(gateway):
     finally:
         for client in crowd:
             client.close()
+
+
+def test_handshakes_that_are_begun_and_left_count_as_connections(nats_url, tmp_path):
+    vouching = authority.new_authority("home", datetime.now(UTC))
+    vouched = authority.vouch(vouching, ["localhost"], datetime.now(UTC))
+    files = {"ca.pem": vouching.certificate, "a.pem": vouched.certificate, "a.key": vouched.key}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    told = {
+        "ODYSSAI_TLS_CERT": str(tmp_path / "a.pem"),
+        "ODYSSAI_TLS_KEY": str(tmp_path / "a.key"),
+        "ODYSSAI_CONNECTIONS": str(CONNECTIONS),
+    }
+    with running(nats_url, tmp_path / "home", told) as gateway, ExitStack() as crowd:
+        for _ in range(CONNECTIONS):
+            crowd.enter_context(gateway.connect()).sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert asked_over_tls(gateway, tmp_path / "ca.pem") == 503
+
+        crowd.close()
+        until(lambda: asked_over_tls(gateway, tmp_path / "ca.pem") == 200, 10, "room again")
+        assert "Traceback" not in gateway.log.read_text()
+
+
+def asked_over_tls(gateway: Gateway, trusted: Path) -> int:
+    with gateway.connect() as plain, secured(plain, trusted) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\n" + HOST + LAST)
+        return int(LINE.match(read(client))[1])  # type: ignore[index]
 
 
 def test_nothing_of_all_this_was_an_error_of_the_gateway(gateway: Gateway) -> None:

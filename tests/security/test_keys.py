@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, aclosing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -196,6 +197,21 @@ def test_a_revoked_key_ends_what_runs_for_it_at_every_gateway(house: House) -> N
     assert '"authentication_error"' in ends[1]
     assert {_status(url, key) for url in house.urls} == {401}
     assert {_status(url, kept) for url in house.urls} == {200}
+
+
+def test_an_answer_ends_when_its_key_expires(house: House) -> None:
+    expires = datetime.now(UTC) + timedelta(seconds=2)
+    key = house.make("brief", expires=expires.isoformat())
+    with (
+        httpx.Client(timeout=20, trust_env=False) as client,
+        client.stream("POST", f"{house.urls[0]}/v1/chat/completions", json=LONG,
+                      headers={"authorization": f"Bearer {key}"}) as chat,
+    ):  # fmt: skip
+        said = "\n".join(chat.iter_lines())
+    assert "The API key brief expired at" in said
+    assert '"invalid_api_key"' in said
+    assert datetime.now(UTC) < expires + timedelta(seconds=3)
+    assert _status(house.urls[0], key) == 401
 
 
 def test_a_budget_holds_for_both_gateways_together(house: House, gpt: Any) -> None:

@@ -175,7 +175,7 @@ async def test_a_restart_ends_no_engine_and_leaves_no_corpse(
         engines[0].kill()
         await seen.until("restarting")
         await seen.until("ready")
-        assert agent.corpses() == []
+        await soon(lambda: agent.corpses() == [])
 
 
 @pytest.fixture

@@ -145,3 +145,70 @@ def test_a_node_drains_on_while_its_agent_is_started_anew(fleet: Fleet) -> None:
 
     fleet.hear_node(node(boot="n2"))
     assert len(fleet.holders("model")) == 1
+
+
+def provider(**fields: object) -> EngineBeat:
+    card = ModelCard(id="oa:gpt-5", context_length=8)
+    return beat("cloud.oa-1", node="cloud", provider="oa", models=(card,), **fields)
+
+
+def test_a_provider_takes_what_a_pattern_allows_and_its_catalog_does_not_have(fleet: Fleet) -> None:
+    fleet.hear_engine(provider(accepts=("oa:gpt-*",), refuses=("oa:*audio",)))
+
+    assert [e.engine for e in fleet.holders("oa:gpt-9")] == ["cloud.oa-1"]
+    assert fleet.holders("oa:gpt-9-audio") == fleet.holders("oa:o3") == []
+
+    fleet.hear_engine(provider())
+    assert fleet.holders("oa:gpt-9") == []
+    assert [e.engine for e in fleet.holders("oa:gpt-5")] == ["cloud.oa-1"]
+
+
+def test_who_holds_a_model_comes_before_who_would_take_it(fleet: Fleet) -> None:
+    fleet.hear_engine(provider(accepts=("oa:*",)))
+    fleet.hear_engine(beat("cloud.oa-2", accepts=("oa:*",), models=()))
+
+    assert [e.engine for e in fleet.holders("oa:gpt-5")] == ["cloud.oa-1"]
+    assert len(fleet.holders("oa:gpt-9")) == 2
+
+
+def test_a_provider_that_left_takes_nothing(fleet: Fleet) -> None:
+    fleet.hear_engine(provider(accepts=("oa:*",)))
+    fleet.hear_gone(Gone(kind="engine", id="cloud.oa-1", boot="b1", why="stopped"))
+
+    assert fleet.holders("oa:gpt-9") == []
+    assert fleet.provider_of("oa:gpt-9") is None
+
+
+def test_a_name_finds_the_provider_that_it_begins_with(fleet: Fleet) -> None:
+    fleet.hear_engine(provider())
+
+    assert fleet.provider_of("oa:x") == provider()
+    assert fleet.provider_of("o:x") is fleet.provider_of("x") is None
+
+
+def reachable(fleet: Fleet, *, local_only: bool = False) -> list[str]:
+    return [beat.engine for beat in fleet.reachable("model", local_only=local_only)]
+
+
+def test_what_is_outside_is_reached_by_its_name_unless_the_request_must_stay(fleet: Fleet) -> None:
+    fleet.hear_engine(beat("away", leaves=True))
+
+    assert reachable(fleet) == ["away"]
+    assert reachable(fleet, local_only=True) == []
+
+
+def test_a_name_of_this_network_leads_to_nobody_outside_ready_or_not(fleet: Fleet) -> None:
+    fleet.hear_engine(beat("away", leaves=True))
+    fleet.hear_engine(beat("near"))
+    assert reachable(fleet) == ["near"]
+
+    fleet.hear_engine(beat("near", state="draining"))
+    assert reachable(fleet) == []
+
+
+def test_a_model_that_another_mesh_has_from_outside_is_outside(fleet: Fleet) -> None:
+    cards = (ModelCard(id="model", context_length=8, leaves=True),)
+    fleet.hear_engine(beat("mesh", provider_kind="mesh", models=cards))
+
+    assert reachable(fleet, local_only=True) == []
+    assert reachable(fleet) == ["mesh"]

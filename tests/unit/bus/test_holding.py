@@ -8,8 +8,8 @@ from bus.holding import Holding
 from bus.sink import TokenSink
 from proto.errors import MeshError
 from proto.frames import Delta
+from proto.generation import Hold
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Hold
 
 R = RequestId("r")
 

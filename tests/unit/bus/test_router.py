@@ -4,7 +4,7 @@ import pytest
 
 from bus.fleet import Fleet
 from bus.router import PROMISE_S, SETTLING_S, Router
-from proto.inference import Prefix, Schedule
+from proto.placement import Prefix, Schedule
 from proto.presence import EngineBeat, ModelCard
 from tests.clock import Clock
 

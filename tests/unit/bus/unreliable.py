@@ -12,8 +12,8 @@ from bus.stream import TokenSource
 from bus.unread import UnreadLedger
 from proto.errors import MeshError
 from proto.frames import Delta, End, Progress, Timings, Usage
+from proto.generation import Cancel, Replay, Replayed
 from proto.ids import EngineId, GatewayId, RequestId
-from proto.inference import Cancel, Replay, Replayed
 from proto.subjects import CANCEL, HOLD, REPLAY
 
 GATEWAY = GatewayId("n.gateway")

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 from msgspec import ValidationError, convert
 
-from proto.frames import AnyFrame, CallDelta, Delta, End
+from proto.frames import AnyFrame, CallDelta, Delta, End, Progress, Usage
+from proto.generation import Generate
 from proto.ids import GatewayId, ModelId, RequestId
-from proto.inference import Generate, Text
+from proto.prompt import Text
 from services.cloud.frames import Frames
-from services.cloud.openai_pieces import Event, piece
+from services.cloud.openai.events import Event, piece
+from services.cloud.piece import Piece
 
 REQUEST = Generate(
     request=RequestId("r"),
@@ -124,3 +126,12 @@ def test_usage_counts_what_was_thought() -> None:
 def test_what_is_no_text_is_no_event_of_this_protocol() -> None:
     with pytest.raises(ValidationError, match="array"):
         convert({"choices": [{"delta": {"content": [{"type": "text"}]}}]}, Event)
+
+
+def test_a_prompt_that_is_counted_before_the_answer_is_told_at_once() -> None:
+    frames = Frames(REQUEST)
+    counted = Usage(20, 1, 5)
+
+    assert frames.of(Piece(usage=counted)) == [Progress(2, 0, 20, 20, 5)]
+    assert [frame.seq for frame in frames.of(Piece(text="Calm", usage=counted))] == [1]
+    assert frames.of(Piece(usage=counted)) == []

@@ -7,8 +7,9 @@ import pytest
 from bus import blobs
 from bus.connection import Bus
 from proto.errors import MeshError
+from proto.generation import Generate
 from proto.ids import GatewayId, ModelId, RequestId, fresh
-from proto.inference import Chat, Generate, ImagePart, Text, TextPart, Turn
+from proto.prompt import Chat, ImagePart, Text, TextPart, Turn
 from services.cloud.pictures import inlined
 
 DATA = b"\x89PNG" + bytes(3_000_000)

@@ -2,10 +2,13 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.unit.cloud import whole
 
 PIECES = ("Calm", " seas", ", and", " a ☃", ".")
 TEXT = "".join(PIECES)
@@ -16,6 +19,9 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 4},
 }
 WAIT_S = 0.01
+SHAKES = 2
+SPENT = "spent-key"
+SLOW_S = 1.0
 FLOOD = 2000
 """Pieces of a kilobyte."""
 FLOOD_S = 0.001
@@ -27,9 +33,19 @@ class Upstream:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
         self.keys: list[str | None] = []
+        self.accepted: set[str] | None = None
+        """Keys that open it; None: it asks for none."""
+        self.has_public_catalog = False
+        """Told whatever key is shown, as OpenRouter's is."""
+        self.may_tell = threading.Event()
+        """Cleared while its catalog lets people wait."""
+        self.may_tell.set()
         self.left = threading.Event()
         self.may_end = threading.Event()
+        self.failed = 0
+        """Times in a row."""
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -37,18 +53,37 @@ class Upstream:
 
             def do_GET(self) -> None:
                 upstream.keys.append(self.headers["authorization"])
+                upstream.may_tell.wait(30)
+                is_public = upstream.has_public_catalog and self.path.endswith("/models")
+                if not is_public and self._is_shut():
+                    return
                 self._answer(200, {"data": [{"id": name} for name in (*WAYS, "org/absent")]})
 
             def do_POST(self) -> None:
                 length = int(self.headers["content-length"])
-                body = json.loads(self.rfile.read(length))
+                upstream.bodies.append(self.rfile.read(length))
+                body = json.loads(upstream.bodies[-1])
                 upstream.asked.append(body | {"path": self.path})
+                if self._is_shut():
+                    return
+                self._held = (
+                    None if body.get("stream") else whole.Held(self.connection, body["model"])
+                )
                 self._is_chat = self.path.endswith("/chat/completions")
                 reads = READERS.get(self.path.removeprefix("/v1"))
                 if reads is not None and body["model"] in READING:
                     self._answer(200, reads(body))
                 else:
                     WAYS.get(body["model"], absent)(self, upstream)
+                    self._finish()
+
+            def _is_shut(self) -> bool:
+                """Refuses a key that it does not know, and repeats it, as some do."""
+                key = (self.headers["authorization"] or "").removeprefix("Bearer ")
+                if upstream.accepted is None or key in upstream.accepted:
+                    return False
+                self.refuse(401, f"Incorrect API key provided: {key}")
+                return True
 
             def _answer(self, status: int, body: Any, **headers: str) -> None:
                 content = json.dumps(body).encode()
@@ -57,13 +92,17 @@ class Upstream:
                     self.send_header(name.replace("_", "-"), value)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(OSError):
+                    self.wfile.write(content)
 
             def begin(self) -> None:
-                self.close_connection = True
-                self.send_response(200)
-                self.send_header("content-type", "text/event-stream")
-                self.end_headers()
+                if self._held is not None:
+                    self._held.is_begun = True
+                else:
+                    self.close_connection = True
+                    self.send_response(200)
+                    self.send_header("content-type", "text/event-stream")
+                    self.end_headers()
 
             def refuse(self, status: int, message: str, **headers: str) -> None:
                 error = {"message": message, "param": "temperature", "code": "x"}
@@ -80,8 +119,24 @@ class Upstream:
                 self.raw(f"data: {json.dumps(body)}\n\n")
 
             def raw(self, text: str) -> None:
+                if self._held is not None:
+                    self._held.add(text)
+                    return
                 self.wfile.write(text.encode())
                 self.wfile.flush()
+
+            def _finish(self) -> None:
+                """What was held of an answer that is no stream."""
+                held, self._held = self._held, None
+                if held is None or not held.is_begun:
+                    return
+                status, body, is_whole = whole.openai(held.data(), held.model)
+                self.close_connection = True
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body) + (not is_whole)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -138,6 +193,27 @@ def fluent(client: Any, _: Upstream) -> None:
     client.raw("data: [DONE]\n\n")
 
 
+NOVEL = """\
+: a word of its own
+
+event: fresh
+data: {"object": "tomorrow", "choices": {"not": "a list"}, "half": 0.50}
+
+data: {"choices": [{"index": 0, "delta": {"content": "Calm"}, "mood": "\\u2603"}]}\r
+\r
+data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"of": 3}}
+
+data: [DONE]
+
+"""
+
+
+def novel(client: Any, _: Upstream) -> None:
+    """In a version that nobody here knows."""
+    client.begin()
+    client.raw(NOVEL)
+
+
 def brief(client: Any, _: Upstream) -> None:
     """Ended by its limit, and says nothing of usage."""
     client.begin()
@@ -182,6 +258,34 @@ def patient(client: Any, upstream: Upstream) -> None:
     client.raw("data: [DONE]\n\n")
 
 
+def shaky(client: Any, upstream: Upstream) -> None:
+    """Well at the third attempt."""
+    upstream.failed += 1
+    if upstream.failed <= SHAKES:
+        return client.refuse(503, "try again")  # type: ignore[no-any-return]
+    upstream.failed = 0
+    return fluent(client, upstream)
+
+
+def rationed(client: Any, upstream: Upstream) -> None:
+    """One of its keys has had all that it may."""
+    if client.headers["authorization"] == f"Bearer {SPENT}":
+        return client.refuse(429, "spent", retry_after="60")  # type: ignore[no-any-return]
+    return fluent(client, upstream)
+
+
+def slow(client: Any, upstream: Upstream) -> None:
+    """Thinks before it says anything, its headers included."""
+    time.sleep(SLOW_S)
+    fluent(client, upstream)
+
+
+def silent(client: Any, upstream: Upstream) -> None:
+    client.begin()
+    client.say(PIECES[0])
+    upstream.may_end.wait(30)
+
+
 def flood(client: Any, upstream: Upstream) -> None:
     """Faster than any model, until nobody reads it."""
     client.begin()
@@ -223,8 +327,13 @@ WAYS: dict[str, Callable[[Any, Upstream], None]] = {
     "some-model": fluent,
     "org/brief.v2": brief,
     "caller": caller,
+    "novel": novel,
     "endless": endless,
     "flood": flood,
+    "shaky": shaky,
+    "rationed": rationed,
+    "slow": slow,
+    "silent": silent,
     "patient": patient,
     "cut": cut,
     "garbled": garbled,

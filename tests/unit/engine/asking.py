@@ -4,8 +4,9 @@ import asyncio
 import random
 from typing import Any
 
+from proto.generation import Generate, Sampling
 from proto.ids import GatewayId, RequestId
-from proto.inference import Chat, Generate, Prompt, Sampling, Turn
+from proto.prompt import Chat, Prompt, Turn
 from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.reception import Reception

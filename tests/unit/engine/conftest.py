@@ -9,6 +9,7 @@ blas.preload()
 from proto.frames import AnyFrame, CallDelta, Delta  # noqa: E402
 from proto.ids import RequestId  # noqa: E402
 from services.runner.engine.batching.batch import Batch  # noqa: E402
+from services.runner.engine.batching.execution import Execution  # noqa: E402
 from services.runner.engine.batching.sequence import Sequence  # noqa: E402
 from services.runner.engine.loading import LoadedModel, load  # noqa: E402
 from tests.parrot import MARKERS, make_parrot  # noqa: E402
@@ -71,7 +72,7 @@ def drive(tiny: LoadedModel) -> Iterator[Callable[..., Driver]]:
     batches: list[Batch] = []
 
     def make(model: LoadedModel = tiny, **settings: object) -> Driver:
-        batches.append(Batch(model, **settings))  # type: ignore[arg-type]
+        batches.append(Batch(Execution(model), **settings))  # type: ignore[arg-type]
         return Driver(batches[-1])
 
     yield make

@@ -3,7 +3,7 @@
 import pytest
 
 from proto.errors import Code, MeshError
-from proto.inference import Tokens
+from proto.prompt import Tokens
 from services.runner.engine.settings import read
 from tests.unit.engine.asking import prompt, receive
 

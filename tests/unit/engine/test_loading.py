@@ -3,7 +3,7 @@ import json
 import mlx.core as mx
 import pytest
 
-from proto.inference import Chat, Turn
+from proto.prompt import Chat, Turn
 from services.runner.engine import bundled
 from services.runner.engine.loading import load
 from services.runner.engine.not_loadable import NotLoadable

@@ -4,7 +4,9 @@ import pytest
 
 from proto.errors import Code, MeshError
 from proto.frames import End
-from proto.inference import Chat, Detokenize, Sampling, Text, Tokenize, Tokens, Turn
+from proto.generation import Sampling
+from proto.prompt import Chat, Text, Tokens, Turn
+from proto.tokenization import Detokenize, Tokenize
 from tests.unit.engine.asking import receive, reception
 
 HI = Chat(turns=(Turn(role="user", content="Hi"),))
@@ -71,7 +73,7 @@ def test_tokens_that_are_none_are_refused(tiny):
 
 
 def test_a_vocabulary_that_cannot_be_read_keeps_no_formats(tiny, monkeypatch):
-    from proto.inference import JsonObject
+    from proto.format import JsonObject
     from services.runner.engine.reception import Reception
 
     fresh = Reception(tiny)

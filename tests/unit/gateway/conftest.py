@@ -15,7 +15,7 @@ from bus.connection import Bus
 from proto.config import Config, ConfigLayer
 from proto.errors import Code, MeshError
 from proto.ids import gateway_id
-from proto.inference import Schedule, Scheduled
+from proto.placement import Schedule, Scheduled
 from proto.presence import GatewayBeat
 from proto.subjects import GATEWAY_BEAT, REQUEST_TELEMETRY, SCHEDULE
 from proto.telemetry import RequestEvent

@@ -16,24 +16,11 @@ from bus.sink import TokenSink, answer_replays
 from proto.embedding import Embed, Embedded, Rerank, Reranked
 from proto.errors import Code, MeshError
 from proto.frames import AnyFrame, Delta, End, Progress, Timings, Usage
+from proto.generation import Accepted, Cancel, FinishReason, Generate
 from proto.ids import EngineId, ModelId, NodeId, RequestId, fresh
-from proto.inference import (
-    Accepted,
-    Cancel,
-    Chat,
-    Counted,
-    CountTokens,
-    Detokenize,
-    Detokenized,
-    FinishReason,
-    Generate,
-    Schedule,
-    Scheduled,
-    Text,
-    Tokenize,
-    Tokenized,
-)
+from proto.placement import Schedule, Scheduled
 from proto.presence import EngineBeat, Gone, ModelCard
+from proto.prompt import Chat, Text
 from proto.subjects import (
     CANCEL,
     COUNT_TOKENS,
@@ -45,6 +32,7 @@ from proto.subjects import (
     SCHEDULE,
     TOKENIZE,
 )
+from proto.tokenization import Counted, CountTokens, Detokenize, Detokenized, Tokenize, Tokenized
 from services.gateway import service
 from services.host import Host
 
@@ -102,6 +90,8 @@ class ScriptedEngine:
     ranked: list[Rerank] = field(default_factory=list)
     can: dict[str, Any] = field(default_factory=dict)
     """Fields of its model's card."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Fields of its heartbeat."""
     counted: list[CountTokens] = field(default_factory=list)
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Queue[RequestId] = field(default_factory=asyncio.Queue)
@@ -112,8 +102,9 @@ class ScriptedEngine:
         self.sink.send((asked.request, frame) for frame in frames)
 
     def beat(self, **changes: object) -> EngineBeat:
-        known = {"aliases": (ALIAS,), "context_length": 2048, "created_s": 1_700_000_000}
-        card = ModelCard(id=MODEL, **(known | self.can))
+        known = {"id": MODEL, "aliases": (ALIAS,), "context_length": 2048}
+        known["created_s"] = 1_700_000_000
+        card = ModelCard(**(known | self.can))
         state: dict[str, object] = {
             "engine": self.id,
             "node": NodeId("n1"),
@@ -124,7 +115,7 @@ class ScriptedEngine:
             "slots": self.slots,
             "queue_limit": 8,
         }
-        return EngineBeat(**(state | changes))  # type: ignore[arg-type]
+        return EngineBeat(**(state | self.about | changes))  # type: ignore[arg-type]
 
     async def say(self, **changes: object) -> None:
         beat = self.beat(**changes)

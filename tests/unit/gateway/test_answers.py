@@ -5,8 +5,9 @@ import asyncio
 import anthropic as anthropic_sdk
 import openai as openai_sdk
 
-from proto.inference import Candidate, Chat, Schedule, Scheduled, Tokens, Turn
+from proto.placement import Candidate, Schedule, Scheduled
 from proto.prefix import prefixes_of
+from proto.prompt import Chat, Tokens, Turn
 from proto.subjects import ENGINE_BEAT, SCHEDULE
 from tests.unit.gateway.scripted import ALIAS, MODEL
 

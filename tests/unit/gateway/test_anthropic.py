@@ -8,8 +8,9 @@ from anthropic import beta_async_tool
 from pydantic import BaseModel
 
 from proto.errors import Code, MeshError
+from proto.format import JsonSchema
 from proto.frames import CallDelta, Delta, End, Progress, Timings, Usage
-from proto.inference import Chat, JsonSchema, Thinking, ToolChoice
+from proto.prompt import Chat, Thinking, ToolChoice
 from tests.unit.gateway.scripted import MODEL, hello
 
 HI = [{"role": "user", "content": "How warm is the sea?"}]

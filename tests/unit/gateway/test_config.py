@@ -8,7 +8,8 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from proto.config import Config, ModelConfig
-from proto.inference import Chat, Sampling, Thinking, Turn
+from proto.generation import Sampling
+from proto.prompt import Chat, Thinking, Turn
 from tests.unit.gateway.conftest import Decide
 from tests.unit.gateway.scripted import MODEL, ScriptedEngine
 

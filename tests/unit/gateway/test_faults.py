@@ -11,7 +11,7 @@ import pytest
 from bus import token_stream as streams
 from proto.errors import Code, MeshError
 from proto.frames import Failed, Progress
-from proto.inference import Candidate, Schedule, Scheduled
+from proto.placement import Candidate, Schedule, Scheduled
 from proto.subjects import SCHEDULE
 from services.gateway import generate
 from services.gateway.asking import dispatch, mesh, wait, watch

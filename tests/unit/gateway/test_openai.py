@@ -7,17 +7,9 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from proto.format import Grammar, JsonSchema, Regex
 from proto.frames import CallDelta, Delta, End, Progress, Timings, Usage
-from proto.inference import (
-    Grammar,
-    JsonSchema,
-    Regex,
-    Thinking,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    Turn,
-)
+from proto.prompt import Thinking, Tool, ToolCall, ToolChoice, Turn
 from tests.unit.gateway.scripted import MODEL
 
 

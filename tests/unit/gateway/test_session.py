@@ -5,7 +5,7 @@ import json
 import pytest
 
 from proto.dialects.asked import Asked
-from proto.inference import Text
+from proto.prompt import Text
 from services.gateway.session import in_session
 from tests.unit.gateway.scripted import MODEL
 

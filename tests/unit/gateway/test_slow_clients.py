@@ -17,7 +17,7 @@ from tests.unit.gateway.scripted import MODEL, end, hello
 PIECE = "x" * 1000
 BODY_BYTES = 4096
 """Of the smallest receiving buffer that the client's socket may ask for."""
-PIECES = 600
+PIECES = 4000
 
 
 async def endless(engine, asked):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proto.inference import Chat, Text
+from proto.prompt import Chat, Text
 from proto.subjects import ENGINE_BEAT
 from tests.unit.gateway.scripted import ALIAS, MODEL
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from proto.inference import Chat, ImagePart, Text, TextPart, Turn
 from proto.prefix import prefixes_of
+from proto.prompt import Chat, ImagePart, Text, TextPart, Turn
 from services.gateway.volatile import steady
 from tests.unit.gateway.scripted import MODEL
 

@@ -31,6 +31,15 @@ def test_an_engine_that_stands_still_with_work_is_wedged() -> None:
     assert alerts(ward, now=0.5) == {("engine_wedged", "e")}
 
 
+def test_an_upstream_that_is_left_alone_is_one_trouble_whatever_failed_last() -> None:
+    ward = Ward()
+    ward.hear("engine", "cloud.or", now=0.0, down="it answered 500")
+    assert alerts(ward, now=0.1) == {("upstream_down", "cloud.or")}
+
+    ward.hear("engine", "cloud.or", now=0.2)
+    assert alerts(ward, now=0.3) == set()
+
+
 def test_a_death_is_trouble_at_once_and_a_stop_is_none() -> None:
     ward = Ward()
     for id, why in (("killed", "SIGKILL"), ("stopped", "stopped")):

@@ -19,6 +19,7 @@ def test_a_duration_has_one_unit(seconds: float, told: str) -> None:
     [
         (Load(model="m"), "load m"),
         (Load(model="m", nodes=("a", "b")), "load m on a, b"),
+        (Load(model="m", way="tensor", ranks=2, cluster="g"), "load m by tensor by 2 ranks of g"),
         (Pull(model="m", revision="v1"), "pull m@v1"),
         (Pin(model="m", is_pinned=False), "unpin m"),
         (Sync(model="m", nodes=("b",)), "sync m on b"),

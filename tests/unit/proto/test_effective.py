@@ -5,6 +5,7 @@ from msgspec import UNSET
 from proto.config import Config, KeyConfig, LoadingConfig, ModelConfig
 from proto.effective import (
     effective,
+    fallbacks,
     idle_ttl_s,
     key_config,
     loads_on_demand,
@@ -111,3 +112,44 @@ def test_a_key_is_known_by_its_hash_and_all_others_share_an_entry() -> None:
     assert key_config(config, "b" * 64) == (None, KeyConfig(weight=0.5))
     assert key_config(config, None) == (None, KeyConfig(weight=0.5))
     assert value(key_config(Config(), None)[1].weight, 1.0) == 1.0
+
+
+def test_stars_stand_in_what_an_alias_leads_to_for_what_they_stood_for() -> None:
+    config = Config(
+        aliases={
+            "gpt-*": "oa:gpt-*",
+            "gpt-5": "oa:gpt-5-0",
+            "claude-*@*": "*/claude-*",
+            "c*": "m",
+        }
+    )
+
+    assert target(config, "gpt-4.1") == "oa:gpt-4.1"
+    assert target(config, "gpt-5") == "oa:gpt-5-0"
+    assert target(config, "claude-x@eu") == "x/claude-eu"
+    assert target(config, "cat") == "m"
+
+
+def test_a_star_that_would_lead_to_itself_does_so_once() -> None:
+    config = Config(aliases={"*": "or:*"})
+
+    assert target(config, "x") == "or:x"
+
+
+def test_a_chain_is_found_by_name_before_pattern_and_its_star_is_filled_in() -> None:
+    config = Config(
+        aliases={"spare": "b"},
+        fallbacks={"or:*": ["oa:*", "spare"], "or:x": ["spare", "c"], "o*": ["d"], "none": []},
+    )
+
+    assert fallbacks(config, ["or:x"]) == ("b", "c")
+    assert fallbacks(config, ["or:y"]) == ("oa:y", "b")
+    assert fallbacks(config, ["alias", "or:y"]) == ("oa:y", "b")
+    assert fallbacks(config, ["other"]) == ("d",)
+    assert fallbacks(config, ["none"]) == fallbacks(config, ["unknown"]) == ()
+
+
+def test_a_model_is_no_fallback_of_its_own() -> None:
+    config = Config(aliases={"me": "a"}, fallbacks={"a": ["me", "b", "b"]})
+
+    assert fallbacks(config, ["a"]) == ("b",)

@@ -15,7 +15,7 @@ from proto.keys import (
     is_name,
     may_use,
     prefix_of,
-    with_tokens,
+    with_used,
     without_hashes,
 )
 from proto.setting_path import names_of
@@ -66,19 +66,22 @@ def test_a_key_may_use_what_one_of_its_patterns_means(patterns, names, may) -> N
     assert may_use(patterns, *names) is may
 
 
-def test_tokens_count_for_their_day_their_month_and_in_all() -> None:
-    spent = with_tokens(with_tokens(Spending(), 5, NOON), 7, NOON)
+def test_what_is_used_counts_for_its_day_its_month_and_in_all() -> None:
+    spent = with_used(with_used(Spending(), "2026-11-26", 5, 50), "2026-11-26", 7, 70)
     assert (spent.in_day, spent.in_month, spent.in_all) == (12, 12, 12)
-    tomorrow = with_tokens(spent, 1, NOON + DAY_S)
+    tomorrow = with_used(spent, "2026-11-27", 1, 10)
     assert (tomorrow.in_day, tomorrow.in_month, tomorrow.in_all) == (1, 13, 13)
+    usd = (tomorrow.nano_usd_in_day, tomorrow.nano_usd_in_month, tomorrow.nano_usd_in_all)
+    assert usd == (10, 130, 130)
     december = current(tomorrow, NOON + 10 * DAY_S)
     assert (december.in_day, december.in_month, december.in_all) == (0, 0, 13)
+    assert (december.nano_usd_in_month, december.nano_usd_in_all) == (0, 130)
 
 
 def test_a_clock_that_is_behind_gives_nobody_a_day_twice() -> None:
-    tomorrow = with_tokens(Spending(), 5, NOON + DAY_S)
+    tomorrow = with_used(Spending(), "2026-11-27", 5, 0)
 
-    assert with_tokens(tomorrow, 5, NOON).in_day == 10
+    assert with_used(tomorrow, "2026-11-26", 5, 0).in_day == 10
 
 
 def test_hashes_are_taken_out_of_every_layer() -> None:

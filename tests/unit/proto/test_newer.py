@@ -8,27 +8,34 @@ import pytest
 from msgspec import inspect
 
 from proto import subjects
+from proto.cluster import ClusterConfig
 from proto.config import ConfigLayer
 from proto.dialects.responses.stored import StoredResponse, ToldEvents
 from proto.jobs import Job
 from proto.plan import NodePlan
 from proto.presence import EngineBeat
+from proto.provider import KnownCatalog, SealedKey, Vault
 from proto.state import EngineRecord, LeaseRecord
 from proto.store import Store
 from proto.subjects import Question, Subject
 
 SUBJECTS = {name: it for name, it in vars(subjects).items() if isinstance(it, Subject)}
-RECORDS = (ConfigLayer, EngineRecord, Job, LeaseRecord, NodePlan, Store, StoredResponse, ToldEvents)
+RECORDS = (
+    ConfigLayer, EngineRecord, Job, KnownCatalog, LeaseRecord, NodePlan, SealedKey, Store,
+    StoredResponse, ToldEvents, Vault,
+)  # fmt: skip
 TYPES = {
     **{name: it.type for name, it in SUBJECTS.items()},
     **{f"{name}'s answer": it.answer for name, it in SUBJECTS.items() if isinstance(it, Question)},
     **{record.__name__: record for record in RECORDS},
 }
+SPECIAL: dict[type, Any] = {ClusterConfig: {"members": [{"node": "a"}, {"node": "b"}]}}
+"""Types whose fields must fit together."""
 
 
 def matching(pattern: str) -> str:
     """One of a few words that fit the patterns there are."""
-    words = ("x", "0" * 64, "U" + "A" * 55)
+    words = ("x", "http://x", "0" * 64, "U" + "A" * 55)
     return next(word for word in words if re.search(pattern, word))
 
 
@@ -69,6 +76,8 @@ class Example:
         raise AssertionError(f"no example of {type_}")
 
     def _struct(self, type_: inspect.StructType, depth: int) -> Any:
+        if type_.cls in SPECIAL:
+            return SPECIAL[type_.cls]
         fields = [self.of(field.type, depth + 1) for field in type_.fields]
         is_open = self._is_newer and not type_.forbid_unknown_fields
         if type_.array_like:

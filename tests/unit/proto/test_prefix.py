@@ -1,7 +1,6 @@
 import pytest
 
-from proto.inference import Chat, ImagePart, Privacy, TextPart, Tokens, Tool, ToolCall, Turn
-from proto.inference import Text as Plain
+from proto.generation import Privacy
 from proto.prefix import (
     LONGEST,
     PICTURE_CHARS,
@@ -10,6 +9,8 @@ from proto.prefix import (
     TOKEN_CHARS,
     prefixes_of,
 )
+from proto.prompt import Chat, ImagePart, TextPart, Tokens, Tool, ToolCall, Turn
+from proto.prompt import Text as Plain
 
 SYSTEM = Turn(role="system", content="Be brief.")
 QUESTION = Turn(role="user", content="Who?")

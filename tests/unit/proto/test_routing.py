@@ -1,6 +1,6 @@
 """Which engine is asked first."""
 
-from proto.inference import Prefix, Schedule
+from proto.placement import Prefix, Schedule
 from proto.presence import EngineBeat, ModelCard
 from proto.routing import Choice, Standing, rank
 
@@ -26,6 +26,14 @@ def at(
 
 def order(question: Schedule, *standings: Standing) -> list[str]:
     return [choice.beat.engine for choice in rank(question, standings)]
+
+
+def test_an_upstream_that_is_left_alone_comes_last_but_is_named() -> None:
+    assert order(COLD, at("a", circuit="open"), at("b"), at("c", circuit="half_open")) == [
+        "b",
+        "c",
+        "a",
+    ]
 
 
 def only(question: Schedule, standing: Standing) -> Choice:

@@ -7,8 +7,9 @@ from msgspec.structs import replace
 from proto import subjects
 from proto.errors import Code, MeshError, Refused
 from proto.frames import Delta
-from proto.inference import Cancel, Generate, Text
+from proto.generation import Cancel, Generate
 from proto.presence import EngineBeat, Gone
+from proto.prompt import Text
 from proto.subjects import (
     CANCEL,
     ENGINE_BEAT,
@@ -87,7 +88,7 @@ def test_what_a_newer_peer_adds_is_ignored() -> None:
         {"request": "r", "gateway": "g", "model": "m", "prompt": {"type": "text", "text": "x"},
          "colour": "red"}
     )  # fmt: skip
-    longer = msgspec.msgpack.encode([2, 0, 1, "text", [5], [], "content", "more"])
+    longer = msgspec.msgpack.encode([2, 0, 1, "text", [5], [], "content", "", "", "more"])
 
     assert GENERATE.decode(newer).request == "r"
     assert STREAM.decode(longer) == Delta(0, 1, "text", (5,))

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from proto.config import Config
+from proto.group import RankBeat
 from proto.ids import NodeId
 from proto.jobs import Job, Order
 from proto.memory import Footprint, Grant
@@ -13,6 +14,7 @@ from proto.plan import NodePlan, Placement, Quarantine
 from proto.presence import EngineBeat, EnginePhase, EngineStatus, NodeBeat, TaskStatus
 from proto.store import Store, StoredModel
 from services.scheduler.demand.draining import Draining
+from services.scheduler.grouping.unity import united
 from services.scheduler.jobs.advance import advance
 from services.scheduler.jobs.step import Step
 from services.scheduler.leading.leftovers import leftovers
@@ -45,6 +47,7 @@ class Paper:
         self.stores: dict[str, Store] = {}
         self.nodes: dict[str, NodeBeat] = {}
         self.engines: dict[str, EngineBeat] = {}
+        self.ranks: dict[str, RankBeat] = {}
         self.jobs: dict[str, Job] = {}
         self.last: Step
         self._draining = Draining()
@@ -84,6 +87,7 @@ class Paper:
             written_at={job.id: job.updated_s for job in self.jobs.values()},
             nodes=self.nodes,
             engines=self.engines,
+            ranks=self.ranks,
             plans=self.plans,
             stores=self.stores,
             config=self.config,
@@ -141,7 +145,7 @@ class Paper:
         for node, engine in self._draining.look(self.view):
             left = tuple(p for p in self.plan(node).placements if p.engine != engine)
             self.plans[node] = structs.replace(self.plan(node), placements=left)
-        for node, change in leftovers(self.view):
+        for node, change in (*united(self.view), *leftovers(self.view)):
             self.plans[node] = change(self.plan(node))
 
     def tasks(self) -> Mapping[str, list[tuple[str, str]]]:

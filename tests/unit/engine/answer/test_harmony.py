@@ -4,7 +4,8 @@ import re
 import jsonschema
 import pytest
 
-from proto.inference import Chat, JsonSchema, Regex, Thinking, Tool, ToolChoice, Turn
+from proto.format import JsonSchema, Regex
+from proto.prompt import Chat, Thinking, Tool, ToolChoice, Turn
 from services.runner.engine.calls.family import family_of
 from services.runner.engine.loading import load
 from tests.parrot import make_parrot

@@ -5,7 +5,7 @@ import mlx.core as mx
 import pytest
 
 from proto.frames import Delta, End, Failed, Progress
-from proto.inference import Sampling
+from proto.generation import Sampling
 from services.runner.engine.batching import chunk, pace
 from services.runner.engine.batching.batch import Batch
 from tests.unit.engine.asking import ask, prompt

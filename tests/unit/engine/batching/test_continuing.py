@@ -7,21 +7,11 @@ from typing import Any
 import pytest
 
 from proto.errors import Code, MeshError
+from proto.format import JsonSchema, Regex
 from proto.frames import AnyFrame, CallDelta, Delta, End, Progress
+from proto.generation import Continuation, Sampling
 from proto.ids import RequestId
-from proto.inference import (
-    Chat,
-    Continuation,
-    JsonSchema,
-    Prompt,
-    Regex,
-    Sampling,
-    Thinking,
-    Tokens,
-    Tool,
-    ToolChoice,
-    Turn,
-)
+from proto.prompt import Chat, Prompt, Thinking, Tokens, Tool, ToolChoice, Turn
 from services.gateway.asking.delivered import Delivered
 from services.runner.engine.batching import sequence as sequences
 from services.runner.engine.batching.kv_room import KvRoom

@@ -4,11 +4,13 @@ import time
 
 import pytest
 
+from proto.format import Regex
 from proto.frames import Delta, End, Failed, Progress
-from proto.inference import Chat, Regex, Turn
-from services.runner.engine.batching import reading
+from proto.prompt import Chat, Turn
+from services.runner.engine.batching import execution
 from services.runner.engine.batching.batch import PATIENCE_S, Batch
 from services.runner.engine.batching.decoding import Decoder
+from services.runner.engine.batching.execution import Execution
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.loop import ModelThread
 from services.runner.engine.not_loadable import NotLoadable
@@ -23,7 +25,9 @@ class Reader:
         self.frames = []
         self.ended = []
         self._changed = threading.Condition()
-        self.thread = ModelThread(str(source), home, self._take, end=self._end, **settings)
+        self.thread = ModelThread(
+            lambda: Execution.of(str(source), home), self._take, end=self._end, **settings
+        )
 
     def _take(self, frames):
         with self._changed:
@@ -151,7 +155,9 @@ def failing(monkeypatch, owner, name, failure, times):
     monkeypatch.setattr(owner, name, act)
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Decoder, "step"), (Batch, "step"), (reading, "read")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Decoder, "step"), (Batch, "step"), (execution, "read")]
+)
 @pytest.mark.parametrize(
     ("failure", "code"), [(FULL, "insufficient_memory"), (KeyError("x"), "internal_error")]
 )
@@ -170,7 +176,7 @@ def test_a_step_that_fails_fails_its_requests_and_nothing_else(
 
 
 def test_an_engine_in_which_nothing_works_any_more_ends(reader, monkeypatch):
-    failing(monkeypatch, reading, "read", KeyError("broken"), 10)
+    failing(monkeypatch, execution, "read", KeyError("broken"), 10)
     reader.thread.submit(ask("a", prompt(10), 50))
     reader.until(lambda request, frame: request == "a" and isinstance(frame, Failed))
     with reader._changed:

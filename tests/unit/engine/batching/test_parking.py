@@ -3,8 +3,8 @@
 import pytest
 
 from proto.frames import End, Failed
+from proto.generation import Sampling
 from proto.ids import KeyId
-from proto.inference import Sampling
 from tests.unit.engine.asking import ask, prompt
 
 GREEDY = Sampling(temperature=0)

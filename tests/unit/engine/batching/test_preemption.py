@@ -5,9 +5,11 @@ import random
 import pytest
 from mlx_lm.models.cache import RotatingKVCache
 
+from proto.format import Regex
 from proto.frames import Delta, End, Failed, Progress
+from proto.generation import Sampling
 from proto.ids import KeyId
-from proto.inference import Chat, Regex, Sampling, Turn
+from proto.prompt import Chat, Turn
 from services.runner.engine.batching import outbox, sequence
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.queueing import fairness

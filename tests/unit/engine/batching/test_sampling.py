@@ -1,8 +1,8 @@
 import mlx.core as mx
 import pytest
 
-from proto.inference import Sampling
-from services.runner.engine.batching.sampling import sampler
+from proto.generation import Sampling
+from services.runner.engine.batching.sampling import draws_ahead, drew, greedy, sampler
 
 
 def drawn(sampling, probabilities, times=400):
@@ -39,3 +39,39 @@ def test_any_whole_number_is_a_seed(seed):
     logprobs = mx.log(mx.array([P]))
     one, other = (sampler(Sampling(seed=seed), 4) for _ in range(2))
     assert [one(logprobs).item() for _ in range(20)] == [other(logprobs).item() for _ in range(20)]
+
+
+def test_draws_ahead_of_a_seed_are_those_that_come():
+    logprobs = [mx.log(mx.array([p])) for p in (P, P[::-1], P, [0.25] * 4)]
+    one, other = (sampler(Sampling(seed=5), 4) for _ in range(2))
+    ahead = draws_ahead(one, 4)
+    for _ in range(2):
+        assert [draw(row).item() for draw, row in zip(ahead, logprobs, strict=True)] == [
+            draw(row).item() for draw, row in zip(draws_ahead(other, 4), logprobs, strict=True)
+        ]
+    drew(one, 2)
+    told = [draw(row).item() for draw, row in zip(ahead, logprobs, strict=True)]
+    assert [one(logprobs[2]).item(), one(logprobs[3]).item()] == told[2:]
+    assert [other(row).item() for row in logprobs] == told
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(top_k=3, temperature=0.8)])
+def test_a_draw_ahead_without_a_seed_is_by_the_same_chance_whoever_else_draws_by_it(sampling):
+    """And a draft that nearly agrees mostly draws the same."""
+    rows, drafted = mx.log(mx.array([P] * 1)), mx.log(mx.array([[0.45, 0.35, 0.15, 0.05]]))
+    own, ahead = sampler(sampling, 4), []
+    agreed = 0
+    for _ in range(3000):
+        (draw,) = draws_ahead(own, 1)
+        guess = draw(drafted).item()
+        ahead.append(draw(rows).item())
+        agreed += guess == ahead[-1]
+    plain = sampler(sampling, 4)(mx.log(mx.array([P] * 3000))).tolist()
+    for token in range(4):
+        assert ahead.count(token) / 3000 == pytest.approx(plain.count(token) / 3000, abs=0.05)
+    assert agreed / 3000 > 0.85
+
+
+def test_the_likeliest_needs_no_draw():
+    assert draws_ahead(greedy, 2) == [greedy, greedy]
+    drew(greedy, 2)

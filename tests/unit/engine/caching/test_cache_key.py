@@ -2,7 +2,8 @@
 
 import pytest
 
-from proto.inference import Chat, Privacy, Text, Turn
+from proto.generation import Privacy
+from proto.prompt import Chat, Text, Turn
 from services.runner.engine.caching.cache_key import agreement, cache_key
 from tests.unit.engine.asking import receive
 

@@ -1,6 +1,6 @@
-from proto.inference import Chat, Text, Turn
 from proto.prefix import TEXT_BLOCK, prefixes_of
 from proto.presence import MOST_PREFIXES
+from proto.prompt import Chat, Text, Turn
 from services.runner.engine.caching.marks import Mark, marks_of, told
 
 CHAT = Chat(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from proto.ids import RequestId
-from proto.inference import Tool
+from proto.prompt import Tool
 from services.runner.engine.calls.family import CallText, Family
 from services.runner.engine.calls.schema import function
 from tests.unit.engine.calls.families import FAMILIES, Call

@@ -6,7 +6,8 @@ import jsonschema
 import pytest
 
 from proto.frames import CallDelta, End
-from proto.inference import Chat, Sampling, Thinking, ToolChoice, Turn
+from proto.generation import Sampling
+from proto.prompt import Chat, Thinking, ToolChoice, Turn
 from services.runner.engine.calls.writing import UNREADABLE
 from services.runner.engine.loading import load
 from tests import parrot as parrots

@@ -5,7 +5,7 @@ import mlx_lm.tool_parsers
 from mlx_lm.tokenizer_utils import load
 
 from proto.ids import RequestId
-from proto.inference import ToolCall
+from proto.prompt import ToolCall
 from services.runner.engine.calls.family import Family, family_of, knows_tools
 from tests.tiny import make_tiny
 from tests.unit.engine.calls.families import FAMILIES

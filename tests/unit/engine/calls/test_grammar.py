@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
 from proto.errors import Code, MeshError
-from proto.inference import Tool, ToolChoice
+from proto.prompt import Tool, ToolChoice
 from services.runner.engine import bundled
 from services.runner.engine.calls.family import Family, family_of
 from services.runner.engine.constraints.grammars import Grammars

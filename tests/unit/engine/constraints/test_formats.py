@@ -5,20 +5,10 @@ import jsonschema
 import pytest
 
 from proto.errors import Code, MeshError
+from proto.format import Grammar, JsonObject, JsonSchema, Regex
 from proto.frames import End, Failed
-from proto.inference import (
-    Chat,
-    Grammar,
-    JsonObject,
-    JsonSchema,
-    Regex,
-    Sampling,
-    Text,
-    Thinking,
-    Tool,
-    ToolChoice,
-    Turn,
-)
+from proto.generation import Sampling
+from proto.prompt import Chat, Text, Thinking, Tool, ToolChoice, Turn
 from services.runner.engine.constraints.guide import Guide
 from tests.unit.engine.asking import ask, prompt, receive, reception, saying
 

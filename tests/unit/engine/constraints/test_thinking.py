@@ -1,7 +1,7 @@
 import pytest
 
 from proto.frames import Delta, End
-from proto.inference import Chat, Text, Thinking, Turn
+from proto.prompt import Chat, Text, Thinking, Turn
 from services.runner.engine.constraints.thinking import BUDGETS
 from services.runner.engine.constraints.thinking import Thinking as Ways
 from services.runner.engine.loading import load

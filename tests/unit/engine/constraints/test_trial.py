@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proto.errors import Code, MeshError
-from proto.inference import Format, Grammar, JsonSchema, Regex
+from proto.format import Format, Grammar, JsonSchema, Regex
 from services.runner.engine.calls.family import family_of
 from services.runner.engine.constraints import trial, trying
 from services.runner.engine.constraints.grammars import Grammars, vocabulary

@@ -11,9 +11,11 @@ import pytest
 from bus.connection import Bus
 from proto.embedding import Embed, Rerank
 from proto.errors import Code, MeshError
+from proto.generation import Cancel, Generate
 from proto.ids import EngineId, GatewayId, KeyId, ModelId, NodeId, RequestId, fresh
-from proto.inference import Cancel, Chat, CountTokens, Detokenize, Generate, Text, Tokenize, Turn
+from proto.prompt import Chat, Text, Turn
 from proto.subjects import CANCEL, COUNT_TOKENS, DETOKENIZE, EMBED, GENERATE, RERANK, TOKENIZE
+from proto.tokenization import CountTokens, Detokenize, Tokenize
 from services.host import Host
 from services.runner.engine.embedding.service import ReadingEngine
 from services.runner.engine.loading import locate

@@ -7,7 +7,7 @@ import pytest
 from mlx_lm.tokenizer_utils import load as load_tokenizer
 
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Tool, ToolCall, ToolChoice, Turn
+from proto.prompt import Chat, Tool, ToolCall, ToolChoice, Turn
 from services.runner.engine.prompts.prompt import rendered, tokens_of
 from tests.tiny import TEMPLATE, make_tiny
 

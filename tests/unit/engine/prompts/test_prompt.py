@@ -1,7 +1,8 @@
 import pytest
 
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Sampling, Text, Tokens, Turn
+from proto.generation import Sampling
+from proto.prompt import Chat, Text, Tokens, Turn
 from services.runner.engine.batching.sampling import check, sampler
 from services.runner.engine.prompts.prompt import room, tokens_of
 

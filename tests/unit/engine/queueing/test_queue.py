@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proto.ids import KeyId, RequestId
-from proto.inference import Priority
+from proto.placement import Priority
 from services.runner.engine.queueing import fairness
 from services.runner.engine.queueing.fairness import GENERATED, Share
 from services.runner.engine.queueing.queue import BATCH_EVERY, Queue, has_place

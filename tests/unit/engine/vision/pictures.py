@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from proto.generation import Sampling
 from proto.ids import RequestId
-from proto.inference import Chat, ImagePart, Sampling, TextPart, Turn
+from proto.prompt import Chat, ImagePart, TextPart, Turn
 from services.runner.engine.batching.sequence import Sequence
 from services.runner.engine.loading import LoadedModel
 from services.runner.engine.prompts.prompt import tokens_and_sight

@@ -11,7 +11,7 @@ from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import load as load_directly
 from PIL import Image
 
-from proto.inference import Continuation
+from proto.generation import Continuation
 from services.runner.engine.batching import pace
 from services.runner.engine.batching.continuing import go_on
 from services.runner.engine.loading import load
@@ -207,7 +207,7 @@ def test_a_cancelled_prompt_leaves_half_a_picture_that_the_next_one_uses(
 
 @families
 def test_penalties_logprobs_and_stops_work_beside_pictures(family, seeing, drive):
-    from proto.inference import Sampling
+    from proto.generation import Sampling
 
     shown, about = seeing(family), chat("see ", A)
     plain = alone(drive, shown, shown.ask("x", about))

@@ -4,7 +4,7 @@ import pytest
 from jinja2 import Environment
 
 from proto.errors import Code, MeshError
-from proto.inference import Chat, Turn
+from proto.prompt import Chat, Turn
 from services.runner.engine.prompts.prompt import tokens_of
 from services.runner.engine.vision.template import manner
 from tests.tiny_vlm import ID
@@ -90,7 +90,7 @@ def test_a_picture_in_a_turn_that_the_template_does_not_expect_is_shown(seeing, 
 
 
 def test_tools_and_pictures_share_a_prompt(seeing):
-    from proto.inference import Tool
+    from proto.prompt import Tool
 
     shown = seeing("smolvlm")
     tools = (Tool(name="zoom", description="look closer"),)

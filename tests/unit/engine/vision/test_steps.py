@@ -3,6 +3,7 @@
 import threading
 import time
 
+from services.runner.engine.batching.execution import Execution
 from services.runner.engine.batching.loop import ModelThread
 from tests.unit.engine.asking import ask, prompt
 from tests.unit.engine.vision.pictures import Shown, chat, png
@@ -67,7 +68,7 @@ def test_an_engine_that_looks_long_is_not_taken_for_stuck(folder_of, tmp_path, m
         if any(type(frame).__name__ in ("End", "Failed") for _, frame in more):
             ended.set()
 
-    thread = ModelThread(str(folder_of("smolvlm")), tmp_path, deliver)
+    thread = ModelThread(lambda: Execution.of(str(folder_of("smolvlm")), tmp_path), deliver)
     loaded = thread.start().result(30)
     begun, may_end = threading.Event(), threading.Event()
     real = type(loaded.model).look

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from bus import jobs as asking
 from bus.config import change_layer, open_layers
 from bus.connection import Bus
+from proto.choice import Weigh, Weighed
 from proto.config import Config, ConfigLayer
 from proto.errors import Code, MeshError
 from proto.ids import ModelId
@@ -28,6 +29,7 @@ from proto.jobs import (
     Undrain,
     Unload,
 )
+from proto.subjects import WEIGH
 from tests.scripted_leader import ScriptedLeader
 from tests.scripted_leader import leader as leading
 
@@ -44,10 +46,11 @@ M = "org/qwen-4b"
             {
                 "model": M, "nodes": ["n1"], "replicas": 2, "context": 4096, "batch": 3, "slots": 5,
                 "pinned": True, "idle_ttl_s": 60, "fetches": False, "makes_room": False,
-                "lifts_quarantine": True,
+                "lifts_quarantine": True, "split": "tensor", "ranks": 2, "cluster": "garage",
             },
             Load(
-                model=M, nodes=("n1",), replicas=2, context=4096, batch=3, slots=5, is_pinned=True,
+                model=M, nodes=("n1",), way="tensor", ranks=2, cluster="garage", replicas=2,
+                context=4096, batch=3, slots=5, is_pinned=True,
                 idle_ttl_s=60, fetches=False, makes_room=False, lifts_quarantine=True,
             ),
         ),
@@ -344,3 +347,30 @@ async def test_a_model_is_shown_under_a_name_of_the_configuration(
         await layers.delete("admin")
 
     assert shown.json()["model"] == M
+
+
+async def test_how_a_model_could_be_served_is_asked_of_a_scheduler(
+    admin: httpx.AsyncClient, leader: ScriptedLeader
+) -> None:
+    asked: list[Weigh] = []
+
+    async def weigh(question: Weigh) -> Weighed:
+        asked.append(question)
+        return Weighed(model=question.model, choices=())
+
+    await leader.bus.answer(WEIGH, weigh, group="scheduler")
+    await leader.bus.settled()
+    path = f"/admin/plan?model={M}&split=tensor&ranks=2&node=a&node=b&cluster=garage&context=8"
+    answer = await admin.get(path)
+
+    assert (answer.status_code, answer.json()["model"]) == (200, M)
+    assert asked == [
+        Weigh(model=M, way="tensor", ranks=2, nodes=("a", "b"), cluster="garage", context=8)
+    ]
+
+
+@pytest.mark.parametrize("query", ["", "?model=m&split=half", "?model=m&ranks=none"])
+async def test_a_plan_that_makes_no_sense_is_refused(
+    admin: httpx.AsyncClient, leader: ScriptedLeader, query: str
+) -> None:
+    assert (await admin.get(f"/admin/plan{query}")).status_code == 400

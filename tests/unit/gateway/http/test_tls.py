@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bus import authority
+from services.gateway.http.connection import SURPLUS
 from services.gateway.http.crowd import Bounds
 from services.gateway.http.listening import listen
 from services.gateway.http.server import HttpServer
@@ -20,7 +21,7 @@ from services.gateway.http.tls import Certificate, Tls
 from services.host import SettingError
 
 NOW = datetime.now(UTC)
-BOUNDS = Bounds(connections=9, per_address=0, patience_s=5)
+BOUNDS = Bounds(connections=8, per_address=0, patience_s=20)
 
 
 def write(folder: Path, certificate: str, key: str) -> Certificate:
@@ -45,16 +46,17 @@ def vouch(vouching: authority.Vouched, tmp_path: Path) -> Callable[[str], Certif
     return make
 
 
-async def nothing(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 204, "headers": []})
+async def told_of_surplus(scope: Any, receive: Any, send: Any) -> None:
+    status = 503 if scope["state"][SURPLUS] else 204
+    await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body"})
 
 
 @asynccontextmanager
-async def serving(tls: Tls, host: str = "127.0.0.1") -> AsyncIterator[int]:
+async def serving(tls: Tls, host: str = "127.0.0.1", bounds: Bounds = BOUNDS) -> AsyncIterator[int]:
     listener = listen(host, 0)
     port: int = listener.getsockname()[1]
-    server = HttpServer(nothing, BOUNDS, tls)
+    server = HttpServer(told_of_surplus, bounds, tls)
     running = asyncio.create_task(server.serve([listener]))
     try:
         yield port
@@ -110,6 +112,58 @@ async def test_a_renewal_that_cannot_be_used_leaves_the_old_one_in_place(vouch, 
         "ERROR",
         "INFO",
     ]
+
+
+async def half_handshakes(port: int, many: int) -> list[tuple[asyncio.StreamReader, Any]]:
+    """Clients that begin to greet, and stop."""
+    begun = [await asyncio.open_connection("127.0.0.1", port) for _ in range(many)]
+    for _, writer in begun:
+        writer.write(b"\x16\x03\x01\x02\x00\x01")
+    return begun
+
+
+async def is_served(port: int, trusted: str) -> bool:
+    try:
+        return "204" in await head(port, trusted, "a.example")
+    except OSError:
+        return False
+
+
+async def test_half_handshakes_are_connections(vouch, vouching):
+    async with serving(Tls(vouch("a.example"))) as port:
+        begun = await half_handshakes(port, BOUNDS.connections)
+        assert "503" in await head(port, vouching.certificate, "a.example")
+
+        more = await half_handshakes(port, BOUNDS.connections)
+        assert await more[-1][0].read() == b""
+        with pytest.raises(OSError):  # noqa: PT011 - of a connection that is reset, or ended
+            await head(port, vouching.certificate, "a.example")
+
+        for _, writer in (*begun, *more):
+            writer.transport.abort()
+        async with asyncio.timeout(10):
+            while not await is_served(port, vouching.certificate):
+                pass
+
+
+async def test_whole_handshakes_count_once(vouch, vouching):
+    async with serving(Tls(vouch("a.example"))) as port:
+        begun = await half_handshakes(port, BOUNDS.connections - 1)
+
+        assert "204" in await head(port, vouching.certificate, "a.example")
+        for _, writer in begun:
+            writer.transport.abort()
+
+
+async def test_a_handshake_that_does_not_go_on_is_not_waited_for(vouch, vouching):
+    brief = Bounds(connections=4, per_address=0, patience_s=0.2)
+    async with serving(Tls(vouch("a.example")), bounds=brief) as port:
+        begun = await half_handshakes(port, brief.connections)
+        for reader, writer in begun:
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+
+        assert "204" in await head(port, vouching.certificate, "a.example")
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")

@@ -8,10 +8,11 @@ import pytest
 
 from bus import blobs
 from bus.fleet import Fleet
+from proto.blobs import BLOB_PIECE
 from proto.errors import Code, MeshError
 from proto.ids import GatewayId, fresh
-from proto.inference import BLOB_PIECE, Chat, ImagePart, Text, TextPart, Turn
 from proto.presence import EngineBeat, ModelCard
+from proto.prompt import Chat, ImagePart, Text, TextPart, Turn
 from services.gateway.images import images as module
 from services.gateway.images.images import Images
 from services.gateway.images.limits import Limits, TrustedHost
@@ -89,6 +90,22 @@ async def test_one_url_is_fetched_once():
             assert len({image.digest for image in prompts[0].images}) == 1
         await images.close()
         assert there.asked == ["/cat"]
+
+
+async def test_pictures_of_a_fallback_are_held_where_the_first_is_asked_in_other_words(images):
+    first, others = (Text(text=""),), (chat(data_url()), chat(data_url()))
+    async with images.held("any", first, fleet(any="llm"), alike=others) as prompts:
+        assert prompts[0] is first[0]
+        assert [image.digest for chat in prompts[1:] for image in chat.images] == [
+            sha256(PNG).digest()
+        ] * 2
+    assert images.store.used_bytes == 0
+
+
+async def test_what_only_a_fallback_would_need_and_nobody_has_is_its_own_matter(images):
+    others = (chat("data:image/png;base64,AAAA"),)
+    async with images.held("any", (Text(text=""),), fleet(any="llm"), alike=others) as prompts:
+        assert prompts[1:] == others
 
 
 async def refused(images, fleet, *urls, param="messages"):

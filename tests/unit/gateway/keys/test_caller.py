@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from proto.config import Config, KeyConfig, PrivacyConfig
 from proto.errors import MeshError
-from proto.inference import Privacy
+from proto.generation import Privacy
 from services.gateway.keys.caller import claim_of, known_caller, shown_key, stranger
 from services.gateway.keys.ring import KeyRing
 
@@ -16,16 +16,19 @@ MARKED = hashlib.sha256(SECRET).hexdigest()[:12]
 CI = KeyConfig(
     sha256=hashlib.sha256(SECRET).hexdigest(), weight=3.0, priority="batch", tokens_per_minute=900
 )
-CONFIG = Config(keys={"ci": CI}, others=KeyConfig(requests_per_minute=10))
+CONFIG = Config(keys={"ci": CI}, others=KeyConfig(weight=2.0))
+LIMITED = Config(keys={"ci": CI}, others=KeyConfig(requests_per_minute=10))
 
 
-def caller_of(headers, config):
+def caller_of(headers, config, network="192.0.2.7"):
     ring = KeyRing(lambda: config, lambda _: None)
     ring.look()
     shown = shown_key(headers)
     known = ring.find(shown)
     return (
-        known_caller(known.key, known.settings, ring.config) if known else stranger(shown, config)
+        known_caller(known.key, known.settings, ring.config)
+        if known
+        else stranger(shown, network, config)
     )
 
 
@@ -49,8 +52,19 @@ def test_an_unknown_key_is_called_by_a_mark_that_does_not_give_it_away():
     caller = caller_of({b"authorization": b"Bearer stranger"}, CONFIG)
 
     assert caller.key == "key-" + hashlib.sha256(b"stranger").hexdigest()[:12]
-    assert (caller.weight, caller.requests_per_minute) == (1.0, 10)
+    assert (caller.weight, caller.requests_per_minute) == (2.0, None)
     assert caller_of({b"x-api-key": b"another"}, CONFIG).key != caller.key
+
+
+def test_strangers_with_a_limit_are_told_apart_by_where_they_are_and_not_by_what_they_make_up():
+    one, other = ({b"x-api-key": name} for name in (b"one", b"other"))
+    first = caller_of(one, LIMITED)
+
+    assert first.requests_per_minute == 10
+    assert "192.0.2.7" not in first.key
+    assert caller_of(other, LIMITED).key == caller_of({}, LIMITED).key == first.key
+    assert caller_of(one, LIMITED, "192.0.2.8").key != first.key
+    assert caller_of(other, LIMITED).owner != first.owner
 
 
 def test_who_shows_no_key_is_everybody_who_shows_none():

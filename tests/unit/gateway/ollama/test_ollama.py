@@ -9,11 +9,12 @@ import pytest
 from ollama import AsyncClient, Client, ResponseError
 
 from proto.errors import Code, MeshError
+from proto.format import JsonSchema
 from proto.frames import CallDelta, Delta, Failed, Progress
 from proto.ids import ModelId
-from proto.inference import Chat, JsonSchema, Text, Thinking
 from proto.jobs import Pull, Remove
 from proto.presence import ModelCard
+from proto.prompt import Chat, Text, Thinking
 from tests.scripted_leader import leader
 from tests.unit.gateway.scripted import ALIAS, MODEL, ScriptedEngine, end
 

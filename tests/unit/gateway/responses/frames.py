@@ -14,7 +14,7 @@ from proto.frames import (
     TokenLogprob,
     Usage,
 )
-from proto.inference import FinishReason, Generate
+from proto.generation import FinishReason, Generate
 from tests.unit.gateway.scripted import Script, ScriptedEngine
 
 Tell = Callable[[int, int], AnyFrame]

@@ -8,10 +8,12 @@ import openai as openai_sdk
 import pydantic
 import pytest
 
+from proto.format import JsonSchema
 from proto.frames import (
     Failed,
 )
-from proto.inference import Generate, JsonSchema, Thinking, ToolChoice
+from proto.generation import Generate
+from proto.prompt import Thinking, ToolChoice
 from services.gateway.asking import setbacks
 from tests.unit.gateway.responses.frames import called, ended, kinds, said, telling, thought
 from tests.unit.gateway.scripted import ALIAS, MODEL, ScriptedEngine

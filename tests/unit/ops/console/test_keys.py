@@ -38,7 +38,7 @@ def test_a_key_is_printed_once_listed_and_revoked_and_all_of_it_is_written_down(
     key = terminal.run(
         "key", "create", "ci", "--scope", "inference", "--model", "org/*", "--expires", "30d",
         "--rate", "60", "--token-rate", "200k", "--budget", "5M/day", "--budget", "1G",
-        "--owner", "anna",
+        "--usd", "2.50/day", "--usd", "40", "--owner", "anna", "--local-only",
     ).strip()  # fmt: skip
     assert "kept nowhere" in terminal.err
     (listed,) = terminal.run("key", "list").splitlines()[1:]
@@ -46,9 +46,12 @@ def test_a_key_is_printed_once_listed_and_revoked_and_all_of_it_is_written_down(
 
     assert prefix_of(key.encode()) is not None
     assert listed.split()[:2] == ["ci", key[:12] + "_…"]
-    for words in ("anna", "inference", "org/*", "60 requests/min", "0 of 5000000/day", "in 30 d"):
+    for words in ("anna", "inference", "org/*", "60 requests/min", "0 of 5000000/day", "in 30 d",
+                  "$0.00 of $2.50/day, $0.00 of $40.00"):  # fmt: skip
         assert words in listed
+    assert "local only" in listed
     assert shown["settings"]["tokens_in_all"] == 10**9
+    assert shown["settings"]["usd_per_day"] == 2.5
     assert key not in json.dumps(shown)
     assert "sha256" not in json.dumps(shown)
 
@@ -88,7 +91,16 @@ def test_every_scope_there_is_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [("--expires", "soon"), ("--budget", "5M/week"), ("--rate", "0"), ("--scope", "all")],
+    [
+        ("--expires", "soon"),
+        ("--budget", "5M/week"),
+        ("--rate", "0"),
+        ("--scope", "all"),
+        ("--usd", "2/week"),
+        ("--usd", "nan"),
+        ("--usd", "-1"),
+        ("--usd", "0/day"),
+    ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_made(flags: tuple[str, str]) -> None:
     with pytest.raises(SystemExit):

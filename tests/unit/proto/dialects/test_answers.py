@@ -19,7 +19,7 @@ from proto.frames import (
     TokenLogprob,
     Usage,
 )
-from proto.inference import Text, ToolCall
+from proto.prompt import Text, ToolCall
 
 HEADING = Heading("id-1", "chat.completion.chunk", 1, 'a "model"', "fp_1")
 LOGPROBS = (

@@ -4,7 +4,10 @@ import pytest
 
 from proto.dialects.anthropic import asked_count, asked_messages, envelope
 from proto.errors import Code, MeshError
-from proto.inference import Chat, JsonSchema, Sampling, Thinking, Turn
+from proto.format import JsonSchema
+from proto.generation import Sampling
+from proto.prefix import prefixes_of
+from proto.prompt import Chat, TextPart, Thinking, Turn
 
 
 def messages(**fields):
@@ -37,12 +40,46 @@ def test_the_system_prompt_comes_first_as_string_or_blocks(system):
     assert messages(system=system).prompts[0].turns[0] == Turn(role="system", content="Be brief.")
 
 
-def test_blocks_are_joined_and_cache_markers_accepted():
-    block = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+def test_blocks_are_joined_up_to_a_cache_mark():
+    plain = {"type": "text", "text": "a"}
+    block = plain | {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 
-    asked = messages(messages=[{"role": "user", "content": [block, block]}])
+    asked = messages(messages=[{"role": "user", "content": [plain, block, plain]}])
 
-    assert asked.prompts[0].turns[0].content == "a\na"
+    chat = asked.prompts[0]
+    assert chat.turns[0].content == (TextPart(text="a\na", cache="1h"), TextPart(text="a"))
+    assert chat.turns[0].text == "a\na\na"
+
+
+def test_marks_change_nothing_that_an_engine_reads_or_knows_a_prompt_by():
+    marker = {"cache_control": {"type": "ephemeral"}}
+    said = {"type": "text", "text": "a"}
+    tool = {"name": "t", "input_schema": {"type": "object"}}
+    signed = {"type": "thinking", "thinking": "Hm.", "signature": "EqQB"}
+
+    def asked(marks, signature):
+        return messages(
+            system=[said | marks, said],
+            tools=[tool | marks],
+            messages=[
+                {"role": "user", "content": [said, said | marks]},
+                {"role": "assistant", "content": [signed | {"signature": signature}, said | marks]},
+                {"role": "user", "content": "b"},
+            ],
+            **marks,
+        ).prompts[0]
+
+    plain, marked = asked({}, None), asked(marker, "EqQB")
+
+    assert marked != plain
+    assert marked.unmarked() == plain
+    assert prefixes_of(marked) == prefixes_of(plain)
+
+
+def test_who_asks_and_the_tier_go_along_for_upstreams():
+    asked = messages(metadata={"user_id": "u"}, service_tier="standard_only")
+
+    assert (asked.user, asked.tier) == ("u", "standard")
 
 
 def test_a_last_turn_of_the_assistant_is_continued():
@@ -76,8 +113,7 @@ def test_the_session_is_named_by_the_body_or_its_metadata():
     [
         {"tools": []},
         {"tool_choice": {"type": "auto"}},
-        {"service_tier": "auto", "speed": "standard", "inference_geo": "eu"},
-        {"cache_control": {"type": "ephemeral"}},
+        {"speed": "standard", "inference_geo": "eu"},
         {"context_management": {"edits": []}, "mcp_servers": [], "container": None},
         {"output_config": {}},
         {"user_profile_id": "u", "workspace_id": "w"},

@@ -13,7 +13,7 @@ from proto.dialects.anthropic_ids import call_id, tool_use_id
 from proto.dialects.asked import Answered
 from proto.errors import Code, MeshError
 from proto.frames import CallDelta, Delta, End, Progress, Timings, Usage
-from proto.inference import ToolCall
+from proto.prompt import ToolCall
 
 EVENT = TypeAdapter(RawMessageStreamEvent)
 

@@ -6,7 +6,7 @@ import pytest
 
 from proto.dialects.anthropic import asked_messages
 from proto.errors import Code, MeshError
-from proto.inference import Tool, ToolChoice
+from proto.prompt import Tool, ToolChoice
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}
 LOOK = {"name": "look", "description": "Look somewhere.", "input_schema": SCHEMA}
@@ -38,7 +38,13 @@ def test_a_function_arrives_as_it_is_described():
     }
 
     assert tools(LOOK | markers) == (
-        Tool(name="look", description="Look somewhere.", parameters=SCHEMA, strict=True),
+        Tool(
+            name="look",
+            description="Look somewhere.",
+            parameters=SCHEMA,
+            strict=True,
+            cache="5m",
+        ),
     )
     assert tools(LOOK | {"type": None}) == tools(LOOK)
 

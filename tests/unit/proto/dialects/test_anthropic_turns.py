@@ -7,7 +7,7 @@ import pytest
 from proto.dialects.anthropic import asked_messages
 from proto.dialects.anthropic_content import signature_of
 from proto.errors import Code, MeshError
-from proto.inference import ImagePart, TextPart, ToolCall, Turn
+from proto.prompt import DocumentPart, ImagePart, TextPart, Thought, ToolCall, Turn
 
 USE = {"type": "tool_use", "id": "toolu_c1", "name": "look", "input": {"at": "sea", "n": 1}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_c1", "content": "blue"}
@@ -128,7 +128,22 @@ def test_thinking_comes_back_as_reasoning_signed_by_whomever():
 
     found = turns(user("a"), assistant(thinking, hidden, redacted, text("b")), user("c"))
 
-    assert found[1] == Turn(role="assistant", content="b", reasoning="Hm.\nHo.")
+    assert found[1] == Turn(
+        role="assistant",
+        content="b",
+        reasoning="Hm.\nHo.",
+        thoughts=(
+            Thought(text="Hm.", signature="EqQB"),
+            Thought(text="Ho."),
+            Thought(sealed="x"),
+        ),
+    )
+
+
+def test_thinking_that_nobody_signed_has_no_blocks():
+    thinking = {"type": "thinking", "thinking": "Hm.", "signature": signature_of("Hm.", True)}
+
+    assert turns(user("a"), assistant(thinking, text("b")), user("c"))[1].thoughts == ()
 
 
 def test_pictures_stand_where_they_stood():
@@ -142,6 +157,26 @@ def test_pictures_stand_where_they_stood():
         ImagePart(url="https://x/y.png"),
         TextPart(text="c"),
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        (
+            {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+            {"url": "data:application/pdf;base64,JVBERi0=", "media_type": "application/pdf"},
+        ),
+        ({"type": "url", "url": "https://x/y.pdf"}, {"url": "https://x/y.pdf"}),
+        ({"type": "file", "file_id": "file_1"}, {"file_id": "file_1"}),
+    ],
+)
+def test_a_document_of_bytes_stays_one(source, part):
+    block = {"type": "document", "source": source, "title": "T", "context": "C"}
+
+    (turn,) = turns(user(text("a"), block | {"cache_control": {"type": "ephemeral"}}))
+
+    document = DocumentPart(**part, title="T", context="C", cache="5m")
+    assert turn.content == (TextPart(text="a"), document)
 
 
 def test_a_document_is_its_words():
@@ -164,11 +199,11 @@ def test_a_document_is_its_words():
     [
         (
             {"type": "document", "source": {"type": "base64", "media_type": "application/pdf"}},
-            "messages[0].content[0].source.type",
+            "messages[0].content[0].source.data",
         ),
         (
             {"type": "document", "source": {"type": "url", "url": "x"}},
-            "messages[0].content[0].source.type",
+            "messages[0].content[0].source.url",
         ),
         (
             {"type": "image", "source": {"type": "file", "file_id": "x"}},
@@ -196,7 +231,7 @@ def test_what_cannot_be_read_is_refused_where_it_stands(block, param):
 
 
 def test_what_cannot_be_read_inside_a_result_is_refused_where_it_stands():
-    pdf = {"type": "document", "source": {"type": "base64", "data": "x"}}
+    pdf = {"type": "document", "source": {"type": "tape", "data": "x"}}
     error = refused(user("a"), assistant(USE), user(RESULT | {"content": [pdf]}))
 
     assert error.param == "messages[2].content[0].content[0].source.type"

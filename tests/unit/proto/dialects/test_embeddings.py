@@ -5,7 +5,7 @@ import pytest
 from proto.dialects.embeddings import MOST_INPUTS, asked_embeddings
 from proto.dialects.rerank import asked_rerank
 from proto.errors import Code, MeshError
-from proto.inference import Text, Tokens
+from proto.prompt import Text, Tokens
 
 
 def body(**fields):

@@ -4,19 +4,9 @@ import pytest
 
 from proto.dialects.ollama import asked_chat, asked_generate, empty, envelope
 from proto.errors import Code, MeshError
-from proto.inference import (
-    Chat,
-    ImagePart,
-    JsonObject,
-    JsonSchema,
-    Sampling,
-    Text,
-    TextPart,
-    Thinking,
-    Tool,
-    ToolCall,
-    Turn,
-)
+from proto.format import JsonObject, JsonSchema
+from proto.generation import Sampling
+from proto.prompt import Chat, ImagePart, Text, TextPart, Thinking, Tool, ToolCall, Turn
 
 HI = {"role": "user", "content": "Hi"}
 

@@ -13,7 +13,7 @@ from proto.frames import (
     TokenLogprob,
     Usage,
 )
-from proto.inference import ToolCall
+from proto.prompt import ToolCall
 
 LOGPROBS = (PositionLogprobs(TokenLogprob(5, b"Hi", -0.5), (TokenLogprob(6, b"Ho", -99999.0),)),)
 

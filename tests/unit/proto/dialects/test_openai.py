@@ -5,17 +5,9 @@ from msgspec.structs import replace
 
 from proto.dialects.openai import asked_chat, asked_completion, envelope
 from proto.errors import Code, MeshError
-from proto.inference import (
-    Chat,
-    Grammar,
-    JsonObject,
-    JsonSchema,
-    Regex,
-    Sampling,
-    Text,
-    Tokens,
-    Turn,
-)
+from proto.format import Grammar, JsonObject, JsonSchema, Regex
+from proto.generation import Sampling
+from proto.prompt import Chat, Text, Tokens, Turn
 
 
 def chat(**fields):
@@ -87,14 +79,21 @@ def test_null_is_the_same_as_leaving_a_field_out():
         {"n": 1},
         {"store": False},
         {"parallel_tool_calls": True},
-        {"user": "u", "metadata": {"a": "b"}, "safety_identifier": "s"},
-        {"service_tier": "auto", "verbosity": "medium", "include_reasoning": True},
+        {"metadata": {"a": "b"}},
+        {"verbosity": "medium", "include_reasoning": True},
         {"stream_options": {"include_usage": False, "include_obfuscation": True}},
         {"chat_template_kwargs": {}, "continue_final_message": False},
     ],
 )
 def test_what_has_no_effect_or_stays_at_its_off_value_is_accepted(fields):
     assert chat(**fields) == chat()
+
+
+def test_who_asks_and_the_tier_go_along_for_upstreams():
+    asked = chat(user="u", service_tier="default")
+
+    assert (asked.user, asked.tier) == ("u", "standard")
+    assert chat(user="u", safety_identifier="s").user == "s"
 
 
 @pytest.mark.parametrize(

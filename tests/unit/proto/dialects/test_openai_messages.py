@@ -4,7 +4,7 @@ import pytest
 
 from proto.dialects.openai import asked_chat
 from proto.errors import Code, MeshError
-from proto.inference import ImagePart, TextPart, ToolCall, Turn
+from proto.prompt import DocumentPart, ImagePart, TextPart, Thought, ToolCall, Turn
 
 
 def read(*messages, **fields):
@@ -65,10 +65,79 @@ def test_pictures_keep_their_place_between_the_words():
 
 
 @pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ({"file_id": "f", "filename": "a.pdf"}, DocumentPart(file_id="f", title="a.pdf")),
+        (
+            {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"},
+            DocumentPart(
+                url="data:application/pdf;base64,JVBERi0=",
+                media_type="application/pdf",
+                title="a.pdf",
+            ),
+        ),
+        ({"file_data": "https://x/a.pdf"}, DocumentPart(url="https://x/a.pdf")),
+    ],
+)
+def test_a_document_stands_where_it_stood(file, part):
+    said = turns(user([text("Read:"), {"type": "file", "file": file}]))[0].content
+
+    assert said == (TextPart(text="Read:"), part)
+
+
+def test_a_file_of_words_is_its_words():
+    file = {"file_data": "data:text/plain;base64,Q2FsbS4=", "filename": "sea.txt"}
+
+    assert turns(user([{"type": "file", "file": file}]))[0].content == "sea.txt\nCalm."
+
+
+@pytest.mark.parametrize(
+    "data", [None, "AAAA", "data:image/png;base64,AA==", "data:text/plain;base64,/w=="]
+)
+def test_files_that_nobody_reads_are_refused_by_place(data):
+    error = refused(user([text("a"), {"type": "file", "file": {"file_data": data}}]))
+
+    assert error.param == "messages[0].content[1].file.file_data"
+
+
+def test_marks_stand_at_the_end_of_what_they_mark():
+    marked = text("a") | {"cache_control": {"type": "ephemeral"}}
+
+    found = turns(
+        {"role": "system", "content": [marked]},
+        user([text("x"), marked, text("y")]),
+        {"role": "assistant", "content": [marked]},
+    )
+
+    assert found[0].content == (TextPart(text="a", cache="5m"),)
+    assert found[1].content == (TextPart(text="x\na", cache="5m"), TextPart(text="y"))
+    assert (found[2].content, found[2].cache) == ("a", "5m")
+
+
+def test_signed_thoughts_come_back_as_they_were_however_a_client_kept_them():
+    whole = [
+        {"type": "reasoning.text", "text": "Hm.", "signature": "EqQB", "index": 0},
+        {"type": "reasoning.encrypted", "data": "x", "format": "anthropic-claude-v1", "index": 1},
+    ]
+    pieces = [
+        {"type": "reasoning.text", "text": "H", "index": 0},
+        {"type": "reasoning.text", "text": "m.", "index": 0},
+        {"type": "reasoning.text", "signature": "EqQB", "index": 0},
+        {"type": "reasoning.encrypted", "data": "x", "index": 1},
+    ]
+    strange = [{"type": "reasoning.text", "text": "y", "format": "other"}, 7]
+
+    for details in (whole, pieces, [*strange, *whole]):
+        answer = {"role": "assistant", "content": "b", "reasoning_details": details}
+        found = turns(user("a"), answer, user("c"))[1]
+        assert found.thoughts == (Thought(text="Hm.", signature="EqQB"), Thought(sealed="x"))
+        assert found.reasoning == "Hm."
+
+
+@pytest.mark.parametrize(
     "part",
     [
         {"input_audio": {"data": "AA==", "format": "wav"}, "type": "input_audio"},
-        {"type": "file", "file": {"file_id": "f"}},
         {"type": "video_url", "video_url": {"url": "x"}},
     ],
 )

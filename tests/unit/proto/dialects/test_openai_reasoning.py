@@ -4,7 +4,7 @@ import pytest
 
 from proto.dialects.openai import asked_chat
 from proto.errors import MeshError
-from proto.inference import Thinking
+from proto.prompt import Thinking
 
 
 def ask(**fields):

@@ -4,7 +4,7 @@ import pytest
 
 from proto.dialects.openai import asked_chat
 from proto.errors import MeshError
-from proto.inference import Tool, ToolChoice
+from proto.prompt import Tool, ToolChoice
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from proto.errors import Code, MeshError
 from proto.ids import JobId, ModelId
@@ -15,6 +16,7 @@ from services.runner.store.fetch import fetch
 from services.runner.store.weights import read_tensors
 from tests import tiny_readers
 from tests.hub import Hub
+from tests.small_disk import small_disk
 from tests.tiny import make_tiny
 from tests.unit.runner.store.conftest import living, until, until_there
 
@@ -65,6 +67,18 @@ def test_a_quantised_model_is_written_out_again_in_the_width_that_is_asked_for(m
     kinds = {tensor.dtype for tensor in read_tensors([models / "T" / "model.safetensors"]).values()}
     assert kinds == {"F16"}
     assert "quantization" not in json.loads((models / "T" / "config.json").read_text())
+
+
+def test_a_disk_that_is_full_ends_the_conversion_and_has_nothing_of_it(models, tmp_path):
+    with small_disk(tmp_path / "disk", 300_000) as disk:
+        told = replace(order(models, "Tiny", "T"), folder=str(disk / "T"), total_bytes=900_000)
+        with pytest.raises(
+            MeshError, match=r"writing T needs 0\.9\d MB .* delete 0\.\d\d MB"
+        ) as ended:
+            engine_convert(told)
+
+        assert list(disk.iterdir()) == []
+    assert ended.value.code is Code.NO_DISK
 
 
 async def test_a_name_that_is_taken_is_refused_but_for_the_job_that_took_it(new_store, models):

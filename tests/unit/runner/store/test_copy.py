@@ -14,11 +14,12 @@ from proto.plan import WantedTask
 from proto.store import CopyTask, LendFiles, LentFile
 from proto.subjects import LEND_FILES
 from services.runner.children.orders import BorrowOrder
+from services.runner.disk import Disk, disk_of
 from services.runner.store.borrow import Incoming, borrow
-from services.runner.store.disk import Disk
 from services.runner.store.lending import LOAN_S, Lending, range_of
 from services.runner.store.parts import parts_of
 from tests.hub import Faults, Hub
+from tests.small_disk import small_disk
 from tests.tiny import make_tiny
 from tests.unit.runner.store.conftest import living, until, until_there
 
@@ -190,6 +191,26 @@ def test_a_full_disk_is_noticed_before_anything_is_asked_for(tmp_path):
     with pytest.raises(MeshError) as refused:
         borrow(order, lambda _: Disk(10**9, 2000))
     assert refused.value.code is Code.NO_DISK
+
+
+async def test_a_disk_that_runs_full_on_the_way_ends_the_copy_with_what_is_missing(
+    bus, new_store, tmp_path
+):
+    make_tiny(tmp_path / "homes" / "full" / "models" / "Whole")
+    before = iter([Disk(10**9, 10**9)])
+    with small_disk(tmp_path / "disk", 300_000) as disk:
+        async with living(new_store("full")):
+            lent = await lend(bus, "full", "Whole")
+            order = BorrowOrder(
+                model="Whole", url=lent.url, ticket=lent.ticket, files=lent.files,
+                folder=str(disk / "Whole"),
+            )  # fmt: skip
+            with pytest.raises(
+                MeshError, match=r"0\.\d\d MB are free\. Delete 0\.\d\d MB"
+            ) as ended:
+                await asyncio.to_thread(borrow, order, lambda at: next(before, None) or disk_of(at))
+
+    assert ended.value.code is Code.NO_DISK
 
 
 async def test_a_copy_waits_for_a_node_that_is_gone_for_a_while(new_store, tmp_path, monkeypatch):

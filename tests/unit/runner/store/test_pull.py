@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 
 import pytest
 from huggingface_hub import snapshot_download
@@ -12,11 +13,12 @@ from proto.plan import WantedTask
 from proto.store import Entrust, PullTask
 from proto.subjects import ENTRUST
 from services.runner.children.orders import FetchOrder
+from services.runner.disk import Disk
 from services.runner.models import hub_cache
 from services.runner.store import fetch as fetching
-from services.runner.store.disk import Disk
 from services.runner.store.fetch import fetch
 from tests.hub import Faults, Hub
+from tests.small_disk import fill, small_disk
 from tests.tiny import make_tiny
 from tests.unit.runner.store.conftest import living, until, until_there
 
@@ -182,11 +184,38 @@ def test_wrong_bytes_are_refused_and_deleted(hub, folder, cache):
 def test_a_full_disk_is_noticed_before_the_first_byte(hub, folder):
     hub.add(MODEL, folder)
 
-    with pytest.raises(MeshError, match=r"needs 0\.00 GB .* where 0\.00 GB are free") as refused:
+    with pytest.raises(MeshError, match=r"needs 0\.\d\d MB .* where 0\.00 MB are free") as refused:
         fetch(FetchOrder(model=MODEL), lambda _: Disk(10**9, 1000))
 
     assert refused.value.code is Code.NO_DISK
     assert not [asked for asked in hub.asked if "resolve" in asked.path]
+
+
+async def test_a_disk_that_runs_full_on_the_way_fails_the_pull_with_what_is_missing(
+    hub, folder, new_store, tmp_path, monkeypatch
+):
+    hub.add(MODEL, folder)
+    hub.faults = Faults(bytes_per_s=200_000)
+    with small_disk(tmp_path / "disk", 8 << 20) as disk:
+        monkeypatch.setenv("HF_HOME", str(disk))
+        async with living(new_store()) as store:
+            store.set_tasks((pull(),))
+            async with asyncio.timeout(20):
+                while not ranges(hub):
+                    await asyncio.sleep(0.01)
+            hog = fill(disk, leaving=300_000)
+            failed = await until(store, "j1", "failed", "done")
+            (kept,) = (part.stat().st_size for part in disk.rglob("*.incomplete"))
+            hog.unlink()
+            hub.faults = Faults()
+            store.set_tasks((pull("j2"),))
+            done = await until(store, "j2", "done", "failed")
+
+    assert (failed.phase, failed.code) == ("failed", Code.NO_DISK.word)
+    assert re.search(r"0\.\d\d MB are free\. Delete 0\.\d\d MB there", failed.error)
+    assert done.phase == "done", done
+    assert 0 < kept < done.total_bytes
+    assert ranges(hub) == [None, f"bytes={kept}-"]
 
 
 @pytest.mark.parametrize(

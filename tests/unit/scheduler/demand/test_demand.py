@@ -3,7 +3,7 @@
 from typing import Any
 
 from proto.config import Config, LoadingConfig, ModelConfig
-from proto.inference import Want
+from proto.placement import Want
 from proto.plan import NodePlan
 from services.scheduler.demand.demand import MOST_PAUSE_S, PAUSE_S, REMEMBER_S, Demand
 from services.scheduler.view import View

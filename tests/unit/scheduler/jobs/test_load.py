@@ -7,11 +7,12 @@ import pytest
 from msgspec import structs
 
 from proto.config import Config, ModelConfig
-from proto.jobs import Job, Load
+from proto.jobs import Job, Load, Remove
+from proto.plan import Draft
 from proto.store import CopyTask, PullTask
 from services.scheduler.jobs.advance import advance
 from services.scheduler.jobs.load_part import LOST_S
-from tests.unit.scheduler.paper import GB, Paper, placed, stored
+from tests.unit.scheduler.paper import GB, SMALL, Paper, placed, stored
 
 
 def loaded(mesh: Paper, order: Load, **fields: str) -> Job:
@@ -469,3 +470,102 @@ def test_a_paused_load_goes_on_when_it_is_told_to() -> None:
     mesh.jobs["j1"] = structs.replace(job, wish="run")
     job = mesh.look(job)
     assert (job.state, mesh.tasks()) == ("running", {"a": [("PullTask", "run")]})
+
+
+SLIM = structs.replace(SMALL, weights_bytes=GB // 10, kv_bytes_per_token=100)
+
+
+def test_a_draft_is_placed_with_its_model_and_takes_its_part_of_the_memory() -> None:
+    mesh = Paper("a")
+    mesh.store("a", stored("m"), stored("slim", footprint=SLIM))
+    mesh.config = Config(models={"m": ModelConfig(draft="slim")})
+    loaded(mesh, Load(model="m"))
+    (found,) = mesh.plan("a").placements
+
+    assert found.draft == Draft(model="slim", source="/models/slim")
+    assert found.grant.weights_bytes == GB + GB // 10
+    assert found.grant.kv_bytes == 1100 * found.grant.kv_tokens
+
+
+def test_an_order_has_the_last_word_on_the_draft_and_a_loaded_model_begins_a_new_life() -> None:
+    mesh = Paper("a")
+    mesh.store("a", stored("m"), stored("slim", footprint=SLIM), stored("slimmer", footprint=SLIM))
+    mesh.config = Config(models={"m": ModelConfig(draft="slim")})
+    for number, (asked, found, life) in enumerate(
+        [
+            ("none", None, 0),
+            ("slimmer", "slimmer", 1),
+            ("slimmer", "slimmer", 1),
+            (None, "slimmer", 1),
+            ("none", None, 2),
+        ]
+    ):
+        assert loaded(mesh, Load(model="m", draft=asked), id=f"j{number}").state == "done"
+        (placement,) = mesh.plan("a").placements
+        assert (placement.draft and placement.draft.model, placement.life) == (found, life)
+        assert (placement.grant.weights_bytes > GB) == (found is not None)
+
+
+def test_a_draft_s_files_are_fetched_after_its_model_s() -> None:
+    mesh = Paper("a")
+    job = mesh.submit(Load(model="org/m", draft="org/slim"))
+    assert [wanted.task.model for wanted in mesh.plan("a").tasks] == ["org/m"]
+    mesh.work("a", "done")
+    mesh.store("a", stored("org/m"))
+    job = mesh.look(job)
+    mesh.work("a", "done")
+    for _ in range(3):
+        job = mesh.look(job)
+    (wanted,) = mesh.plan("a").tasks
+    assert wanted.task == PullTask(job="j1", model="org/slim")
+    assert mesh.models("a") == []
+    mesh.work("a", "done")
+    mesh.store("a", stored("org/m"), stored("org/slim", footprint=SLIM))
+    mesh.look(job)
+    mesh.obey()
+    assert mesh.look(job).state == "done"
+    (found,) = mesh.plan("a").placements
+    assert found.draft
+    assert found.draft.model == "org/slim"
+
+
+def test_a_draft_that_is_nowhere_fails_the_load_by_its_name() -> None:
+    mesh = Paper("a")
+    mesh.store("a", stored("m"))
+    mesh.config = Config(models={"m": ModelConfig(draft="slim")})
+    job = mesh.submit(Load(model="m"))
+
+    assert job.error
+    assert job.error.code == "model_not_found"
+    assert job.error.message.startswith("The draft of m: No node that is heard has a model 'slim'")
+    assert loaded(mesh, Load(model="m", draft="none"), id="j2").state == "done"
+
+
+def test_a_node_that_has_the_draft_as_well_comes_first() -> None:
+    mesh = Paper()
+    mesh.store("a", stored("m"))
+    mesh.store("b", stored("m"), stored("slim", footprint=SLIM))
+    loaded(mesh, Load(model="m", draft="slim"))
+
+    assert (mesh.models("a"), mesh.models("b")) == ([], ["m"])
+
+
+def test_a_model_that_drafts_is_not_deleted() -> None:
+    mesh = Paper("a")
+    mesh.store("a", stored("m"), stored("slim", footprint=SLIM))
+    loaded(mesh, Load(model="m", draft="slim"))
+    job = mesh.submit(Remove(model="slim"), id="j2")
+
+    assert job.error
+    assert job.error.code == "conflict"
+    assert "odyssai load m --draft none" in job.error.message
+
+
+def test_a_model_and_a_draft_that_do_not_fit_together_are_refused() -> None:
+    mesh = Paper("a", wirable=1_400_000_000)
+    mesh.store("a", stored("m"), stored("slim", footprint=SLIM))
+    job = mesh.submit(Load(model="m", draft="slim"))
+
+    assert job.error
+    assert job.error.code == "insufficient_memory"
+    assert loaded(mesh, Load(model="m"), id="j2").state == "done"

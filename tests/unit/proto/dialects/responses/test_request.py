@@ -10,8 +10,9 @@ from proto.dialects.responses.item import received
 from proto.dialects.responses.reasoning import sealed, unsealed
 from proto.dialects.responses.request import create_request
 from proto.errors import MeshError
+from proto.format import JsonObject
 from proto.ids import ModelId
-from proto.inference import ImagePart, JsonObject, TextPart, Thinking, ToolChoice, Turn
+from proto.prompt import ImagePart, TextPart, Thinking, ToolChoice, Turn
 
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 CALL = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}

@@ -2,30 +2,30 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from proto.dialects.anthropic import asked_messages
+from proto.dialects.openai_thoughts import thoughts_of
 from proto.errors import Code, MeshError
+from proto.format import Format, Grammar, JsonObject, JsonSchema, Regex
+from proto.generation import Generate, Sampling
 from proto.ids import GatewayId, ModelId, RequestId
-from proto.inference import (
+from proto.prompt import (
     Chat,
-    Format,
-    Generate,
-    Grammar,
     ImagePart,
-    JsonObject,
-    JsonSchema,
-    Regex,
-    Sampling,
     Text,
     TextPart,
     Thinking,
+    Thought,
     Tokens,
     Tool,
     ToolCall,
     ToolChoice,
     Turn,
 )
-from services.cloud.openai_body import body
+from services.cloud.anthropic.body import body as anthropic_body
+from services.cloud.openai.body import body
 
 HI = (Turn(role="user", content="Hi"),)
 TOOLS = (
@@ -192,3 +192,68 @@ def test_the_most_tokens_have_the_name_that_the_upstream_knows() -> None:
     assert chat["max_completion_tokens"] == 0
     assert "max_tokens" not in chat
     assert text["max_tokens"] == 5
+
+
+@pytest.mark.parametrize(
+    ("param", "asked"),
+    [
+        ("top_k", {"sampling": Sampling(top_k=5)}),
+        ("min_p", {"sampling": Sampling(min_p=0.1)}),
+        ("repetition_penalty", {"sampling": Sampling(repetition_penalty=1.1)}),
+        ("chat_template_kwargs", {"prompt": Chat(turns=HI, template_options={"a": 1})}),
+    ],
+)
+def test_what_openai_does_not_know_is_refused_there_and_told_to_others(
+    param: str, asked: dict[str, Any]
+) -> None:
+    with pytest.raises(MeshError) as refused:
+        body(generate(**asked), "m", "max_tokens", "openai")
+
+    assert (refused.value.code, refused.value.param) == (Code.UNSUPPORTED_PARAMETER, param)
+    assert param in body(generate(**asked), "m", "max_tokens")[1]
+
+
+def test_openrouter_is_told_of_marks_and_given_its_thoughts_back() -> None:
+    signed = Thought(text="Hm.", signature="s")
+    turns = (
+        Turn(role="system", content=(TextPart(text="a", cache="1h"),)),
+        *HI,
+        Turn(role="assistant", content="Ho", thoughts=(signed, Thought(text="?")), cache="5m"),
+        *HI,
+    )
+    said = body(generate(Chat(turns=turns)), "m", "max_tokens", "openrouter")[1]["messages"]
+    plain = body(generate(Chat(turns=turns)), "m", "max_tokens")[1]["messages"]
+
+    detail = {
+        "type": "reasoning.text", "text": "Hm.", "signature": "s",
+        "format": "anthropic-claude-v1", "index": 0,
+    }  # fmt: skip
+    long, short = {"type": "ephemeral", "ttl": "1h"}, {"type": "ephemeral"}
+    assert said[0]["content"] == [{"type": "text", "text": "a", "cache_control": long}]
+    assert said[2] == {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "Ho", "cache_control": short}],
+        "reasoning_details": [detail],
+    }
+    assert [message["content"] for message in plain] == ["a", "Hi", "Ho", "Hi"]
+
+
+def test_what_another_vendor_sealed_goes_back_as_it_was_through_either_dialect() -> None:
+    foreign = {
+        "type": "reasoning.encrypted", "data": "x", "format": "openai-responses-v1", "id": "rs_1",
+        "index": 3,
+    }  # fmt: skip
+    (thought,) = thoughts_of([foreign])
+    block = {"type": "redacted_thinking", "data": thought.sealed}
+    answer = {"role": "assistant", "content": [block, {"type": "text", "text": "Ho"}]}
+    turns = [{"role": "user", "content": "Hi"}, answer, {"role": "user", "content": "Hi"}]
+    said = {"model": "m", "max_tokens": 9, "messages": turns}
+    asked = asked_messages(msgspec.json.encode(said)).generate(
+        0, RequestId("r"), GatewayId("g"), None
+    )
+
+    told = body(asked, "m", "max_tokens", "openrouter")[1]["messages"][1]
+    elsewhere = anthropic_body(asked, "m")["messages"][1]
+
+    assert told["reasoning_details"] == [foreign]
+    assert elsewhere["content"] == [{"type": "text", "text": "Ho"}]
