@@ -1,13 +1,18 @@
 export PYTHONSAFEPATH = 1
+# Where that is set, each process would compile anew all that it imports: half of an engine's start.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 BIN = .venv/bin
 # uv where there is one, for speed; pip installs the same files, checked by the same hashes.
-INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python --no-config,\
+INSTALL = $(if $(shell command -v uv),\
+	uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-config,\
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check) --no-deps
-# Tests of what a mesh does in time have the cores for themselves; those of clients only ask.
-WHOLE = $(wildcard tests/mesh/. tests/faults/. tests/security/.)
+# A file's tests share its mesh. Without order by size the clients' long files come first, not last.
+SHARED = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+# Tests of what a mesh does in time have a core each; those of clients only ask.
+WHOLE = $(wildcard tests/mesh/. tests/faults/. tests/security/. tests/ranks/.)
 CHAOS = tests/faults/test_chaos.py
 LOCK = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --exclude-newer "7 days" --custom-compile-command "make lock"
@@ -25,8 +30,8 @@ test: .venv/dev.stamp ## all tests: make test, or some: make test ARGS="-k super
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(filter-out $(WHOLE) tests/absent/.,$(wildcard tests/*/.))
-	$(BIN)/python -m pytest $(WHOLE) --ignore=$(CHAOS)
+	$(SHARED) -n 3 $(filter-out $(WHOLE),$(wildcard tests/*/.))
+	$(SHARED) -n 2 $(WHOLE) --ignore=$(CHAOS)
 endif
 
 chaos: .venv/dev.stamp ## two minutes of random faults under load, every token checked
