@@ -4,7 +4,9 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from ops.bench._chaos.answer import Broken
 from ops.bench._chaos.client import Manner
 from ops.bench._chaos.load import Load
 from ops.bench._chaos.spoiling import Spoilt, repair, spoil
@@ -13,6 +15,8 @@ from proto.ids import fresh
 
 LEAVING, STALLING, DOOMED = 16, 8, 8
 """Clients of a crowd."""
+AGAIN_S = 0.25
+"""Before a gateway is asked again that was lost while it was asked."""
 UNDER_WAY_S = 0.7
 """In which a crowd's first answers have begun."""
 
@@ -28,6 +32,7 @@ class Scene:
 
 
 Act = Callable[[Scene, str], Awaitable[None]]
+T = TypeVar("T")
 
 
 async def nothing(_: Scene, __: str) -> None:
@@ -101,12 +106,26 @@ async def leave(scene: Scene, _: str) -> None:
 
 async def revoke(scene: Scene, _: str) -> None:
     """When the first of them hear something."""
-    name = f"doomed-{fresh()}"
-    key = await scene.world.make_key(name, "inference")
+    name, key = await _surely(lambda: _doomed_key(scene.world))
     asking = asyncio.create_task(scene.load.crowd(DOOMED, Manner(doomed_key=key)))
     await asyncio.sleep(UNDER_WAY_S)
-    await scene.world.revoke_key(name)
+    await _surely(lambda: scene.world.revoke_key(name))
     await asking
+
+
+async def _doomed_key(world: World) -> tuple[str, str]:
+    """Its name, another each time, and the key."""
+    name = f"doomed-{fresh()}"
+    return name, await world.make_key(name, "inference")
+
+
+async def _surely(order: Callable[[], Awaitable[T]]) -> T:
+    """Other faults go on meanwhile: a gateway that one of them ends answers no order."""
+    while True:
+        try:
+            return await order()
+        except Broken:
+            await asyncio.sleep(AGAIN_S)
 
 
 async def read_slowly(scene: Scene, _: str) -> None:

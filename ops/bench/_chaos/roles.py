@@ -65,6 +65,8 @@ def _node(name: str, model: str) -> dict[str, str]:
         "ODYSSAI_CACHE_BYTES": str(CACHE_BYTES),
         # Its engines die by our hands, which says nothing against the model.
         "ODYSSAI_CRASH_LIMIT": "0",
+        # Every token is compared with that of a calm mesh: company must not round it another way.
+        "ODYSSAI_REPRODUCIBLE": "1",
     }
 
 

@@ -4,6 +4,8 @@ import ctypes
 import os
 import sys
 
+from services.host import switch
+
 OPENBLAS = "libopenblas.so.0"
 REST = "4"
 """log2 of the cycles its idle threads spin before they sleep. By default, 2**26, they take the
@@ -12,12 +14,15 @@ after 24 ms instead of 10, and a step of four cost twice as much."""
 
 
 def preload() -> str | None:
-    """Call before mlx is first imported. The library's name, or None where there is none.
+    """Call before mlx is first imported. The library's name, or None where mlx keeps its own.
+    Raises SettingError.
 
-    mlx's wheel links netlib's reference BLAS; OpenBLAS's symbols, made global
-    first, win. Prefill becomes six times faster.
+    mlx's wheel links netlib's reference BLAS; OpenBLAS's symbols, made global first, win. Prefill
+    becomes many times faster. But OpenBLAS adds in another order for each number of rows: with
+    ``ODYSSAI_REPRODUCIBLE`` the reference stays, by which a row's sums are the same to the last
+    bit in any company, and a token can never tip.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or switch("ODYSSAI_REPRODUCIBLE"):
         return None
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", REST)
     try:
