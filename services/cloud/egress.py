@@ -1,7 +1,11 @@
 """What left the local network: told once for each request, and never a word of it."""
 
+import asyncio
 import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from bus.connection import Bus
 from bus.deadline import moment
@@ -18,48 +22,74 @@ from services.cloud.leaving import leaves
 from services.cloud.settings import Upstream
 
 Asked = Generate | Embed | Rerank | CountTokens
+OK = "ok"
+NOTHING = Usage(0, 0, 0)
 
 
-def begin(asked: Asked) -> Errand:
-    """What the running task is about to do at an upstream."""
-    run = Errand(moment(asked.left_s) or math.inf, asked.local_only)
-    ERRAND.set(run)
-    return run
+@dataclass
+class Departure:
+    """What came of a request, for the event that tells that it left."""
+
+    usage: Usage = NOTHING
+    outcome: str = OK
 
 
-def expect_may_leave(asked: Asked, upstream: Upstream) -> None:
-    """Raises MeshError for what must stay in the local network, whoever sent it here."""
-    if asked.local_only and leaves(upstream.kind, upstream.url):
-        raise MeshError(
-            Code.FORBIDDEN,
-            f"{upstream.name} is outside the local network, and this request may not leave it.",
+class Egress:
+    """The way out to one upstream."""
+
+    def __init__(self, bus: Bus, engine: EngineId, upstream: Upstream) -> None:
+        self._bus = bus
+        self._engine = engine
+        self.upstream = upstream
+        """As its operator has it now."""
+
+    def expect_may_leave(self, asked: Asked) -> None:
+        """Raises MeshError for what must stay in the local network, whoever sent it here."""
+        if asked.local_only and self._leaves:
+            raise MeshError(
+                Code.FORBIDDEN,
+                f"{self.upstream.name} is outside the local network, and this request may not "
+                "leave it.",
+            )
+
+    @property
+    def _leaves(self) -> bool:
+        return leaves(self.upstream.kind, self.upstream.url)
+
+    @asynccontextmanager
+    async def departure(self, asked: Asked) -> AsyncIterator[Departure]:
+        """What the running task does within is told when it is over."""
+        errand = Errand(moment(asked.left_s) or math.inf, asked.local_only)
+        ERRAND.set(errand)
+        departure = Departure()
+        try:
+            yield departure
+        except MeshError as error:
+            departure.outcome = error.code.word
+            raise
+        except asyncio.CancelledError:
+            if departure.outcome == OK:
+                departure.outcome = Code.CANCELLED.word
+            raise
+        finally:
+            await self._tell(asked, errand, departure)
+
+    async def _tell(self, asked: Asked, errand: Errand, departure: Departure) -> None:
+        """Nothing where nothing left."""
+        if not errand.calls or not self._leaves:
+            return
+        event = EgressEvent(
+            request=asked.request,
+            engine=self._engine,
+            provider=self.upstream.name,
+            model=asked.model,
+            key=asked.key,
+            calls=errand.calls,
+            sent_bytes=errand.sent_bytes,
+            received_bytes=errand.received_bytes,
+            prompt_tokens=departure.usage.prompt_tokens,
+            completion_tokens=departure.usage.completion_tokens,
+            status=departure.outcome,
+            at_s=time.time(),
         )
-
-
-async def tell(
-    bus: Bus,
-    engine: EngineId,
-    upstream: Upstream,
-    asked: Asked,
-    run: Errand,
-    usage: Usage,
-    status: str,
-) -> None:
-    """Nothing where nothing left."""
-    if not run.calls or not leaves(upstream.kind, upstream.url):
-        return
-    event = EgressEvent(
-        request=asked.request,
-        engine=engine,
-        provider=upstream.name,
-        model=asked.model,
-        key=asked.key,
-        calls=run.calls,
-        sent_bytes=run.sent_bytes,
-        received_bytes=run.received_bytes,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        status=status,
-        at_s=time.time(),
-    )
-    await bus.publish(EGRESS_TELEMETRY, event, engine)
+        await self._bus.publish(EGRESS_TELEMETRY, event, self._engine)
