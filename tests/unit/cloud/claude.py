@@ -4,14 +4,13 @@ https://platform.claude.com/docs/en/api/messages and .../build-with-claude/strea
 """
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.unit.cloud import whole
+from tests.unit.cloud.loopback import WAIT_S, Loopback, Speaker
 
 KEY = "sk-ant-upstream-key-0123456789"
 PIECES = ("Calm", " seas", ", and", " a ☃", ".")
@@ -26,41 +25,35 @@ STARTED = {
     "output_tokens": 1,
 }
 ENDED = {"output_tokens": 25, "output_tokens_details": {"thinking_tokens": 7}}
-WAIT_S = 0.01
 COUNT = 1234
 PAGE = 2
 """Models of a page of its catalog."""
 
 
-class Claude:
+class Claude(Loopback):
     """What it was asked, and when a client left it."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.left = threading.Event()
         upstream = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
+        class Handler(Speaker):
+            def got(self) -> None:
                 if self._is_known():
-                    self._answer(200, catalog(parse_qs(urlsplit(self.path).query)))
+                    self.answer(200, catalog(parse_qs(urlsplit(self.path).query)))
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            def asked(self, content: bytes) -> None:
+                body = json.loads(content)
                 if not self._is_known():
                     return
                 upstream.asked.append(body | {"path": self.path})
-                self._held = (
-                    None if body.get("stream") else whole.Held(self.connection, body["model"])
-                )
+                self.hear(body)
                 if self.path.endswith("/count_tokens"):
-                    self._answer(200, {"input_tokens": COUNT})
+                    self.answer(200, {"input_tokens": COUNT})
                     return
                 WAYS.get(body["model"], absent)(self, upstream)
-                self._finish()
+                self.finish_whole(whole.anthropic)
 
             def _is_known(self) -> bool:
                 told = {name.lower(): value for name, value in self.headers.items()}
@@ -73,29 +66,13 @@ class Claude:
                     return True
                 return False
 
-            def _answer(self, status: int, body: Any, **headers: str) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
             def refuse(self, status: int, kind: str, message: str, **headers: str) -> None:
                 error = {"type": kind, "message": message}
                 body = {"type": "error", "error": error, "request_id": "req_1"}
-                self._answer(status, body, **headers)
+                self.answer(status, body, **headers)
 
             def begin(self) -> None:
-                if self._held is not None:
-                    self._held.is_begun = True
-                else:
-                    self.close_connection = True
-                    self.send_response(200)
-                    self.send_header("content-type", "text/event-stream")
-                    self.end_headers()
+                super().begin()
                 message = {
                     "id": "msg_1", "type": "message", "role": "assistant", "content": [],
                     "model": "m", "stop_reason": None, "stop_sequence": None, "usage": STARTED,
@@ -117,46 +94,7 @@ class Claude:
             def event(self, kind: str, **told: Any) -> None:
                 self.raw(f"event: {kind}\ndata: {json.dumps({'type': kind, **told})}\n\n")
 
-            def raw(self, text: str) -> None:
-                if self._held is not None:
-                    self._held.add(text)
-                    return
-                self.wfile.write(text.encode())
-                self.wfile.flush()
-
-            def _finish(self) -> None:
-                """What was held of an answer that is no stream."""
-                held, self._held = self._held, None
-                if held is None or not held.is_begun:
-                    return
-                status, body, is_whole = whole.anthropic(held.data(), held.model)
-                self.close_connection = True
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body) + (not is_whole)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    @classmethod
-    @contextmanager
-    def running(cls) -> "Iterator[Claude]":
-        upstream = cls()
-        thread = threading.Thread(target=upstream._server.serve_forever, args=(WAIT_S,))
-        thread.start()
-        try:
-            yield upstream
-        finally:
-            upstream.left.set()
-            upstream._server.shutdown()
-            thread.join()
-            upstream._server.server_close()
+        super().__init__(Handler)
 
 
 def catalog(asked: dict[str, list[str]]) -> dict[str, Any]:

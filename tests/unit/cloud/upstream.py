@@ -3,12 +3,12 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tests.unit.cloud import whole
+from tests.unit.cloud.loopback import WAIT_S, Loopback, Speaker
 
 PIECES = ("Calm", " seas", ", and", " a ☃", ".")
 TEXT = "".join(PIECES)
@@ -18,7 +18,6 @@ USAGE = {
     "total_tokens": 14,
     "prompt_tokens_details": {"cached_tokens": 4},
 }
-WAIT_S = 0.01
 SHAKES = 2
 SPENT = "spent-key"
 SLOW_S = 1.0
@@ -28,7 +27,7 @@ FLOOD_S = 0.001
 """Between two of them."""
 
 
-class Upstream:
+class Upstream(Loopback):
     """What it was asked, and when a client left it."""
 
     def __init__(self) -> None:
@@ -42,40 +41,34 @@ class Upstream:
         self.may_tell = threading.Event()
         """Cleared while its catalog lets people wait."""
         self.may_tell.set()
-        self.left = threading.Event()
         self.may_end = threading.Event()
         self.failed = 0
         """Times in a row."""
         upstream = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
+        class Handler(Speaker):
+            def got(self) -> None:
                 upstream.keys.append(self.headers["authorization"])
                 upstream.may_tell.wait(30)
                 is_public = upstream.has_public_catalog and self.path.endswith("/models")
                 if not is_public and self._is_shut():
                     return
-                self._answer(200, {"data": [{"id": name} for name in (*WAYS, "org/absent")]})
+                self.answer(200, {"data": [{"id": name} for name in (*WAYS, "org/absent")]})
 
-            def do_POST(self) -> None:
-                length = int(self.headers["content-length"])
-                upstream.bodies.append(self.rfile.read(length))
-                body = json.loads(upstream.bodies[-1])
+            def asked(self, content: bytes) -> None:
+                upstream.bodies.append(content)
+                body = json.loads(content)
                 upstream.asked.append(body | {"path": self.path})
                 if self._is_shut():
                     return
-                self._held = (
-                    None if body.get("stream") else whole.Held(self.connection, body["model"])
-                )
+                self.hear(body)
                 self._is_chat = self.path.endswith("/chat/completions")
                 reads = READERS.get(self.path.removeprefix("/v1"))
                 if reads is not None and body["model"] in READING:
-                    self._answer(200, reads(body))
+                    self.answer(200, reads(body))
                 else:
                     WAYS.get(body["model"], absent)(self, upstream)
-                    self._finish()
+                    self.finish_whole(whole.openai)
 
             def _is_shut(self) -> bool:
                 """Refuses a key that it does not know, and repeats it, as some do."""
@@ -85,28 +78,9 @@ class Upstream:
                 self.refuse(401, f"Incorrect API key provided: {key}")
                 return True
 
-            def _answer(self, status: int, body: Any, **headers: str) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                with suppress(OSError):
-                    self.wfile.write(content)
-
-            def begin(self) -> None:
-                if self._held is not None:
-                    self._held.is_begun = True
-                else:
-                    self.close_connection = True
-                    self.send_response(200)
-                    self.send_header("content-type", "text/event-stream")
-                    self.end_headers()
-
             def refuse(self, status: int, message: str, **headers: str) -> None:
                 error = {"message": message, "param": "temperature", "code": "x"}
-                self._answer(status, {"error": error}, **headers)
+                self.answer(status, {"error": error}, **headers)
 
             def say(self, text: str | None = None, reason: str | None = None) -> None:
                 told = {"delta": {"content": text}} if self._is_chat else {"text": text or ""}
@@ -118,46 +92,7 @@ class Upstream:
             def event(self, body: Any) -> None:
                 self.raw(f"data: {json.dumps(body)}\n\n")
 
-            def raw(self, text: str) -> None:
-                if self._held is not None:
-                    self._held.add(text)
-                    return
-                self.wfile.write(text.encode())
-                self.wfile.flush()
-
-            def _finish(self) -> None:
-                """What was held of an answer that is no stream."""
-                held, self._held = self._held, None
-                if held is None or not held.is_begun:
-                    return
-                status, body, is_whole = whole.openai(held.data(), held.model)
-                self.close_connection = True
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body) + (not is_whole)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    @classmethod
-    @contextmanager
-    def running(cls) -> "Iterator[Upstream]":
-        upstream = cls()
-        thread = threading.Thread(target=upstream._server.serve_forever, args=(WAIT_S,))
-        thread.start()
-        try:
-            yield upstream
-        finally:
-            upstream.left.set()
-            upstream._server.shutdown()
-            thread.join()
-            upstream._server.server_close()
+        super().__init__(Handler)
 
 
 def embedding(body: dict[str, Any]) -> dict[str, Any]:
