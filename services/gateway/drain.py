@@ -8,7 +8,7 @@ from services.gateway.http.server import HttpServer
 from services.host import Host
 
 LINGER_S = 1.0
-"""In which clients that keep their connections hear that they are to connect anew."""
+"""In which a client that keeps its connection hears with an answer that it is to connect anew."""
 
 
 async def drain(
@@ -17,10 +17,11 @@ async def drain(
     """Return when nothing is open any more."""
     gateway.is_leaving = True
     server.accept_no_more()
-    await server.part(LINGER_S)
-    server.should_exit = True
-    work = (serving, *gateway.background.tasks(), *gateway.once.tasks())
+    parted = asyncio.create_task(server.part(LINGER_S))
+    work = (parted, *gateway.background.tasks(), *gateway.once.tasks())
     await host.grace(work, gateway.settings.drain_s)
+    parted.cancel()
+    server.should_exit = True
     why = "This gateway is stopping. Ask again, or ask another one."
     for exchange in list(gateway.open):
         exchange.interrupt(MeshError(Code.NO_ENGINE, why, retry_after_s=1.0))

@@ -22,6 +22,8 @@ from services.gateway.http.outlet import OUTLET, Outlet
 SURPLUS = "is_surplus"
 """In a scope's state: the request comes on a connection too many, and is to be refused."""
 HANG_UP = (b"connection", b"close")
+LAST_LOOK_S = 0.02
+"""In which a loop that was late reads what came meanwhile."""
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
@@ -146,6 +148,23 @@ class Connection(HttpToolsProtocol):
             # The rest of a body that nobody wants is read for a while, so that the client gets to
             # read the answer.
             self._bound()
+
+    def part(self, linger_s: float) -> None:
+        """End with the next answer, or when nothing was asked for so long."""
+        self.timeout_keep_alive = linger_s  # type: ignore[assignment]
+        if not self._is_answering():
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                linger_s, self.timeout_keep_alive_handler
+            )
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Timers go before what has come: a request that is here already takes this one back."""
+        self.timeout_keep_alive_task = self.loop.call_later(
+            LAST_LOOK_S, super().timeout_keep_alive_handler
+        )
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(invalid(msg))

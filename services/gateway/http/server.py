@@ -81,18 +81,19 @@ class HttpServer(Server):
             handshakes.abort()
         await super().shutdown(sockets)
 
-    async def part(self, within_s: float) -> None:
-        """Every connection ends with its next answer; return when none is left, or after a while.
+    async def part(self, linger_s: float) -> None:
+        """Every connection ends with its next answer; return when none is left.
 
-        Who would close an idle one at once might do so in the moment in which its client asks.
+        Whoever would close one at once might do so in the moment in which its client asks again:
+        the end of a stream that began before says nothing of it. So it stays until its client has
+        asked nothing for ``linger_s``.
         """
         self.config.encoded_headers = [*self.config.encoded_headers, HANG_UP]
         self.server_state.default_headers = [*self.server_state.default_headers, HANG_UP]
-        for connection in self.server_state.connections:
-            if isinstance(connection, Connection) and connection.cycle is not None:
-                connection.cycle.keep_alive = False
-        end = asyncio.get_running_loop().time() + within_s
-        while self.server_state.connections and asyncio.get_running_loop().time() < end:
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, Connection), "startup makes no others"
+            connection.part(linger_s)
+        while self.server_state.connections:
             await asyncio.sleep(PARTING_LOOK_S)
 
     async def give_up_stalled(self, stall_s: float) -> None:
