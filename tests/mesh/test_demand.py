@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from tests.tiny import make_tiny
 RESIDENCE_S = 1.0
 MEMORY = "450MB"
 """An engine of a tiny model is reserved some 270 MB, most of it for its process."""
-COMPANY_S = 2.0
-"""A wait of a second needs no company; a gateway asks once a second what it waits for."""
 LONG = 800
 """Tokens of an answer that goes on for longer than a residence."""
 
@@ -46,10 +43,8 @@ class Asked:
         self.signs: list[str] = []
         self.finish = ""
         self.began = asyncio.Event()
-        self.waited_s = 0.0
 
     async def answered(self) -> "Asked":
-        self._asked_at = time.monotonic()
         async with self._http.stream("POST", "/v1/chat/completions", json=self._body) as answer:
             assert answer.status_code == 200, await answer.aread()
             async for line in answer.aiter_lines():
@@ -60,8 +55,6 @@ class Asked:
         if line.startswith(": "):
             self.signs.append(line[2:])
         elif line.startswith("data: {"):
-            if not self.began.is_set():
-                self.waited_s = time.monotonic() - self._asked_at
             self.began.set()
             choice = json.loads(line[6:])["choices"][0]
             self.finish = choice["finish_reason"] or self.finish
@@ -79,8 +72,9 @@ async def test_models_that_cannot_coexist_are_served_in_turns(crowded: Mesh) -> 
         jobs = (await http.get("/admin/jobs")).json()["jobs"]
 
     assert all(asked.finish in ("length", "stop") for asked in (red, blue, again))
-    for waited in (red, blue, again):
-        assert waited.waited_s < COMPANY_S or any("prefill" not in s for s in waited.signs)
+    # The first waits for a load alone, which may be over before it needs company.
+    for waited in (blue, again):
+        assert any("prefill" not in sign for sign in waited.signs)
     assert any("red" in sign or "turn" in sign for sign in blue.signs)
     assert [job["order"]["model"] for job in reversed(jobs)] == ["red", "blue", "red"]
     assert not any(job["error"] for job in jobs)
