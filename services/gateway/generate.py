@@ -212,7 +212,9 @@ async def generating(
             questions = [
                 each.generate(choice, name, gateway.id, left_s(expires_at)) for each in chain
             ]
-            generations.append(gateway.watch.generation(questions[0], tell, questions[1:]))
+            first, *others = questions
+            generation = gateway.watch.generation(first, tell, others, is_gathered=not asked.stream)
+            generations.append(generation)
         try:
             await _start(generations)
             read = sum(generation.prompt_tokens for generation in generations[:: asked.n])

@@ -62,6 +62,7 @@ class Asked:
 
 async def test_models_that_cannot_coexist_are_served_in_turns(crowded: Mesh) -> None:
     async with httpx.AsyncClient(base_url=crowded.url, timeout=60, trust_env=False) as http:
+        before = await Asked(http, "blue").answered()
         red, blue, again = Asked(http, "red", LONG), Asked(http, "blue"), Asked(http, "red")
         async with asyncio.TaskGroup() as asking:
             asking.create_task(red.answered())
@@ -71,10 +72,10 @@ async def test_models_that_cannot_coexist_are_served_in_turns(crowded: Mesh) -> 
             asking.create_task(again.answered())
         jobs = (await http.get("/admin/jobs")).json()["jobs"]
 
-    assert all(asked.finish in ("length", "stop") for asked in (red, blue, again))
-    # The first waits for a load alone, which may be over before it needs company.
-    for waited in (blue, again):
+    assert all(asked.finish in ("length", "stop") for asked in (before, red, blue, again))
+    # Each for the end of another's residence, and then for its load.
+    for waited in (red, blue, again):
         assert any("prefill" not in sign for sign in waited.signs)
     assert any("red" in sign or "turn" in sign for sign in blue.signs)
-    assert [job["order"]["model"] for job in reversed(jobs)] == ["red", "blue", "red"]
+    assert [job["order"]["model"] for job in reversed(jobs)] == ["blue", "red", "blue", "red"]
     assert not any(job["error"] for job in jobs)

@@ -73,7 +73,6 @@ async def gather(generations: list[Generation], record: Record) -> list[Answered
 
 async def _gather(index: int, generation: Generation, record: Record) -> Answered:
     draft = _Draft()
-    generation.gather()
     while True:
         beginning = generation.beginnings
         frames = await generation.take()

@@ -49,9 +49,12 @@ class Generation:
         question: Generate,
         tell: Tell | None = None,
         others: Iterable[Generate] = (),
+        *,
+        is_gathered: bool = False,
     ) -> None:
         """``tell`` hears what it waits for while its model is being loaded; ``others`` are asked
-        when it cannot take it.
+        when it cannot take it. ``is_gathered``: all of it is for one answer, which no client is
+        slow to read, and which whoever takes over from this gateway needs from its first frame on.
         """
         self.question = question
         """As it is asked now."""
@@ -86,15 +89,9 @@ class Generation:
         self._flows = False
         """The engine it is at has said something of the answer."""
         self._failure: MeshError | None = None
-        self._is_gathered = False
+        self._is_gathered = is_gathered
         self._is_finished = False
         """The engine itself said so."""
-
-    def gather(self) -> None:
-        """All of it is for one answer, which no client is slow to read."""
-        self._is_gathered = True
-        if self._stream is not None:
-            self._stream.may_hold = False
 
     async def start(self) -> None:
         """Return when an engine has accepted. Raises MeshError."""

@@ -52,10 +52,15 @@ class Watch:
         self._mesh.bus.on_reconnect.append(self._ask_again)
 
     def generation(
-        self, question: Generate, tell: Tell | None = None, others: Iterable[Generate] = ()
+        self,
+        question: Generate,
+        tell: Tell | None = None,
+        others: Iterable[Generate] = (),
+        *,
+        is_gathered: bool = False,
     ) -> Generation:
         """``others`` ask other models for the same, where this one cannot take it."""
-        generation = Generation(self._mesh, self, question, tell, others)
+        generation = Generation(self._mesh, self, question, tell, others, is_gathered=is_gathered)
         self._open.add(generation)
         return generation
 

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from bus.credit import WINDOW
+from bus.stream import WATCH_S
 from proto.frames import Delta, Progress
-from tests.unit.gateway.scripted import MODEL, end, hello
+from tests.unit.gateway.scripted import MODEL, deltas, end, hello
 
 PIECE = "x" * 1000
 BODY_BYTES = 4096
@@ -87,6 +88,33 @@ async def test_an_engine_runs_no_further_ahead_than_a_window(url, scripted, http
 
     numbers = [int(number) for number in re.findall(rb"<(\d+)>", body)]
     assert numbers == list(range(1, PIECES + 1))
+
+
+async def test_a_whole_answer_is_not_held_however_much_of_it_comes_before_its_acceptance(
+    scripted, http
+):
+    """Its engine would stand still, and forget the beginning that another gateway may need."""
+
+    async def speak_first():
+        asked = scripted.asked[-1]
+        scripted.sink.open(asked.request, asked.gateway)
+        words = deltas(asked.epoch, *["word "] * (2 * WINDOW))
+        scripted.send(asked, Progress(asked.epoch, 0, 10, 10, 0), *words)
+        await scripted.sink.settled()
+        # So that the gateway has looked at what waits for its reader.
+        await asyncio.sleep(2 * WATCH_S)
+
+    async def finish(engine, asked):
+        engine.send(asked, end(asked.epoch, 2 * WINDOW + 1, tokens=2 * WINDOW))
+
+    scripted.before_accepting, scripted.script = speak_first, finish
+    answer = await http.post(
+        "/v1/chat/completions",
+        json={"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]},
+    )
+
+    assert answer.json()["choices"][0]["message"]["content"] == "word " * (2 * WINDOW)
+    assert not scripted.held
 
 
 @pytest.fixture
