@@ -59,9 +59,14 @@ class Streamed:
     chunks: list[ChatCompletionChunk] = field(default_factory=list)
 
     @property
-    def text(self) -> str:
+    def deltas(self) -> list[str]:
+        """Each of a token or more."""
         deltas = (choice.delta.content for chunk in self.chunks for choice in chunk.choices)
-        return "".join(filter(None, deltas))
+        return list(filter(None, deltas))
+
+    @property
+    def text(self) -> str:
+        return "".join(self.deltas)
 
     @property
     def finish(self) -> str | None:
@@ -78,7 +83,7 @@ class Reader:
 
     def __init__(self, client: openai.AsyncOpenAI, **asked: Any) -> None:
         self.read = Streamed()
-        self.under_way = asyncio.Event()
+        self._news = asyncio.Event()
         self._client = client
         self._asked = chat(**asked)
         self._task = asyncio.create_task(self._run())
@@ -89,15 +94,21 @@ class Reader:
             stream = await self._client.chat.completions.create(**self._asked, stream=True)
             async for chunk in stream:
                 self.read.chunks.append(chunk)
-                if len(self.read.chunks) > 5:
-                    self.under_way.set()
+                self._news.set()
         finally:
-            self.under_way.set()
+            self._news.set()
         return self.read
 
     async def until_under_way(self) -> "Reader":
+        return await self.until_further(6)
+
+    async def until_further(self, chunks: int) -> "Reader":
+        """Until so many more are here than now, or the stream has ended."""
+        enough = len(self.read.chunks) + chunks
         async with asyncio.timeout(20):
-            await self.under_way.wait()
+            while len(self.read.chunks) < enough and not self._task.done():
+                self._news.clear()
+                await self._news.wait()
         if self._task.done():
             self._task.result()
         return self

@@ -90,13 +90,20 @@ async def test_batch_work_lets_others_go_first_and_says_what_it_would_have(
     crowded: Mesh, heard: Telemetry
 ) -> None:
     async with client_of(crowded, "one") as client:
-        batch = {"max_tokens": 400, "extra_headers": {"x-odyssai-priority": "batch"}}
+        batch = {"max_tokens": LONG, "extra_headers": {"x-odyssai-priority": "batch"}}
         async with running(client, SLOTS, **batch) as readers:
             assert await greedy_text(client, content="Now, please", max_tokens=5)
             assert not any(reader.is_over for reader in readers)
-            paused = [(await reader.whole()).text for reader in readers]
-        asked = [greedy_text(client, content=f"Number {n}", max_tokens=400) for n in range(SLOTS)]
-        assert await asyncio.gather(*asked) == paused
+            for reader in readers:
+                await reader.until_further(400)
+            paused = [reader.read for reader in readers]
+        asked = [
+            greedy_text(client, content=f"Number {n}", max_tokens=len(read.deltas))
+            for n, read in enumerate(paused)
+        ]
+        for alone, read in zip(await asyncio.gather(*asked), paused, strict=True):
+            assert alone
+            assert read.text.startswith(alone)
     await heard.idle()
 
 
