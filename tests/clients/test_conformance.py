@@ -22,7 +22,8 @@ from tests.parrot import script
 CHAT, TEXT = "POST /v1/chat/completions", "POST /v1/completions"
 RESPONSES, MESSAGES = "POST /v1/responses", "POST /v1/messages"
 SAY = script('{"rain": 1}')
-"""JSON, since it talks at random, for as long as it likes, where it may not say what it is told."""
+"""JSON, since it talks at random, for as long as it likes, where it may not say what it is told:
+where it has to call, that is a call."""
 CALL = script('<tool_call>\n{"name": "weather", "arguments": {"city": "Brest"}}\n</tool_call>')
 THINK = script("<think>Clouds.</think>\n\nIt rains.")
 WEATHER = {
@@ -48,6 +49,11 @@ FIELDS: dict[str, set[str]] = {
     RESPONSES: set(get_type_hints(response_params.ResponseCreateParamsBase)) | {"stream"},
     MESSAGES: set(get_type_hints(message_create_params.MessageCreateParamsBase)) | {"stream"},
 }
+CALLING: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": CALL}]},
+    RESPONSES: {"input": CALL},
+    MESSAGES: {"messages": [{"role": "user", "content": CALL}]},
+}
 REQUESTS, ANSWERS = rows("request"), rows("answer")
 
 
@@ -64,9 +70,16 @@ def _names(row: Row) -> set[str]:
     return {row.field.partition(".")[0], *types}
 
 
+def _asked(row: Row) -> dict[str, Any]:
+    tried = row.tried or {}
+    has_to_call = bool(tried.keys() & {"tool_choice", "function_call"})
+    said = CALLING[row.surface] if has_to_call else {}
+    return PLAIN[row.surface] | said | tried
+
+
 @pytest.mark.parametrize("row", REQUESTS, ids=str)
 def test_a_request_field_does_what_its_row_says(http: httpx.Client, row: Row) -> None:
-    body = PLAIN[row.surface] | (row.tried or {})
+    body = _asked(row)
     answer = http.post(row.surface.removeprefix("POST "), json=body)
 
     if row.verdict == "refused":
@@ -84,7 +97,7 @@ def test_a_request_field_does_what_its_row_says(http: httpx.Client, row: Row) ->
     "row", [row for row in REQUESTS if row.verdict != "refused" and row.field != "stream"], ids=str
 )
 def test_it_does_so_in_a_stream_too(http: httpx.Client, row: Row) -> None:
-    body = PLAIN[row.surface] | (row.tried or {}) | {"stream": True}
+    body = _asked(row) | {"stream": True}
     answer = http.post(row.surface.removeprefix("POST "), json=body)
 
     assert answer.status_code == 200, answer.text
