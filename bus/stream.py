@@ -99,7 +99,7 @@ class TokenSource:
         request = subject[subject.rfind(b".") + 1 :]
         stream = self._streams.get(request)
         if stream is None:
-            self._strays.heard(subject)
+            self._strays.heard(subject, body)
             return
         if subject != stream.address:
             self._hear_stranger(subject, body, stream)
@@ -118,13 +118,10 @@ class TokenSource:
 
     def _hear_stranger(self, subject: bytes, body: bytes, stream: TokenStream) -> None:
         """An engine that was asked before goes on with its own attempt; nobody else has a word."""
-        try:
-            is_late = STREAM.decode(body).epoch < stream.epoch
-        except msgspec.DecodeError:
-            is_late = False
-        if not is_late:
+        epoch = _epoch(body)
+        if epoch is None or epoch >= stream.epoch:
             self._bus.unread.message(subject.decode(), "its engine was not asked")
-        self._strays.heard(subject)
+        self._strays.heard(subject, body)
 
     def _hear_nonsense(self, subject: bytes, stream: TokenStream, error: Exception) -> None:
         """It counts as lost; where it is all that the engine has to say, the stream is."""
@@ -138,11 +135,13 @@ class TokenSource:
         else:
             self._ask_again(stream)
 
-    def _cancel(self, engine: EngineId, request: RequestId) -> None:
-        """All of its attempts but one that is waited for."""
+    def _cancel(self, engine: EngineId, request: RequestId, frame: bytes) -> None:
+        """The attempt that the frame is of, and those before: an engine may hear this only after it
+        was asked for the next one. None that is waited for.
+        """
         log.info("nobody waits for %s: telling %s", request, engine)
         stream = self._streams.get(request.encode())
-        epoch = None if stream is None else stream.epoch - 1
+        epoch = _epoch(frame) if stream is None else stream.epoch - 1
         self._begin(self._bus.publish(CANCEL, Cancel(request=request, epoch=epoch), engine))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -198,3 +197,11 @@ class TokenSource:
             log.info("no replay of %s yet: %s", stream.request, error)
         finally:
             self._asking.discard(stream)
+
+
+def _epoch(frame: bytes) -> int | None:
+    """Of whose attempt a frame is; None where that cannot be read."""
+    try:
+        return STREAM.decode(frame).epoch
+    except msgspec.DecodeError:
+        return None
