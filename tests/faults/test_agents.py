@@ -99,11 +99,11 @@ async def test_its_engine_serves_on_and_stays(
     reader = await Reader(client, model=MODEL, max_tokens=ENDLESS).until_under_way()
 
     async with standing_still(running, operator):
-        seen = len(reader.read.chunks)
+        seen = reader.read.events
         assert await greedy_text(client, model=MODEL) == undisturbed
-        await soon(lambda: len(reader.read.chunks) > seen + 20, PATIENCE_S, "the stream goes on")
-    seen = len(reader.read.chunks)
-    await soon(lambda: len(reader.read.chunks) > seen + 20, PATIENCE_S, "the stream goes on")
+        await soon(lambda: reader.read.events > seen + 20, PATIENCE_S, "the stream goes on")
+    seen = reader.read.events
+    await soon(lambda: reader.read.events > seen + 20, PATIENCE_S, "the stream goes on")
     assert not reader.is_over
     await reader.leave()
 

@@ -1,7 +1,8 @@
 """Questions as tests ask them: what a test is not about has a value here."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,35 +79,76 @@ def read(stream: Iterable[ChatCompletionChunk]) -> Streamed:
     return Streamed(list(stream))
 
 
+class Growing:
+    """A stream that is being read. Its events are only counted until somebody asks what they say:
+    of several that run at full speed, reading each event would hold up the test's event loop.
+    """
+
+    def __init__(self) -> None:
+        self.events = 0
+        self._unread = bytearray()
+        self._read = Streamed()
+
+    def add(self, part: bytes) -> None:
+        known = len(self._unread)
+        self._unread += part
+        # Less than one mark again, so that one that comes in two parts is seen once.
+        self.events += self._unread.count(EVENT, max(0, known - len(EVENT) + 1))
+
+    @property
+    def so_far(self) -> Streamed:
+        """Raises openai.APIError where an event tells one, as the SDK does."""
+        whole, _, rest = bytes(self._unread).rpartition(b"\n\n")
+        self._unread = bytearray(rest)
+        self._read.chunks += [
+            _chunk(line[6:]) for line in whole.splitlines() if line.startswith(EVENT)
+        ]
+        return self._read
+
+    @property
+    def text(self) -> str:
+        return self.so_far.text
+
+
+EVENT = b"data: {"
+
+
+def _chunk(data: bytes) -> ChatCompletionChunk:
+    said = json.loads(data)
+    if error := said.get("error"):
+        raise openai.APIError(error["message"], httpx.Request("POST", ""), body=error)
+    return ChatCompletionChunk.model_validate(said)
+
+
 class Reader:
     """Reads a stream beside the test, which can wait until it is under way."""
 
     def __init__(self, client: openai.AsyncOpenAI, **asked: Any) -> None:
-        self.read = Streamed()
+        self.read = Growing()
         self._news = asyncio.Event()
         self._client = client
         self._asked = chat(**asked)
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> Streamed:
+        streaming = self._client.chat.completions.with_streaming_response
         try:
-            stream: AsyncIterable[ChatCompletionChunk]
-            stream = await self._client.chat.completions.create(**self._asked, stream=True)
-            async for chunk in stream:
-                self.read.chunks.append(chunk)
-                self._news.set()
+            async with streaming.create(**self._asked, stream=True) as answer:
+                async for part in answer.iter_bytes():
+                    self.read.add(part)
+                    self._news.set()
+            return self.read.so_far
         finally:
             self._news.set()
-        return self.read
 
     async def until_under_way(self) -> "Reader":
         return await self.until_further(6)
 
-    async def until_further(self, chunks: int) -> "Reader":
+    async def until_further(self, events: int) -> "Reader":
         """Until so many more are here than now, or the stream has ended."""
-        enough = len(self.read.chunks) + chunks
+        enough = self.read.events + events
         async with asyncio.timeout(20):
-            while len(self.read.chunks) < enough and not self._task.done():
+            while self.read.events < enough and not self._task.done():
                 self._news.clear()
                 await self._news.wait()
         if self._task.done():

@@ -96,7 +96,7 @@ async def test_batch_work_lets_others_go_first_and_says_what_it_would_have(
             assert not any(reader.is_over for reader in readers)
             for reader in readers:
                 await reader.until_further(400)
-            paused = [reader.read for reader in readers]
+            paused = [reader.read.so_far for reader in readers]
         asked = [
             greedy_text(client, content=f"Number {n}", max_tokens=len(read.deltas))
             for n, read in enumerate(paused)

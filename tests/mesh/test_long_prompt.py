@@ -57,11 +57,11 @@ async def test_a_running_answer_flows_on_while_a_long_prompt_is_read(
     gaps: list[float] = []
 
     async def measure() -> None:
-        seen, at = len(running.read.chunks), time.monotonic()
+        seen, at = running.read.events, time.monotonic()
         while True:
             await asyncio.sleep(0.002)
-            if len(running.read.chunks) > seen:
-                seen, now = len(running.read.chunks), time.monotonic()
+            if running.read.events > seen:
+                seen, now = running.read.events, time.monotonic()
                 gaps.append(now - at)
                 at = now
 
