@@ -68,13 +68,19 @@ class Privacy(Struct, frozen=True, kw_only=True):
     """Tools and system prompt, with which many begin, are found by everybody's all the same."""
 
 
+Method = Literal["POST", "GET", "DELETE"]
+
+
 class Verbatim(Struct, frozen=True, kw_only=True):
     """A request in its client's own words, for an upstream that speaks the same dialect."""
 
     endpoint: str
     """Such as ``/v1/messages``."""
-    body: bytes
-    """JSON, in which only the model has another name."""
+    below: str = ""
+    """What follows it in the path, such as ``/resp_1?include=x``."""
+    method: Method = "POST"
+    body: bytes = b""
+    """Of a POST: JSON, in which only the model has another name."""
     headers: dict[str, str] = {}
     """Those that say something of the request itself, such as ``anthropic-beta``."""
 

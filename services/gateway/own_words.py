@@ -40,15 +40,25 @@ def heard(gateway: Gateway, wire: Wire, body: bytes) -> tuple[Asked, MeshError |
     try:
         return wire.asked(body), None
     except MeshError as refused:
-        try:
-            head = msgspec.json.decode(body, type=_Head)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise refused from None
-        model = gateway.target(head.model or "")
-        if not is_flat(body) or not _all_speak(gateway, model, wire.endpoint):
+        asked = unread(gateway, wire.endpoint, body)
+        if asked is None:
             raise
-        asked = Asked(model=ModelId(head.model or ""), prompts=UNSPOKEN, stream=bool(head.stream))
         return asked, refused
+
+
+def unread(gateway: Gateway, endpoint: str, body: bytes) -> Asked | None:
+    """What has to be known of any request, where all that serve its model speak as it does; else
+    None.
+    """
+    try:
+        head = msgspec.json.decode(body, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    model = gateway.target(head.model or "")
+    is_light = len(body) <= MOST_BYTES and is_flat(body)
+    if not is_light or not _all_speak(gateway, model, endpoint):
+        return None
+    return Asked(model=ModelId(head.model or ""), prompts=UNSPOKEN, stream=bool(head.stream))
 
 
 def in_own_words(
@@ -57,7 +67,7 @@ def in_own_words(
     endpoint: str,
     body: bytes,
     asked: Asked,
-    refused: MeshError | None,
+    refused: MeshError | None = None,
 ) -> Asked:
     """What is asked, as it came where that is understood. Raises ``refused`` where only that would
     have been.
@@ -68,11 +78,9 @@ def in_own_words(
         raise refused
     if not any(spoken):
         return asked
-    headers = {name.decode(): exchange.header(name) for name in FORWARDED}
-    told = {name: value for name, value in headers.items() if value is not None}
-    verbatim = Verbatim(endpoint=endpoint, body=body, headers=told)
+    verbatim = spoken_by(exchange, endpoint, body)
     first, *others = [
-        _worded(each, verbatim) if is_spoken else each
+        worded(each, verbatim) if is_spoken else each
         for each, is_spoken in zip(chain, spoken, strict=True)
     ]
     if refused is not None:
@@ -97,5 +105,13 @@ def _all_speak(gateway: Gateway, model: ModelId, endpoint: str) -> bool:
     return bool(beats) and all(endpoint in beat.speaks for beat in beats)
 
 
-def _worded(asked: Asked, verbatim: Verbatim) -> Asked:
+def spoken_by(exchange: Exchange, endpoint: str, body: bytes) -> Verbatim:
+    """A client's own words."""
+    headers = {name.decode(): exchange.header(name) for name in FORWARDED}
+    told = {name: value for name, value in headers.items() if value is not None}
+    return Verbatim(endpoint=endpoint, body=body, headers=told)
+
+
+def worded(asked: Asked, verbatim: Verbatim) -> Asked:
+    """The same, to be asked in these words."""
     return replace(asked, prompts=UNSPOKEN, n=1, ignored=(), verbatim=verbatim)

@@ -2,7 +2,7 @@
 
 from proto.dialects.responses.item import Item
 from proto.dialects.responses.response import Response
-from proto.ids import GatewayId
+from proto.ids import GatewayId, ModelId
 from proto.message import Message
 
 
@@ -17,6 +17,12 @@ class StoredResponse(Message, frozen=True, kw_only=True):
     tells_events: bool = False
     """Its events are kept for a while, so that a reader may come later, or come back."""
 
+    kept_by: ModelId = ModelId("")
+    """The model of a provider that answered it word for word, and has it under the same id: what it
+    says of it is the whole truth. Empty: the mesh has it alone.
+    """
+    is_partial: bool = False
+    """Something of it only that provider understands, so that no other model can go on from it."""
     owner: str = ""
     """Who had it made, and is given it; empty: everybody, as no key was known then."""
 

@@ -67,16 +67,20 @@ class Caller:
 
     @asynccontextmanager
     async def opened(
-        self, path: str, asked: bytes | None = None, headers: Mapping[str, str] = NONE
+        self,
+        path: str,
+        asked: bytes | None = None,
+        headers: Mapping[str, str] = NONE,
+        method: str = "GET",
     ) -> AsyncIterator[ClientResponse]:
-        """An answer that has begun well: GET, or POST of the JSON ``asked``. Raises MeshError, also
-        for what goes wrong while it is read within.
+        """An answer that has begun well: to a POST of the JSON ``asked``, or to ``method`` without
+        a body. Raises MeshError, also for what goes wrong while it is read within.
 
         What fails before the answer is tried again, with another key where that is what was
         refused; what fails within is not, since somebody may have heard of it.
         """
         if asked is None:
-            async with self._answered("GET", path, None, headers) as answer:
+            async with self._answered(method, path, None, headers) as answer:
                 yield answer
             return
         with self._judged():

@@ -22,10 +22,11 @@ from services.cloud.calling.caller import Caller
 from services.cloud.calling.events import data_of
 from services.cloud.calling.refusal import broken_off, unreadable
 from services.cloud.naming import upstream_s
+from services.cloud.openai import responses
 from services.cloud.openai.body import body
 from services.cloud.openai.catalog import card
 from services.cloud.openai.events import piece, read
-from services.cloud.openai.passing import ENDPOINTS, Reading
+from services.cloud.openai.passing import ENDPOINTS, reader
 from services.cloud.openai.passing import asked as asked_verbatim
 from services.cloud.openai.vectors import embedded, embeddings_body, rerank_body, reranked
 from services.cloud.piece import Piece
@@ -41,8 +42,6 @@ Told = Callable[[Generate, str], tuple[str, dict[str, Any]]]
 class OpenAI:
     """A Client, and Forwarding."""
 
-    speaks = ENDPOINTS
-
     def __init__(
         self,
         upstream: Upstream,
@@ -56,6 +55,8 @@ class OpenAI:
         # OpenAI's newer models refuse the older name, other servers may not know the newer one.
         is_openai = upstream.kind == "openai" or upstream.url.startswith("https://api.openai.com/")
         self._kind = upstream.kind
+        keeps_responses = upstream.kind == "openai"
+        self.speaks = (*ENDPOINTS, responses.ENDPOINT) if keeps_responses else ENDPOINTS
         self._limit = "max_completion_tokens" if is_openai else "max_tokens"
 
     @property
@@ -78,11 +79,13 @@ class OpenAI:
     async def forward(self, request: Generate) -> AsyncGenerator[Piece, None]:
         verbatim = request.verbatim
         assert verbatim is not None, "the relay forwards what came as it is"
-        said, hides_usage = asked_verbatim(verbatim, upstream_s(request.model))
-        path = verbatim.endpoint.removeprefix("/v1")
-        async with self._caller.opened(path, said, verbatim.headers) as answer:
-            reading = Reading(self._caller.name, hides_usage=hides_usage)
-            async with aclosing(passed(self._caller.name, answer, reading)) as pieces:
+        name, said, hides_usage = self._caller.name, None, False
+        if verbatim.method == "POST":
+            said, hides_usage = asked_verbatim(verbatim, upstream_s(request.model))
+        path = verbatim.endpoint.removeprefix("/v1") + verbatim.below
+        async with self._caller.opened(path, said, verbatim.headers, verbatim.method) as answer:
+            reading = reader(name, verbatim, hides_usage=hides_usage)
+            async with aclosing(passed(name, answer, reading)) as pieces:
                 async for piece in pieces:
                     yield piece
 

@@ -5,12 +5,31 @@ import msgspec
 from proto.errors import Code, MeshError
 from proto.generation import Verbatim
 from services.cloud.calling.refusal import broken_off
+from services.cloud.openai import responses
 from services.cloud.openai.events import Event, piece, read
+from services.cloud.openai.vectors import read_along
 from services.cloud.piece import Piece
 from services.cloud.verbatim.editing import edited, value_of
-from services.cloud.verbatim.passing import said_in
+from services.cloud.verbatim.passing import Reader, said_in
+from services.cloud.verbatim.plain import Plain
 
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions")
+EMBEDDINGS = "/v1/embeddings"
+TELLING_WHEN_ASKED = ("/v1/chat/completions", "/v1/completions")
+"""Those whose streams do not say by themselves what they cost."""
+ENDPOINTS = (*TELLING_WHEN_ASKED, EMBEDDINGS)
+"""Of whoever speaks OpenAI's protocol. What keeps responses is OpenAI alone: others would lose a
+conversation that goes on by the name of its last response."""
+
+
+def reader(name: str, verbatim: Verbatim, *, hides_usage: bool) -> Reader:
+    """Of the upstream ``name``'s answer."""
+    if verbatim.method != "POST":
+        return Plain()
+    if verbatim.endpoint == EMBEDDINGS:
+        return Plain(read_along)
+    if verbatim.endpoint == responses.ENDPOINT:
+        return responses.Reading(name)
+    return Reading(name, hides_usage=hides_usage)
 
 
 def asked(verbatim: Verbatim, model: str) -> tuple[bytes, bool]:
@@ -18,6 +37,8 @@ def asked(verbatim: Verbatim, model: str) -> tuple[bytes, bool]:
     what a stream costs, it says only then.
     """
     changes = {"model": msgspec.json.encode(model)}
+    if verbatim.endpoint not in TELLING_WHEN_ASKED:
+        return edited(verbatim.body, changes), False
     options = msgspec.json.decode(value_of(verbatim.body, "stream_options") or b"null")
     streams = value_of(verbatim.body, "stream") == b"true"
     wants_usage = isinstance(options, dict) and options.get("include_usage") is True

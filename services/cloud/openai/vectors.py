@@ -7,8 +7,13 @@ https://docs.cohere.com/reference/rerank
 from array import array
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from proto.embedding import Embed, Embedded, Rerank, Reranked
+from proto.frames import Usage
 from proto.prompt import Text
+from services.cloud.piece import Piece
 
 
 def embeddings_body(asked: Embed, model: str) -> dict[str, Any]:
@@ -30,6 +35,28 @@ def embedded(answer: Any) -> Embedded:
         vectors=tuple(array("f", entry["embedding"]).tobytes() for entry in data),
         tokens=_tokens(answer),
     )
+
+
+class _Usage(Struct, frozen=True):
+    prompt_tokens: int = 0
+
+
+class _Embeddings(Struct, frozen=True):
+    """Its vectors, most of its bytes, are not looked at."""
+
+    usage: _Usage = _Usage()
+
+
+_embeddings = msgspec.json.Decoder(_Embeddings).decode
+
+
+def read_along(body: bytes) -> Piece:
+    """What embeddings that go on as they are came to. Raises msgspec.DecodeError."""
+    try:
+        usage = _embeddings(body).usage
+    except msgspec.ValidationError:
+        return Piece()
+    return Piece(usage=Usage(usage.prompt_tokens, 0, 0))
 
 
 def rerank_body(asked: Rerank, model: str) -> dict[str, Any]:

@@ -88,6 +88,11 @@ class Exchange:
         return parse_qs(self._query.decode("latin-1"), keep_blank_values=True)
 
     @property
+    def search(self) -> str:
+        """The query as it came, with its question mark; empty where there is none."""
+        return f"?{self._query.decode('latin-1')}" if self._query else ""
+
+    @property
     def client_id(self) -> str | None:
         """What the client calls the request, if that is fit to be repeated. Never our own id:
         engines take a known id for the same request.

@@ -13,6 +13,7 @@ from proto.dialects.responses.item import (
 )
 from proto.dialects.responses.request import Input
 from proto.dialects.responses.response import response_id
+from proto.dialects.responses.stored import StoredResponse
 from proto.errors import Code, MeshError
 from proto.ids import RequestId
 from services.gateway.stored.background import Background
@@ -23,6 +24,10 @@ class Conversation(Struct, frozen=True):
     items: tuple[Item, ...]
     ignored: tuple[str, ...]
     """Fields and items of the input that have no effect."""
+    previous: StoredResponse | None = None
+    """The response that it goes on from."""
+    names_items: bool = False
+    """Some of its items the mesh has stored."""
 
 
 async def conversation(
@@ -36,12 +41,18 @@ async def conversation(
     ``owner``.
     """
     given = received(said)
-    before = () if previous is None else await _before(background, previous, owner)
+    found = None if previous is None else await _previous(background, previous, owner)
+    before = found.conversation if found else ()
     own = await _resolved(background.store, given, before, owner)
-    return Conversation((*before, *named(own, request, "i")), given.ignored)
+    return Conversation(
+        (*before, *named(own, request, "i")),
+        given.ignored,
+        found,
+        any(isinstance(item, ItemReference) for item in given.items),
+    )
 
 
-async def _before(background: Background, id: str, owner: str) -> tuple[Item, ...]:
+async def _previous(background: Background, id: str, owner: str) -> StoredResponse:
     found = await background.find(id)
     if found is None or not found.is_for(owner):
         raise MeshError(
@@ -55,7 +66,13 @@ async def _before(background: Background, id: str, owner: str) -> tuple[Item, ..
             f"The response {id!r} is still being generated; go on from it when it is over.",
             "previous_response_id",
         )
-    return found.conversation
+    if found.is_partial:
+        raise invalid(
+            f"The response {id!r} has parts that only {found.kept_by} understands; go on with a "
+            "model of that provider, or send its conversation as input.",
+            "previous_response_id",
+        )
+    return found
 
 
 async def _resolved(

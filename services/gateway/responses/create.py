@@ -24,6 +24,7 @@ from services.gateway.generate import (
 )
 from services.gateway.http.exchange import EVENT_STREAM, JSON, Exchange
 from services.gateway.responses import turn as turns
+from services.gateway.responses import verbatim
 from services.gateway.responses.replay import tell
 from services.gateway.responses.turn import ENDPOINT, Turn
 from services.gateway.responses.work import Origin, Work
@@ -70,7 +71,9 @@ def _company(exchange: Exchange, turn: Turn) -> Tell | None:
     if not turn.asked.stream:
         return None
     headers = [*EVENT_STREAM, *answer_headers(turn.asked, None)]
-    return KeepAlive(exchange, headers, lambda: turn.events, turn.events.opening).tell
+    # A provider's own words have their own beginning.
+    opening = bytes if turn.may_be_verbatim else turn.events.opening
+    return KeepAlive(exchange, headers, lambda: turn.events, opening).tell
 
 
 async def _whole(
@@ -83,11 +86,16 @@ async def _whole(
     (answer,) = await relay.gather(generations, record)
     served_by(gateway, record, generations)
     tell_route(exchange, generations)
-    for _ in replayed(turn.events, answer):
-        pass
-    response = await keep(gateway.background.store, turn.stored())
+    store = gateway.background.store
+    if answer.words:
+        body = answer.words
+        await verbatim.keep_whole(store, turn, generations[0].question.model, body)
+    else:
+        for _ in replayed(turn.events, answer):
+            pass
+        body = (await keep(store, turn.stored())).encoded()
     headers = [JSON, *answer_headers(turn.asked, record.engine), *cost_header(record)]
-    await exchange.reply(200, response.encoded(), headers)
+    await exchange.reply(200, body, headers)
 
 
 async def _stream(
@@ -97,7 +105,7 @@ async def _stream(
     turn: Turn,
     generations: list[Generation],
 ) -> None:
-    events = turn.events
+    events, store = turn.events, gateway.background.store
     exchange.last_words = events.failed
     if not exchange.is_started:
         await settled(generations)
@@ -105,13 +113,18 @@ async def _stream(
         tell_route(exchange, generations)
         headers = [*EVENT_STREAM, *answer_headers(turn.asked, record.engine)]
         await exchange.begin(200, headers)
-        await exchange.write(events.opening())
+        if not turn.may_be_verbatim:
+            await exchange.write(events.opening())
     try:
-        await relay.stream(generations, events, exchange, record)
+        if turn.may_be_verbatim:
+            await verbatim.stream(generations, turn, store, exchange, record)
+        else:
+            await relay.stream(generations, events, exchange, record)
     finally:
         served_by(gateway, record, generations)
-    events.response = await keep(gateway.background.store, turn.stored())
-    await exchange.write(events.closing(), more=False)
+    if not exchange.is_complete:
+        events.response = await keep(store, turn.stored())
+        await exchange.write(events.closing(), more=False)
 
 
 async def _leave_to_background(gateway: Gateway, exchange: Exchange, turn: Turn) -> StoredResponse:

@@ -8,10 +8,18 @@ from functools import partial
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.deadline import left_s
 from bus.fleet import card_of
-from proto.dialects.embeddings import EmbeddingsUsage, Input, Vector, asked_embeddings
+from proto.dialects.asked import Asked
+from proto.dialects.embeddings import (
+    EmbeddingsRequest,
+    EmbeddingsUsage,
+    Input,
+    Vector,
+    asked_embeddings,
+)
 from proto.embedding import Embed, Embedded, Side
 from proto.errors import Code, MeshError
 from proto.ids import EngineId, ModelId, RequestId
@@ -23,9 +31,19 @@ from services.gateway.asking.enquiry import Reply
 from services.gateway.asking.mesh import size
 from services.gateway.asking.placing import expect_kind
 from services.gateway.gateway import Gateway
-from services.gateway.generate import cost_header, deadline, expect_fitting, posted, recorded
+from services.gateway.generate import (
+    answer_headers,
+    cost_header,
+    deadline,
+    expect_fitting,
+    posted,
+    recorded,
+    understood,
+)
 from services.gateway.http.exchange import JSON, Exchange
 from services.gateway.keys.caller import Claim
+from services.gateway.own_words import spoken_by, unread, worded
+from services.gateway.passing import passed
 from services.gateway.vectors.shares import shares
 
 MOST_BYTES = 4 << 20
@@ -65,29 +83,51 @@ async def embed_texts(gateway: Gateway, exchange: Exchange) -> None:
     trace = exchange.header(b"traceparent")
     async with recorded(Embeddings(), gateway, exchange.id, trace) as record:
         record.operation = "embeddings"
-        asked = asked_embeddings(await posted(gateway, exchange, record))
-        model = gateway.model_for(exchange, asked.model)
-        may_use = partial(gateway.entrance.may_use, exchange)
-        expect_kind(model, "embedder", gateway.fleet, gateway.shelf, may_use)
-        claim = gateway.admit(exchange)
-        record.key = claim.key
-        wanted = Wanted(
-            model=model,
-            inputs=asked.inputs(),
-            dimensions=asked.dimensions,
-            side=asked.input_type,
-            truncate=bool(asked.truncate),
-            claim=claim,
-        )
-        record.model = asked.model
-        async with exchange:
-            with deadline(exchange) as expires_at:
-                found = await vectors(gateway, exchange.id, wanted, expires_at)
-            counted(gateway, record, model, found.engine, found.tokens)
-            is_text = asked.encoding_format == "base64"
-            body = [part async for part in _body(found, asked.model, is_text)]
-            served = (b"x-odyssai-engine", (found.engine or "").encode())
-            await exchange.reply(200, b"".join(body), [JSON, served, *cost_header(record)])
+        body = await posted(gateway, exchange, record)
+        known = unread(gateway, Embeddings.endpoint, body)
+        if known is None:
+            await _understood(gateway, exchange, record, asked_embeddings(body))
+        else:
+            await _as_it_came(gateway, exchange, record, body, known)
+
+
+async def _understood(
+    gateway: Gateway, exchange: Exchange, record: Record, asked: EmbeddingsRequest
+) -> None:
+    """Raises MeshError, ClientLeft."""
+    model = gateway.model_for(exchange, asked.model)
+    may_use = partial(gateway.entrance.may_use, exchange)
+    expect_kind(model, "embedder", gateway.fleet, gateway.shelf, may_use)
+    claim = gateway.admit(exchange)
+    record.key = claim.key
+    wanted = Wanted(
+        model=model,
+        inputs=asked.inputs(),
+        dimensions=asked.dimensions,
+        side=asked.input_type,
+        truncate=bool(asked.truncate),
+        claim=claim,
+    )
+    record.model = asked.model
+    async with exchange:
+        with deadline(exchange) as expires_at:
+            found = await vectors(gateway, exchange.id, wanted, expires_at)
+        counted(gateway, record, model, found.engine, found.tokens)
+        is_text = asked.encoding_format == "base64"
+        body = [part async for part in _body(found, asked.model, is_text)]
+        served = (b"x-odyssai-engine", (found.engine or "").encode())
+        await exchange.reply(200, b"".join(body), [JSON, served, *cost_header(record)])
+
+
+async def _as_it_came(
+    gateway: Gateway, exchange: Exchange, record: Record, body: bytes, known: Asked
+) -> None:
+    """Its provider speaks as the client does. Raises MeshError, ClientLeft."""
+    asked = replace(understood(gateway, exchange, record, known), fallbacks=())
+    spoken = worded(asked, spoken_by(exchange, Embeddings.endpoint, body))
+    answer = await passed(gateway, exchange, record, spoken)
+    headers = [JSON, *answer_headers(asked, record.engine), *cost_header(record)]
+    await exchange.reply(200, answer, headers)
 
 
 def counted(

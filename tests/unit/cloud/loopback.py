@@ -27,12 +27,19 @@ class Speaker(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.asked(self.rfile.read(int(self.headers["content-length"])))
 
+    def do_DELETE(self) -> None:
+        self.dropped()
+
     def got(self) -> None:
         """A GET."""
         raise NotImplementedError
 
     def asked(self, content: bytes) -> None:
         """A POST."""
+        raise NotImplementedError
+
+    def dropped(self) -> None:
+        """A DELETE."""
         raise NotImplementedError
 
     def hear(self, body: dict[str, Any]) -> None:

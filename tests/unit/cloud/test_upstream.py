@@ -20,7 +20,7 @@ from tests.mesh.asking import posted, read
 from tests.mesh.house import Command, Mesh, until
 from tests.mesh.sockets import Socket
 from tests.mesh.telemetry import Telemetry
-from tests.unit.cloud.upstream import FLOOD, NOVEL, PIECES, TEXT, USAGE, Upstream
+from tests.unit.cloud.upstream import FLOOD, NOVEL, PIECES, TEXT, USAGE, Upstream, embedding
 
 KEY = "upstream-key"
 CHAT = "/v1/chat/completions"
@@ -321,18 +321,37 @@ def test_the_contract_says_that_there_are_upstreams(mesh: Mesh) -> None:
     assert "cloud-passthrough" in document["features"]
 
 
-def test_its_vectors_come_in_the_order_of_the_texts(gpt: openai.OpenAI, upstream: Upstream) -> None:
-    answer = gpt.embeddings.create(
-        model="fake:some-model", input=["aaa", "a", "aa"], dimensions=2,
-        extra_body={"input_type": "query"},
-    )  # fmt: skip
+def test_its_vectors_come_as_it_said_them(mesh: Mesh, upstream: Upstream) -> None:
+    body = b'{"input": ["aaa","a"], "model":"fake:some-model", "tomorrow": 1.50}'
+    answer = httpx.post(f"{mesh.url}/v1/embeddings", content=body, headers=JSON, trust_env=False)
 
-    assert [vector.embedding for vector in answer.data] == [[3.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
-    assert answer.usage.prompt_tokens == 7
-    assert upstream.asked[-1] == {
-        "path": "/v1/embeddings", "model": "some-model", "input": ["aaa", "a", "aa"],
-        "encoding_format": "float", "dimensions": 2, "input_type": "query",
+    assert upstream.bodies[-1] == body.replace(b"fake:some-model", b"some-model")
+    assert answer.json() == embedding({"input": ["aaa", "a"], "model": "some-model"})
+    assert answer.headers["x-odyssai-engine"].startswith("cloud.fake")
+
+
+async def test_vectors_are_counted(mesh: Mesh, gpt: openai.OpenAI) -> None:
+    async with Telemetry.listen(mesh.access.url("ops")) as telemetry:
+        vectors = gpt.embeddings.create(model="fake:some-model", input=["aaa", "a"])
+        told = await telemetry.until("request")
+
+    assert {vector.index: vector.embedding for vector in vectors.data} == {
+        0: [3.0, 0.5], 1: [1.0, 0.5],
     }  # fmt: skip
+    assert (told["endpoint"], told["prompt_tokens"]) == ("/v1/embeddings", 7)
+
+
+def test_where_they_are_asked_for_in_other_words_vectors_come_in_the_order_of_the_texts(
+    mesh: Mesh, upstream: Upstream
+) -> None:
+    asked = {"model": "fake:some-model", "input": ["aaa", "a", "aa"], "dimensions": 2}
+    answer = posted(mesh, "/api/embed", asked)
+
+    assert answer.json()["embeddings"] == [[3.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
+    assert answer.json()["prompt_eval_count"] == 7
+    said = upstream.asked[-1]
+    assert (said["input"], said["encoding_format"]) == (["aaa", "a", "aa"], "float")
+    assert said["dimensions"] == 2
 
 
 def test_it_ranks_where_it_can(mesh: Mesh, upstream: Upstream) -> None:
