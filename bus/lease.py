@@ -21,7 +21,9 @@ from proto.state import LEASE_S, LEASES, LeaseRecord
 log = logging.getLogger(__name__)
 
 RENEW_S = 0.5
-"""Between two renewals, and between two looks of those who wait."""
+"""Between two renewals."""
+LOOK_S = 0.15
+"""Between two looks of those who wait: so long at most nobody leads who could."""
 MARGIN_S = 0.3
 """So long before the record could be gone the holder steps down."""
 TRY_S = 0.4
@@ -85,10 +87,12 @@ class Lease:
         return self.is_held
 
     def _is_overdue(self, revision: int) -> bool:
-        """It should be gone by now: nobody has renewed it for longer than it lasts."""
+        """It should be gone by now: it was seen first longer ago than it lasts. Its holder has
+        stepped down before that.
+        """
         if self._seen[0] != revision:
             self._seen = revision, self._now()
-        return self._now() - self._seen[1] > LEASE_S + MARGIN_S
+        return self._now() - self._seen[1] > LEASE_S
 
     async def renew(self) -> bool:
         """Hold it longer; tries until it works. False: it is lost."""
@@ -163,7 +167,7 @@ async def lead(lease: Lease, reign: Callable[[int], Awaitable[None]]) -> None:
                 log.info("leading, epoch %d", lease.epoch)
                 await _rule(lease, reign)
                 log.info("leading no longer")
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(LOOK_S)
     finally:
         await lease.release()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2  # What the SDK speaks HTTP with.
 import openai
 from openai.types.chat import ChatCompletionChunk
 from tokenizers import Tokenizer
@@ -116,7 +117,7 @@ EVENT = b"data: {"
 def _chunk(data: bytes) -> ChatCompletionChunk:
     said = json.loads(data)
     if error := said.get("error"):
-        raise openai.APIError(error["message"], httpx.Request("POST", ""), body=error)
+        raise openai.APIError(error["message"], httpx2.Request("POST", ""), body=error)
     return ChatCompletionChunk.model_validate(said)
 
 
@@ -137,9 +138,11 @@ class Reader:
                 async for part in answer.iter_bytes():
                     self.read.add(part)
                     self._news.set()
-            return self.read.so_far
+        except httpx2.HTTPError as error:
+            raise openai.APIConnectionError(request=httpx2.Request("POST", "")) from error
         finally:
             self._news.set()
+        return self.read.so_far
 
     async def until_under_way(self) -> "Reader":
         return await self.until_further(6)
