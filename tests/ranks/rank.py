@@ -49,13 +49,15 @@ def never(_: int) -> None:
 def played(execution: Execution, script: list[dict[str, object]]) -> dict[str, object]:
     """``script``: what comes before so many ``steps``, ``ask`` and ``cancel``.
 
-    With ``tell`` in its first entry every token is printed as it comes.
+    With ``tell`` in its first entry every token is printed as it comes. ``ahead`` is told how many
+    steps the others could begin before they heard of them.
     """
     batch = Batch(execution, slots=SLOTS, cache_bytes=1 << 20)
     batch.warm()
     said: dict[str, list[int]] = {}
     ends: dict[str, object] = {}
     tells = bool(script) and bool(script[0].get("tell"))
+    ahead = 0
     for before in [*script, {}]:
         for asked in before.get("ask", []):  # type: ignore[attr-defined]
             batch.add(_sequence(**asked))
@@ -64,7 +66,9 @@ def played(execution: Execution, script: list[dict[str, object]]) -> dict[str, o
         steps = before.get("steps", 1) if before else 100_000
         while steps and batch.has_work:
             steps -= 1  # type: ignore[operator]
-            for request, frame in batch.step():
+            frames = batch.step()
+            ahead += isinstance(execution, Leading) and execution.has_promised
+            for request, frame in frames:
                 if isinstance(frame, Delta):
                     said.setdefault(request, []).extend(frame.tokens)
                     if tells:
@@ -75,7 +79,7 @@ def played(execution: Execution, script: list[dict[str, object]]) -> dict[str, o
                     ends[request] = frame.code
     batch.end()
     batch.close()
-    return {"said": said, "ends": ends}
+    return {"said": said, "ends": ends, "ahead": ahead}
 
 
 def _sequence(name: str, prompt: list[int], tokens: int, **asked: object) -> Sequence:

@@ -138,6 +138,11 @@ DRAWN: list[dict[str, Any]] = [
 ]
 
 
+LONG = [
+    {"name": name, "prompt": [7, at, 9], "tokens": 120} for at, name in enumerate(("stays", "left"))
+]
+
+
 @ALL
 def test_a_batch_of_32_with_arrivals_and_cancels_says_what_one_process_says(
     way: Way, model_of: Any
@@ -149,16 +154,23 @@ def test_a_batch_of_32_with_arrivals_and_cancels_says_what_one_process_says(
         {"ask": asked(8, 3, "last"), "cancel": ["later0", "r7", "nobody"], "steps": 5},
         {"ask": DRAWN, "steps": 400},
         # All over again: what was read before is known, and the prefix cache has been full.
-        {"ask": asked(16, 1, "again")},
+        {"ask": asked(16, 1, "again"), "steps": 400},
+        # In the middle of steps that follow one another unheard one leaves, and another comes.
+        {"ask": LONG, "steps": 40},
+        {"cancel": ["left"], "steps": 20},
+        {"ask": asked(1, 5, "comes"), "steps": 400},
     ]
     whole, split = alone(model, script), run(way, model, script)
 
     over = {name for name, end in whole["ends"].items() if isinstance(end, list)}
     assert {name for name, end in split["ends"].items() if isinstance(end, list)} == over
     assert len(over) >= 46
+    assert {"stays", "comes0"} <= over
+    assert "left" not in over
     # Where in the batch's steps a cancel meets its answer differs with how long chunks are.
     assert {n: split["said"][n] for n in over} == {n: whole["said"][n] for n in over}
     assert split["said"]["bias"] == [77] * 9
+    assert split["ahead"] > 50, "others begin most steps unheard"
     assert any(cached for _, cached in (split["ends"][name] for name in over))
 
 

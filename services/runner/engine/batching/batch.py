@@ -176,6 +176,7 @@ class Batch:
     def warm(self) -> None:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
         with mx.stream(self._running.decoder.stream):
+            self._keep_promise()
             self._reader.warm()
 
     @property
@@ -186,31 +187,58 @@ class Batch:
     def rest(self) -> None:
         """There has been no work for a while."""
         with mx.stream(self._running.decoder.stream):
+            self._keep_promise()
             self._execution.rest()
 
     def end(self) -> None:
         """There will be no step any more."""
         with mx.stream(self._running.decoder.stream):
+            self._keep_promise()
             self._execution.end()
 
     def step(self) -> Frames:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
         with mx.stream(self._running.decoder.stream):
-            self._expire()
-            self._parking.park()
-            if self._kv.is_bounded:
-                self._keep_within_memory()
-            self._admit()
-            if len(self.queue):
-                self._outbox.reassure(self.queue)
-            # First tokens go out before the decode step that would be theirs alone.
-            has_streams = bool(self._running.answering)
-            if self._running.reading:
-                self._read()
-            if has_streams:
-                self._decode()
+            if self._execution.looks_ahead and self._is_plain:
+                self._make_plain_step()
+            else:
+                self._make_step()
         self._prefixes.tell(is_idle=not len(self._running))
         return self._outbox.take()
+
+    def _make_step(self) -> None:
+        self._keep_promise()
+        self._expire()
+        self._parking.park()
+        if self._kv.is_bounded:
+            self._keep_within_memory()
+        self._admit()
+        if len(self.queue):
+            self._outbox.reassure(self.queue)
+        # First tokens go out before the decode step that would be theirs alone.
+        has_streams = bool(self._running.answering)
+        if self._running.reading:
+            self._read()
+        if has_streams:
+            self._decode()
+
+    @property
+    def _is_plain(self) -> bool:
+        """A token of each answer is all that there is to do."""
+        is_quiet = not (self._running.reading or len(self.queue) or self._parking.is_due)
+        return is_quiet and not self._is_expiring and not self._pausing.is_due
+
+    def _make_plain_step(self) -> None:
+        """Whoever comes meanwhile finds the next step promised, and waits for that one, too."""
+        if self._kv.is_bounded:
+            self._keep_within_memory()
+        if self._running.answering:
+            self._decode(may_promise=True)
+
+    def _keep_promise(self) -> None:
+        """Before anything but a plain step."""
+        if self._running.decoder.owes_step:
+            self._decode()
 
     # Admission
 
@@ -287,17 +315,25 @@ class Batch:
 
     # Decoding
 
-    def _decode(self) -> None:
+    def _decode(self, *, may_promise: bool = False) -> None:
+        """``may_promise``: as the decoder's."""
+        stopped: dict[int, None] = {}
+        if self._decode_once(stopped, may_promise=may_promise):
+            self._release(stopped)
+
+    def _decode_once(self, stopped: dict[int, None], *, may_promise: bool = False) -> bool:
+        """A token of each, or false: nobody is there any more. ``stopped`` has those whose answers
+        are over and who are still in the batch.
+        """
         started = time.perf_counter()
         try:
-            responses = self._running.decoder.step()
+            responses = self._running.decoder.step(may_promise=may_promise)
         except Exception as failure:
             log.exception("a decode step of %d requests failed", len(self._running.answering))
             self._collapse(failure)
-            return
+            return False
         self._decode_s += LEARNING * (time.perf_counter() - started - self._decode_s)
         now = time.monotonic()
-        stopped: dict[int, None] = {}
         for response in responses:
             uid = response.uid
             sequence = self._running.answering[uid]
@@ -310,8 +346,7 @@ class Batch:
                 self._prefixes.keep(
                     sequence, response.all_tokens or [], response.prompt_cache or []
                 )
-        if stopped:
-            self._release(list(stopped))
+        return True
 
     def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
         """One token of an answer becomes frames. True if the answer ends with it."""
@@ -333,10 +368,15 @@ class Batch:
         self._outbox.put(sequence, frames)
         return over is not None and self._end(sequence, over, now)
 
-    def _release(self, uids: list[int]) -> None:
-        """Out of the decoding batch before their natural end; what was computed is kept."""
-        caches = self._running.decoder.leave(uids)
-        for uid in uids:
+    def _release(self, stopped: dict[int, None]) -> None:
+        """Out of the decoding batch before their natural end, once what was promised is done; what
+        was computed is kept.
+        """
+        owes_step = stopped and self._running.decoder.owes_step
+        if (owes_step and not self._decode_once(stopped)) or not stopped:
+            return
+        caches = self._running.decoder.leave(list(stopped))
+        for uid in stopped:
             cache, tokens = caches[uid]
             self._prefixes.keep(self._running.answering.pop(uid), tokens, cache)
 
@@ -378,10 +418,14 @@ class Batch:
         self.queue.end(sequence)
         self._outbox.fail(sequence, code, message)
 
+    @property
+    def _is_expiring(self) -> bool:
+        return self._clock() >= min(self._next_expiry, self.queue.next_expiry)
+
     def _expire(self) -> None:
-        now = self._clock()
-        if now < min(self._next_expiry, self.queue.next_expiry):
+        if not self._is_expiring:
             return
+        now = self._clock()
         self._abandon(
             lambda s: s.expires_at is not None and s.expires_at <= now,
             Code.DEADLINE,
@@ -403,4 +447,4 @@ class Batch:
         if uids := [uid for uid, s in self._running.answering.items() if is_over(s)]:
             for uid in uids:
                 self._fail(self._running.answering[uid], code, message)
-            self._release(uids)
+            self._release(dict.fromkeys(uids))

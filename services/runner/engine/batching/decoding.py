@@ -97,8 +97,16 @@ class Decoder:
         drawn = self._generator._generation_batch._current_tokens
         return Rows([self._guides.get(number) for number in self.numbers], drawn)
 
-    def step(self) -> list[Response]:
-        """One more token of each sequence, or several; a newcomer's first was known before."""
+    @property
+    def owes_step(self) -> bool:
+        """The next step was promised: it comes before the batch is changed in any way."""
+        return False
+
+    def step(self, *, may_promise: bool = False) -> list[Response]:
+        """One more token of each sequence, or several; a newcomer's first was known before.
+
+        ``may_promise``: nobody waits for the batch to change before the step after this one.
+        """
         responses = self._advance()
         self._forget(response.uid for response in responses if response.finish_reason)
         if not self._joined:

@@ -25,6 +25,8 @@ class PassesEnd(BaseException):
 class Execution:
     """By this process, which has the whole model."""
 
+    looks_ahead = False
+    """Its decoder does better where it may promise a step."""
     rest_s: float | None = None
     """How often ``rest`` is called while nothing is to do; None: never."""
 

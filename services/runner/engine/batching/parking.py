@@ -36,9 +36,14 @@ class Parking:
         if sequence is not None:
             self._queue.bring_back(sequence)
 
+    @property
+    def is_due(self) -> bool:
+        """Somebody is to be parked who is not."""
+        return len(self._held) != len(self._parked)
+
     def park(self) -> None:
         """Those that are to be parked and can be, before a step."""
-        if len(self._held) == len(self._parked):
+        if not self.is_due:
             return
         for sequence in self._running.pausable():
             if sequence.request in self._held:

@@ -42,6 +42,14 @@ class Pausing:
             self.pause(sequence)
         return bool(leaving)
 
+    @property
+    def is_due(self) -> bool:
+        """Somebody has to give way before everybody grows by a token."""
+        kv, running = self._kv, self._running
+        if not kv.is_bounded:
+            return False
+        return kv.is_full(running) or kv.is_exceeded(running.held_bytes)
+
     def keep_within_memory(self) -> int:
         """Before everybody grows by a token: the last in order give way until there is room.
 

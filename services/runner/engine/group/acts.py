@@ -56,6 +56,9 @@ class Join(Act, frozen=True):
 class Step(Act, frozen=True):
     """One token of every answer."""
 
+    is_followed: bool = False
+    """By another one, which is said with nothing before it: it can be begun unheard."""
+
 
 class Leave(Act, frozen=True):
     """Sequences leave the decoding batch before their natural end."""

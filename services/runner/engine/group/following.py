@@ -58,6 +58,8 @@ class Follower:
         self._ended: dict[int, tuple[list[int], Cache]] = {}
         """Those that have left the decoding batch, with the tokens that their caches hold."""
         self._unswept_tokens = 0
+        self._is_promised = False
+        """The next word is a step."""
 
     @property
     def held(self) -> int:
@@ -81,6 +83,22 @@ class Follower:
                         continue
                     self._carry_out(act)
                     self.progress.steps += 1
+                while self._is_promised:
+                    self._step_ahead()
+
+    def _step_ahead(self) -> None:
+        """The step that was promised, before the word that says it is here."""
+        listened = self._line.listen()
+        self._step()
+        self.progress.busy_since = None
+        said = self._line.heard(listened)
+        self.progress.busy_since = time.monotonic()
+        match said:
+            case [acts.Step(is_followed)]:
+                self._is_promised = is_followed
+            case _:
+                raise Diverged("a step was promised, and something else was said")
+        self.progress.steps += 1
 
     def _carry_out(self, act: acts.AnyAct) -> None:
         match act:
@@ -92,7 +110,8 @@ class Follower:
                 self._prefixes.keep_prompt(self._sequences[number])
             case acts.Join():
                 self._join(act)
-            case acts.Step():
+            case acts.Step(is_followed):
+                self._is_promised = is_followed
                 self._step()
             case acts.Leave(numbers):
                 self._leave(numbers)

@@ -28,12 +28,18 @@ OWNER_BYTES = BEYOND_TOKENS // 8 + 9
 class Leading(Execution):
     """By this process and those that follow it, each with its part of the model."""
 
+    looks_ahead = True
     rest_s = 1.0
 
     def __init__(self, joined: Joined) -> None:
         super().__init__(joined.loaded)
         self._joined = joined
         self._line = joined.line
+
+    @property
+    def has_promised(self) -> bool:
+        """The others may have begun the next step."""
+        return self._line.has_promised
 
     def prefixes(self, limit_bytes: int) -> Prefixes:
         return LeadingPrefixes(self._joined.prefix_cache(), limit_bytes, self._joined)
@@ -128,8 +134,15 @@ class LeadingDecoder(Decoder):
         )
         return super().join(drawn)
 
-    def step(self) -> list[Response]:
-        self._line.say(acts.Step())
+    @property
+    def owes_step(self) -> bool:
+        return self._line.has_promised
+
+    def step(self, *, may_promise: bool = False) -> list[Response]:
+        """Where it may promise the next one, the others begin that before this one is over, as this
+        rank does: hearing of it first would cost them the time in which they prepare it.
+        """
+        self._line.say_step(may_promise=may_promise)
         votes = self._line.take_votes()
         with in_step():
             responses = super().step()

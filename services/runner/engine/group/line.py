@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import DecodeError
 
 from services.runner.engine.batching.execution import PassesEnd
-from services.runner.engine.group.acts import AnyAct, Rest, decode, encode
+from services.runner.engine.group.acts import AnyAct, Rest, Step, decode, encode
 
 HEAD_BYTES = 256
 """Of the first collective, which is enough for a plain step."""
@@ -59,6 +59,8 @@ class Line:
         self._wake = wake
         self._rests = False
         self._noted: deque[AnyAct] = deque()
+        self.has_promised = False
+        """The next word is a step and nothing else: whoever hears may have begun it."""
         self._votes: mx.array | None = None
         """How many took part in the latest step: computed with it, looked at with its tokens."""
 
@@ -73,11 +75,23 @@ class Line:
 
     def say(self, *acts: AnyAct) -> None:
         """To be done now, after all that was noted. Returns before it is heard."""
+        assert not self.has_promised, "what was promised is done before anything else"
+        self._say([*self._take_notes(), *acts])
+
+    def say_step(self, *, may_promise: bool) -> None:
+        """The next token of all; and, where nothing is noted, that another will follow."""
+        noted = [] if self.has_promised else self._take_notes()
+        self.has_promised = may_promise and not self._noted
+        self._say([*noted, Step(self.has_promised)])
+
+    def _take_notes(self) -> list[AnyAct]:
+        return [self._noted.popleft() for _ in range(len(self._noted))]
+
+    def _say(self, acts: list[AnyAct]) -> None:
         if self._rests:
             self._rests = False
             self._wake()
-        noted = [self._noted.popleft() for _ in range(len(self._noted))]
-        body = encode([*noted, *acts])
+        body = encode(acts)
         whole = len(body).to_bytes(LENGTH_BYTES) + body
         self._put(whole[:HEAD_BYTES].ljust(HEAD_BYTES, b"\0"))
         if len(whole) > HEAD_BYTES:
@@ -91,7 +105,17 @@ class Line:
 
     def hear(self) -> list[AnyAct]:
         """Of any rank but the first: wait for what is to be done. Raises GroupLost."""
-        head = self._get(HEAD_BYTES)
+        return self.heard(self.listen())
+
+    def listen(self) -> mx.array:
+        """As ``hear``, in two parts: what is computed in between comes after it on every rank."""
+        head = mx.distributed.all_sum(mx.zeros(HEAD_BYTES, dtype=mx.uint8), group=self.group)
+        mx.async_eval(head)
+        return head
+
+    def heard(self, listened: mx.array) -> list[AnyAct]:
+        """Wait for the rest of it. Raises GroupLost."""
+        head = np.array(listened).tobytes()
         length = int.from_bytes(head[:LENGTH_BYTES])
         body = head[LENGTH_BYTES : LENGTH_BYTES + length]
         if length > len(body):
