@@ -232,7 +232,7 @@ FAMILIES = {
 
 
 def make_tiny_vlm(folder: Path, family: str = "qwen2_5_vl", seed: int = 0) -> Path:
-    """Writes a model of that family into ``folder``."""
+    """Writes a model of that family into ``folder``; the same seed gives the same weights."""
     picture, config, files = FAMILIES[family]()
     config |= {"model_type": family, "eos_token_id": [0, tiny.END_OF_TURN], "bos_token_id": 0}
     if "vision_config" in config:
@@ -277,6 +277,7 @@ def _weights(family: str, config: dict[str, Any], seed: int) -> dict[str, mx.arr
     shape = module.ModelConfig.from_dict(config)
     shape = update_module_configs(shape, module, {"text_config": {}} | config, ["text", "vision"])
     rng = np.random.default_rng(seed)
+    mx.random.seed(seed)  # mlx-vlm draws what is no matrix, when the model is made.
     return {
         name: _random(family, name, value, rng)
         for name, value in tree_flatten(module.Model(shape).parameters())
@@ -295,6 +296,8 @@ def _random(family: str, name: str, value: mx.array, rng: np.random.Generator) -
     drawn = (rng.standard_normal(value.shape) * spread).astype(np.float32)
     if "lm_head" in name or (is_gemma and "embed_tokens" in name):
         drawn[: tiny.FIRST_ORDINARY] = 0.0  # As in ``tiny``: no answer ends by chance.
+    if "lm_head" in name:
+        drawn[list(ID.values())] = 0.0  # One of them ends a turn.
     return mx.array(drawn)
 
 

@@ -55,8 +55,7 @@ def unread(gateway: Gateway, endpoint: str, body: bytes) -> Asked | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     model = gateway.target(head.model or "")
-    is_light = len(body) <= MOST_BYTES and is_flat(body)
-    if not is_light or not _all_speak(gateway, model, endpoint):
+    if not _all_speak(gateway, model, endpoint) or len(body) > MOST_BYTES or not is_flat(body):
         return None
     return Asked(model=ModelId(head.model or ""), prompts=UNSPOKEN, stream=bool(head.stream))
 
