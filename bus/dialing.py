@@ -25,6 +25,9 @@ SETTLE_S = 1.0
 """Far longer than a server takes to answer that is there."""
 SEED_LOOK_S = 1.0
 """How often the file with the seed is looked at."""
+REFUSALS, REFUSED_WAIT_S = 2, 0.5
+"""So many in a row, with that time between them, are an answer: a server that reads its settings,
+as for every key that is rotated, refuses once whoever is at its door at that moment."""
 TURNED_AWAY_WAIT_S = 1.0
 """Who was turned away does not knock again meanwhile: it takes a person to change the answer."""
 
@@ -85,6 +88,8 @@ class _Line:
         self._on_reconnect = on_reconnect
         self._on_refusal = on_refusal
         self._was_in = False
+        self._refusals = 0
+        """In a row."""
         self._last: Exception | None = None
         self._closing: asyncio.Task[None] | None = None
         """Held, as asyncio itself holds no task."""
@@ -105,7 +110,7 @@ class _Line:
                 f"no bus at {self._address.shown}: {why or type(why).__name__}; "
                 "is nats-server running there?"
             ) from error
-        self._was_in = True
+        self._was_in, self._refusals = True, 0
         if self._address.seed is not None:
             self._watching = asyncio.create_task(self._watch_seed())
 
@@ -144,8 +149,17 @@ class _Line:
 
     async def _failed(self, error: Exception) -> None:
         self._last = error
-        if _is_refusal(error) or self._has_lost_seed():
+        if self._has_lost_seed():
             await self._refused(error)
+        elif _is_refusal(error):
+            self._refusals += 1
+            if self._was_in and self._refusals < REFUSALS:
+                log.info("bus: refused, which is asked once more")
+                if self.client._transport is not None:
+                    self.client._transport.close()  # nats-py 2.16 would leave it open.
+                await asyncio.sleep(REFUSED_WAIT_S)
+            else:
+                await self._refused(error)
         elif not isinstance(error, nats.errors.UnexpectedEOF | ConnectionError | OSError):
             log.warning("bus: %s", str(error) or type(error).__name__)
 
@@ -173,6 +187,7 @@ class _Line:
 
     async def _reconnected(self) -> None:
         log.info("bus: reconnected")
+        self._refusals = 0
         self._on_reconnect()
 
 
