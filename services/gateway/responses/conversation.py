@@ -41,7 +41,7 @@ async def conversation(
     ``owner``.
     """
     given = received(said)
-    found = None if previous is None else await _previous(background, previous, owner)
+    found = None if previous is None else _readable(await owned(background, previous, owner))
     before = found.conversation if found else ()
     own = await _resolved(background.store, given, before, owner)
     return Conversation(
@@ -52,7 +52,10 @@ async def conversation(
     )
 
 
-async def _previous(background: Background, id: str, owner: str) -> StoredResponse:
+async def owned(background: Background, id: str, owner: str) -> StoredResponse:
+    """A response to go on from. Raises MeshError where it is not stored, or not for ``owner``: a
+    provider, for whom all keys of the mesh are one account, is not even asked.
+    """
     found = await background.find(id)
     if found is None or not found.is_for(owner):
         raise MeshError(
@@ -61,6 +64,12 @@ async def _previous(background: Background, id: str, owner: str) -> StoredRespon
             "expired; send its conversation as input.",
             param="previous_response_id",
         )
+    return found
+
+
+def _readable(found: StoredResponse) -> StoredResponse:
+    """Raises MeshError where its conversation is not whole."""
+    id = found.response.id
     if not found.response.is_over:
         raise invalid(
             f"The response {id!r} is still being generated; go on from it when it is over.",

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -24,7 +25,7 @@ from services.gateway.generate import posted, understood
 from services.gateway.http.exchange import Exchange
 from services.gateway.openai import OpenAi
 from services.gateway.own_words import in_own_words, unread
-from services.gateway.responses.conversation import Conversation, conversation
+from services.gateway.responses.conversation import Conversation, conversation, owned
 from services.gateway.responses.truncation import truncated
 
 
@@ -60,7 +61,7 @@ async def read(gateway: Gateway, exchange: Exchange, record: Record) -> Turn:
     try:
         draft, refused = await _understood(gateway, exchange, body), None
     except MeshError as error:
-        known = _unread(gateway, body)
+        known = await _unread(gateway, exchange, body)
         if known is None:
             raise
         draft, refused = known, error
@@ -105,17 +106,25 @@ async def _understood(gateway: Gateway, exchange: Exchange, body: bytes) -> _Dra
 
 
 class _Plan(Struct, frozen=True):
-    background: bool | None = None
+    background: Any = None
+    previous_response_id: Any = None
 
 
-def _unread(gateway: Gateway, body: bytes) -> _Draft | None:
+async def _unread(gateway: Gateway, exchange: Exchange, body: bytes) -> _Draft | None:
     """What only its provider understands; None where that is not all that may serve it.
 
-    What is to be done in the background the mesh does itself, so that has to be understood.
+    What is to be done in the background the mesh does itself, so that has to be understood. Raises
+    MeshError where it goes on from what is not its client's.
     """
     asked = unread(gateway, ENDPOINT.endpoint, body)
-    if asked is None or msgspec.json.decode(body, type=_Plan).background:
+    if asked is None:
         return None
+    plan = msgspec.json.decode(body, type=_Plan)
+    if plan.background:
+        return None
+    if plan.previous_response_id is not None:
+        owner = gateway.entrance.caller(exchange).owner
+        await owned(gateway.background, str(plan.previous_response_id), owner)
     request = CreateRequest(model=asked.model, stream=asked.stream)
     return _Draft(request, request.offered(), Conversation((), ()), asked)
 

@@ -1,13 +1,16 @@
 """The Responses API at a provider that has it: its own words, both ways, through the whole mesh."""
 
+import io
 import json
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from ops import command
 from tests.mesh.asking import posted
 from tests.mesh.house import Mesh
 from tests.mesh.telemetry import Telemetry
@@ -174,9 +177,15 @@ def test_what_only_its_provider_understands_only_its_provider_goes_on_from(
     assert gpt.responses.create(**asked(previous_response_id=first.id)).output_text == TEXT
 
 
-def test_a_response_that_nobody_knows_its_provider_refuses(gpt: openai.OpenAI) -> None:
+@pytest.mark.parametrize("more", [{}, {"tomorrow": 1}], ids=str)
+def test_a_response_that_nobody_knows_the_provider_is_not_even_asked_for(
+    gpt: openai.OpenAI, lab: Keeper, more: dict[str, Any]
+) -> None:
+    before = len(lab.asked)
     with pytest.raises(openai.BadRequestError, match="'resp_other' not found"):
-        gpt.responses.create(**asked(previous_response_id="resp_other"))
+        gpt.responses.create(**asked(previous_response_id="resp_other"), extra_body=more)
+
+    assert len(lab.asked) == before
 
 
 def test_what_is_left_to_the_background_the_mesh_does_itself(
@@ -213,3 +222,31 @@ def test_another_model_of_the_chain_answers_in_the_mesh_s_words(mesh: Mesh, stre
         assert kinds[:2] == ["response.created", "response.in_progress"]
         assert kinds[-1] == "response.completed"
         assert kinds.count("response.created") == 1
+
+
+def key(mesh: Mesh, name: str) -> str:
+    with redirect_stdout(io.StringIO()) as said:
+        assert command.main(["key", "create", name, "--home", str(mesh.home)]) == 0
+    return said.getvalue().split()[0]
+
+
+@pytest.mark.parametrize("more", [{}, {"tomorrow": 1}], ids=str)
+def test_what_is_another_key_s_the_provider_is_not_even_asked_for(
+    mesh: Mesh, lab: Keeper, more: dict[str, Any]
+) -> None:
+    """For it all keys of the mesh are one account."""
+    url, name = f"{mesh.url}/v1", f"k{len(more)}"
+    with (
+        openai.OpenAI(base_url=url, api_key=key(mesh, f"{name}a"), max_retries=2) as ours,
+        openai.OpenAI(base_url=url, api_key=key(mesh, f"{name}b"), max_retries=2) as theirs,
+    ):
+        first = ours.responses.create(**asked())
+        before, going_on = len(lab.asked), asked(previous_response_id=first.id)
+        with pytest.raises(openai.BadRequestError, match=f"{first.id!r} not found"):
+            theirs.responses.create(**going_on, extra_body=more)
+        for ask in (theirs.responses.retrieve, theirs.responses.delete):
+            with pytest.raises(openai.NotFoundError):
+                ask(first.id)
+
+        assert len(lab.asked) == before
+        assert ours.responses.create(**going_on, extra_body=more).output_text == TEXT
