@@ -66,7 +66,7 @@ def in_own_words(
     endpoint: str,
     body: bytes,
     asked: Asked,
-    refused: MeshError | None = None,
+    refused: MeshError | None,
 ) -> Asked:
     """What is asked, as it came where that is understood. Raises ``refused`` where only that would
     have been.
