@@ -81,6 +81,11 @@ class Formation(Struct, frozen=True, kw_only=True):
     backend: Backend = "ring"
     """The group's, or ``ring`` where that has failed too often."""
 
+    def beside(self, rank: int) -> int:
+        """Ranks on its machine, itself among them: those that listen at its address."""
+        hosts = [address.rpartition(":")[0] for address in self.addresses]
+        return hosts.count(hosts[rank])
+
 
 class RankBeat(Message, frozen=True, kw_only=True):
     """One rank's full state. Said by its process every half second and on a change of phase."""

@@ -7,6 +7,8 @@ import sys
 from services.host import switch
 
 OPENBLAS = "libopenblas.so.0"
+THREADS = "OPENBLAS_NUM_THREADS"
+"""Whoever sets it has decided how many threads OpenBLAS uses, as with any program."""
 REST = "4"
 """log2 of the cycles its idle threads spin before they sleep. By default, 2**26, they take the
 cores from mlx's own threads and from everybody who relays the tokens: the first token came
@@ -30,3 +32,26 @@ def preload() -> str | None:
     except OSError:
         return None
     return OPENBLAS
+
+
+def share_cores(processes: int) -> int | None:
+    """So many processes compute together on this machine's cores, this one among them: a part of
+    the cores is this one's. How many that are; None where nothing was changed.
+
+    Each would else take all of them, and wait for threads of its own that the others keep from
+    running: a step of two ranks on two cores took twice as long.
+    """
+    if processes < 2 or THREADS in os.environ or not _is_loaded():
+        return None
+    own = max(1, len(os.sched_getaffinity(0)) // processes)
+    ctypes.CDLL(OPENBLAS).openblas_set_num_threads(own)
+    return own
+
+
+def _is_loaded() -> bool:
+    """By ``preload``."""
+    try:
+        ctypes.CDLL(OPENBLAS, mode=os.RTLD_NOLOAD)
+    except OSError:
+        return False
+    return True

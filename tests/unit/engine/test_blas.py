@@ -12,6 +12,13 @@ from tests.tiny import make_tiny
 
 ROOT = Path(__file__).parents[3]
 LOADED = "from services.runner.engine import blas; print(blas.preload())"
+SHARED = """
+import ctypes, os, sys
+from services.runner.engine import blas
+blas.preload()
+own = blas.share_cores(int(sys.argv[1]))
+print(own, ctypes.CDLL(blas.OPENBLAS).openblas_get_num_threads())
+"""
 IN_COMPANY = """
 import sys
 from services.runner.engine import blas
@@ -45,10 +52,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(code: str, *args: str, reproducible: str = "0") -> str:
+def run(code: str, *args: str, reproducible: str = "0", **more: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code, *args],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "ODYSSAI_REPRODUCIBLE": reproducible},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ODYSSAI_REPRODUCIBLE": reproducible, **more},
         capture_output=True,
         text=True,
         check=True,
@@ -59,6 +66,22 @@ def run(code: str, *args: str, reproducible: str = "0") -> str:
 def test_openblas_is_there_unless_answers_are_to_be_reproducible() -> None:
     assert run(LOADED) == OPENBLAS
     assert run(LOADED, reproducible="1") == "None"
+
+
+def test_processes_that_compute_together_share_the_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+
+    assert run(SHARED, "1") == f"None {cores}"
+    assert run(SHARED, "2") == f"{max(1, cores // 2)} {max(1, cores // 2)}"
+    assert run(SHARED, str(3 * cores)) == "1 1"
+
+
+def test_who_sets_the_number_of_threads_has_decided_it() -> None:
+    assert run(SHARED, "2", OPENBLAS_NUM_THREADS="2") == "None 2"
+
+
+def test_where_there_is_no_openblas_nothing_is_shared() -> None:
+    assert run(SHARED.replace("blas.preload()", ""), "2").startswith("None ")
 
 
 def test_a_reproducible_engine_computes_the_same_bits_in_any_company(tmp_path: Path) -> None:

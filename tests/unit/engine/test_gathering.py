@@ -13,6 +13,7 @@ from proto.group import Formation, Group, Member, RankBeat
 from proto.ids import EngineId, NodeId
 from proto.presence import Gone
 from services.host import Host
+from services.runner.engine import blas
 from services.runner.engine.group.gathering import Gathering, likeness
 from services.runner.engine.settings import Settings
 
@@ -59,6 +60,18 @@ async def test_a_group_is_of_the_processes_that_wait_for_it(gathered: Gathered) 
     assert os.environ["MLX_RANK"] == "0"
     hosts = await asyncio.to_thread(Path(os.environ["MLX_HOSTFILE"]).read_text)
     assert hosts == f'[["{formation.addresses[0]}"],["10.0.0.2:7000"]]'
+
+
+async def test_ranks_on_one_machine_share_its_cores(
+    gathered: Gathered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[int] = []
+    monkeypatch.setattr(blas, "share_cores", shared.append)
+
+    await gathered.formed(replace(WAITING, address="127.0.0.1:7000"))
+    await gathered.formed(replace(WAITING, address="10.0.0.2:7000"))
+
+    assert shared == [2, 1]
 
 
 @pytest.mark.parametrize(
