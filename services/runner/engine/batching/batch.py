@@ -4,19 +4,17 @@ A step reads at most one chunk of prompts, then decodes one token of every
 running answer. Everything here belongs to the one thread that owns mlx.
 """
 
-import logging
 import time
 from collections.abc import Callable
 
 import mlx.core as mx
 
 from proto.errors import Code, MeshError
-from proto.frames import PositionLogprobs
 from proto.ids import RequestId
 from proto.presence import CacheLoad, Drafting
-from services.runner.engine.answer.channels import Over
-from services.runner.engine.batching import logprobs, sampling
-from services.runner.engine.batching.drawing import Drawn
+from services.runner.engine.batching import sampling
+from services.runner.engine.batching.answering import Answers
+from services.runner.engine.batching.endings import Endings
 from services.runner.engine.batching.execution import Execution
 from services.runner.engine.batching.kv_room import KvRoom
 from services.runner.engine.batching.mishaps import Mishaps
@@ -33,10 +31,6 @@ PATIENCE, PATIENCE_S = 0.1, 0.010
 """Part of its prompt's time that a lone request may wait for others, and the most."""
 HASTE = 0.5
 """Part of a prompt's measured cost that must fit before its deadline: the measure is rough."""
-LEARNING = 0.2
-"""Weight of the latest decode step in the measured step time."""
-
-log = logging.getLogger(__name__)
 
 UNBOUNDED = KvRoom()
 
@@ -57,10 +51,8 @@ class Batch:
         monotonic seconds, by which requests expire.
         """
         self._execution = execution
-        self._loaded = loaded = execution.loaded
-        self._slots = slots
+        self._loaded = execution.loaded
         self._clock = clock
-        self._ends = frozenset(loaded.tokenizer.eos_token_ids)
         self._kv = kv
         self._cache_bytes = cache_bytes
         self._prefixes = execution.prefixes(kv.left_bytes(0, cache_bytes))
@@ -71,10 +63,18 @@ class Batch:
         self._parking = Parking(self._running, self.queue, self._pausing)
         self._reader = Reader(execution, self._running, self._prefixes, self.queue.rank, self._lose)
         self._outbox = Outbox()
+        self._endings = Endings(self.queue, self._outbox)
         self._mishaps = Mishaps(self._prefixes.forget)
-        self._decode_s = 0.0
+        self._answers = Answers(
+            execution,
+            self._running,
+            self._prefixes,
+            self._outbox,
+            self._endings,
+            self._mishaps,
+            slots,
+        )
         self._next_expiry = float("inf")
-        self.generated_tokens = 0
 
     @property
     def has_work(self) -> bool:
@@ -116,6 +116,10 @@ class Batch:
         """How long the first to come may wait for company: little beside its own prompt."""
         cost_s = self._reader.pace.cost_s(self.queued_tokens)
         return min(PATIENCE_S, PATIENCE * cost_s)
+
+    @property
+    def generated_tokens(self) -> int:
+        return self._answers.generated_tokens
 
     @property
     def cache_load(self) -> CacheLoad:
@@ -176,7 +180,7 @@ class Batch:
     def warm(self) -> None:
         """A first pass of no request's, so that none waits for kernels and the pace is known."""
         with mx.stream(self._running.decoder.stream):
-            self._keep_promise()
+            self._answers.keep_promise()
             self._reader.warm()
 
     @property
@@ -187,27 +191,28 @@ class Batch:
     def rest(self) -> None:
         """There has been no work for a while."""
         with mx.stream(self._running.decoder.stream):
-            self._keep_promise()
+            self._answers.keep_promise()
             self._execution.rest()
 
     def end(self) -> None:
         """There will be no step any more."""
         with mx.stream(self._running.decoder.stream):
-            self._keep_promise()
+            self._answers.keep_promise()
             self._execution.end()
 
     def step(self) -> Frames:
         """One chunk of prompts, one token of each answer; the frames in the order they arose."""
         with mx.stream(self._running.decoder.stream):
-            if self._execution.looks_ahead and self._is_plain:
-                self._make_plain_step()
-            else:
+            held = self._held_if_plain() if self._execution.looks_ahead else None
+            if held is None:
                 self._make_step()
+            else:
+                self._make_plain_step(held)
         self._prefixes.tell(is_idle=not len(self._running))
         return self._outbox.take()
 
     def _make_step(self) -> None:
-        self._keep_promise()
+        self._answers.keep_promise()
         self._expire()
         self._parking.park()
         if self._kv.is_bounded:
@@ -220,25 +225,18 @@ class Batch:
         if self._running.reading:
             self._read()
         if has_streams:
-            self._decode()
+            self._answers.step()
 
-    @property
-    def _is_plain(self) -> bool:
-        """A token of each answer is all that there is to do."""
+    def _held_if_plain(self) -> int | None:
+        """Bytes of all KV caches, if a token of each answer is all that there is to do."""
         is_quiet = not (self._running.reading or len(self.queue) or self._parking.is_due)
-        return is_quiet and not self._is_expiring and not self._pausing.is_due
+        return self._pausing.held_unless_due() if is_quiet and not self._is_expiring else None
 
-    def _make_plain_step(self) -> None:
+    def _make_plain_step(self, held: int) -> None:
         """Whoever comes meanwhile finds the next step promised, and waits for that one, too."""
-        if self._kv.is_bounded:
-            self._keep_within_memory()
+        self._prefixes.resize(self._kv.left_bytes(held, self._cache_bytes))
         if self._running.answering:
-            self._decode(may_promise=True)
-
-    def _keep_promise(self) -> None:
-        """Before anything but a plain step."""
-        if self._running.decoder.owes_step:
-            self._decode()
+            self._answers.step(may_promise=True)
 
     # Admission
 
@@ -248,7 +246,7 @@ class Batch:
             try:
                 self._begin_reading(sequence)
             except MeshError as refused:
-                self._fail(sequence, refused.code, refused.message)
+                self._endings.fail(sequence, refused.code, refused.message)
 
     def _begin_reading(self, sequence: Sequence) -> None:
         """Raises MeshError."""
@@ -285,108 +283,14 @@ class Batch:
     # Reading prompts
 
     def _read(self) -> None:
-        self._begin(self._reader.step(self._decode_s))
+        self._answers.begin(self._reader.step(self._answers.step_s))
         self._outbox.report_long(self._running.reading)
 
     def _lose(self, sequence: Sequence, failure: Exception, doing: str) -> None:
         """Of those whose prompts are read."""
         self._running.reading.remove(sequence)
         error = self._mishaps.of(failure, doing)
-        self._fail(sequence, error.code, error.message)
-
-    def _begin(self, drawn: list[Drawn]) -> None:
-        """First tokens go out; who wants more joins the decoding batch."""
-        staying: list[Drawn] = []
-        now = time.monotonic()
-        for sequence, token, row in drawn:
-            self._running.reading.remove(sequence)
-            sequence.pending = sequence.forced = None
-            sequence.first_token_at = sequence.first_token_at or now
-            if sequence.max_tokens == 0:
-                self._end(sequence, Over("length"), now)
-            elif not self._take(sequence, token, row, now):
-                staying.append((sequence, token, row))
-        if staying:
-            sequences = [sequence for sequence, _, _ in staying]
-            numbers = self._running.decoder.join(staying)
-            self._running.answering.update(zip(numbers, sequences, strict=True))
-            for sequence in sequences:
-                sequence.cache = None
-
-    # Decoding
-
-    def _decode(self, *, may_promise: bool = False) -> None:
-        """``may_promise``: as the decoder's."""
-        stopped: dict[int, None] = {}
-        if self._decode_once(stopped, may_promise=may_promise):
-            self._release(stopped)
-
-    def _decode_once(self, stopped: dict[int, None], *, may_promise: bool = False) -> bool:
-        """A token of each, or false: nobody is there any more. ``stopped`` has those whose answers
-        are over and who are still in the batch.
-        """
-        started = time.perf_counter()
-        try:
-            responses = self._running.decoder.step(may_promise=may_promise)
-        except Exception as failure:
-            log.exception("a decode step of %d requests failed", len(self._running.answering))
-            self._collapse(failure)
-            return False
-        self._decode_s += LEARNING * (time.perf_counter() - started - self._decode_s)
-        now = time.monotonic()
-        for response in responses:
-            uid = response.uid
-            sequence = self._running.answering[uid]
-            # Of several tokens of one answer, those behind its end are nobody's.
-            if uid not in stopped and self._take(sequence, response.token, response.logprobs, now):
-                stopped[uid] = None
-            if response.finish_reason is not None:
-                del self._running.answering[uid]
-                stopped.pop(uid, None)
-                self._prefixes.keep(
-                    sequence, response.all_tokens or [], response.prompt_cache or []
-                )
-        return True
-
-    def _take(self, sequence: Sequence, token: int, row: mx.array, now: float) -> bool:
-        """One token of an answer becomes frames. True if the answer ends with it."""
-        if sequence.guide is not None and (trouble := sequence.guide.trouble) is not None:
-            self._fail(sequence, Code.INTERNAL, f"the answer went off its grammar: {trouble}")
-            return True
-        over: Over | None
-        if token in self._ends:
-            frames, over = sequence.turn_ended()
-        else:
-            self.generated_tokens += 1
-            sequence.share.generated()
-            details: tuple[PositionLogprobs, ...] = ()
-            if sequence.logprobs is not None:
-                details = (logprobs.position(row, token, sequence.logprobs, self._loaded.pieces),)
-            frames, over = sequence.took(token, details)
-            if sequence.delivered:
-                frames, over = sequence.undelivered(frames, over)
-        self._outbox.put(sequence, frames)
-        return over is not None and self._end(sequence, over, now)
-
-    def _release(self, stopped: dict[int, None]) -> None:
-        """Out of the decoding batch before their natural end, once what was promised is done; what
-        was computed is kept.
-        """
-        owes_step = stopped and self._running.decoder.owes_step
-        if (owes_step and not self._decode_once(stopped)) or not stopped:
-            return
-        caches = self._running.decoder.leave(list(stopped))
-        for uid in stopped:
-            cache, tokens = caches[uid]
-            self._prefixes.keep(self._running.answering.pop(uid), tokens, cache)
-
-    def _collapse(self, failure: Exception) -> None:
-        error = self._mishaps.of(failure, "generating")
-        lost, self._running.answering = list(self._running.answering.values()), {}
-        for sequence in lost:
-            self._fail(sequence, error.code, error.message)
-        self._running.decoder.close()
-        self._running.decoder = self._execution.decoder(self._slots)
+        self._endings.fail(sequence, error.code, error.message)
 
     # Failures
 
@@ -406,17 +310,6 @@ class Batch:
         self._prefixes.resize(self._kv.left_bytes(held, self._cache_bytes))
 
     # Ends
-
-    def _end(self, sequence: Sequence, over: Over, now: float) -> bool:
-        """Always true: the answer is over."""
-        self.queue.end(sequence)
-        self._outbox.end(sequence, over, now)
-        return True
-
-    def _fail(self, sequence: Sequence, code: Code, message: str) -> None:
-        """Of those that run."""
-        self.queue.end(sequence)
-        self._outbox.fail(sequence, code, message)
 
     @property
     def _is_expiring(self) -> bool:
@@ -443,8 +336,6 @@ class Batch:
             self._running.reading.remove(sequence)
             if sequence.cache is not None:
                 self._prefixes.keep(sequence, sequence.prompt[: sequence.done], sequence.cache)
-            self._fail(sequence, code, message)
+            self._endings.fail(sequence, code, message)
         if uids := [uid for uid, s in self._running.answering.items() if is_over(s)]:
-            for uid in uids:
-                self._fail(self._running.answering[uid], code, message)
-            self._release(dict.fromkeys(uids))
+            self._answers.abandon(uids, code, message)

@@ -42,13 +42,15 @@ class Pausing:
             self.pause(sequence)
         return bool(leaving)
 
-    @property
-    def is_due(self) -> bool:
-        """Somebody has to give way before everybody grows by a token."""
+    def held_unless_due(self) -> int | None:
+        """Bytes of all KV caches, where they are bounded and 0 else; None if somebody has to give
+        way before everybody grows by a token.
+        """
         kv, running = self._kv, self._running
         if not kv.is_bounded:
-            return False
-        return kv.is_full(running) or kv.is_exceeded(running.held_bytes)
+            return 0
+        held = running.held_bytes
+        return None if kv.is_full(running) or kv.is_exceeded(held) else held
 
     def keep_within_memory(self) -> int:
         """Before everybody grows by a token: the last in order give way until there is room.
