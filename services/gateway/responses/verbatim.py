@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from bus.errors import Conflict
 from proto.dialects.responses.event import Events
 from proto.dialects.responses.item import Item
+from proto.dialects.responses.response import State
 from proto.dialects.responses.stored import StoredResponse
 from proto.errors import MeshError
 from proto.frames import CallDelta, Delta, End
@@ -32,6 +33,7 @@ class _Told(Struct, frozen=True):
     """A response in its provider's words, as much of it as has to be known."""
 
     id: str = ""
+    status: str = ""
     store: bool | None = None
     output: Raw = Raw(b"[]")
 
@@ -120,8 +122,9 @@ async def keep_trace(store: Store, turn: Turn, model: ModelId, told: _Told) -> N
     if not told.id or told.store is False:
         return
     output = _readable(told.output) if turn.is_read else None
+    status: State = "incomplete" if told.status == "incomplete" else "completed"
     stored = StoredResponse(
-        response=replace(turn.events.response, id=told.id, status="completed", output=output or ()),
+        response=replace(turn.events.response, id=told.id, status=status, output=output or ()),
         items=turn.items,
         owner=turn.owner,
         kept_by=model,

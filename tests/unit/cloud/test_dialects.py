@@ -80,12 +80,6 @@ def mesh(
 
 
 @pytest.fixture
-def gpt(mesh: Mesh) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="ours", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
 def claude(mesh: Mesh) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(base_url=mesh.url, api_key="ours", max_retries=0) as client:
         yield client

@@ -52,12 +52,6 @@ def mesh(lab: Keeper, near: Upstream, tmp_path_factory: pytest.TempPathFactory) 
     mesh.end()
 
 
-@pytest.fixture
-def gpt(mesh: Mesh) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="ours", max_retries=0) as client:
-        yield client
-
-
 def asked(model: str = "lab:some-model", **more: Any) -> dict[str, Any]:
     return {"model": model, "input": "How is the sea?", **more}
 
@@ -97,6 +91,16 @@ def test_an_answer_that_its_limit_ended_is_whole(mesh: Mesh, lab: Keeper) -> Non
     answer = posted(mesh, PATH, asked("lab:brief", stream=True))
 
     assert answer.content == lab.said
+
+
+def test_its_record_says_that_its_limit_ended_it(gpt: openai.OpenAI) -> None:
+    *_, last = gpt.responses.create(**asked("lab:brief", stream=True))
+    assert last.type == "response.incomplete"
+
+    *_, told = gpt.responses.retrieve(last.response.id, stream=True)
+
+    assert told.type == "response.incomplete"
+    assert told.response.status == "incomplete"
 
 
 def test_a_kept_response_is_shown_listed_and_deleted_by_its_provider(

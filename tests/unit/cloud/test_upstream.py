@@ -45,12 +45,6 @@ def mesh(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     mesh.end()
 
 
-@pytest.fixture
-def gpt(mesh: Mesh) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="ours", max_retries=0) as client:
-        yield client
-
-
 def chat(model: str = "some-model", **asked: Any) -> dict[str, Any]:
     turns = [{"role": "user", "content": "How is the sea?"}]
     return {"model": f"fake:{model}", "messages": turns, **asked}
