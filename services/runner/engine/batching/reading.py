@@ -57,11 +57,15 @@ class Reader:
         """Monotonic seconds until which a step may take long without being stuck."""
 
     def warm(self) -> None:
-        """A first pass of no request's, so that none waits for kernels and the pace is known."""
-        for _ in range(2):
-            blank = Sequence(RequestId("warm"), [0] * pace.SMALLEST, 1)
-            self._prefixes.fetch(blank)
-            self._timed_read([blank], pace.SMALLEST)
+        """Passes of no request's, so that none waits for kernels and the pace is known."""
+        self._execution.read(Chunk.of([self._blank(pace.SMALLEST)], pace.SMALLEST))
+        for tokens in pace.WARMING:
+            self._timed_read([self._blank(tokens)], tokens)
+
+    def _blank(self, tokens: int) -> Sequence:
+        blank = Sequence(RequestId("warm"), [0] * tokens, 1)
+        self._prefixes.fetch(blank)
+        return blank
 
     def step(self, decode_s: float) -> list[Drawn]:
         """One chunk; the next tokens of those whose prompts end with it.
@@ -109,9 +113,10 @@ class Reader:
             len(self._running.reading),
             len(decoding),
             decode_s,
+            self.pace.pass_s(first.done),
             is_owed=pace.is_owed(first, decoding),
         )
-        return self.pace.tokens(seconds, first.done)
+        return self.pace.tokens(seconds, first.done, first.remaining)
 
     def _read(self, group: list[Sequence], budget: int) -> list[Drawn]:
         """First tokens if the chunk ends the group's prompts, which the prefix cache then knows."""

@@ -2,6 +2,7 @@ import pytest
 
 from services.runner.engine.batching.pace import (
     FIRST_RATE,
+    IDLE_S,
     LARGEST,
     SMALLEST,
     Pace,
@@ -31,7 +32,14 @@ def test_a_key_that_decodes_next_to_nothing_beside_a_flood_is_owed_a_large_part_
     assert not is_owed(another, running)
     assert not is_owed(newcomer, running[:3])
     assert not is_owed(newcomer, [*running, *of_key(other, *waiting(*[5] * 8))])
-    assert share_s(1, 16, 0.05, is_owed=True) == 3 * share_s(1, 16, 0.05)
+    assert share_s(1, 16, 0.05, 0.0, is_owed=True) == 3 * share_s(1, 16, 0.05, 0.0)
+
+
+def test_what_a_pass_costs_by_itself_is_not_taken_from_its_tokens() -> None:
+    beside = share_s(1, 4, 0.05, 0.08)
+
+    assert beside == pytest.approx(share_s(1, 4, 0.05, 0.0) + 0.08)
+    assert share_s(1, 0, 0.05, 0.08) == share_s(8, 1, 0.2, 0.08) == IDLE_S
 
 
 def test_one_of_many_keys_that_all_have_as_little_is_owed_nothing_more():
@@ -52,6 +60,28 @@ def test_a_pace_is_learned_for_each_doubling_of_the_context():
         pace.learn(900, 600, 1.0)
     assert pace.tokens(0.5, 600) == pytest.approx(450, rel=0.01)
     assert pace.tokens(0.5, 100) == pytest.approx(500, rel=0.01)
+
+
+def test_the_rest_of_a_prompt_goes_along_where_another_pass_would_cost_more() -> None:
+    pace = Pace()
+    for tokens in (16, 64, 100):
+        pace.learn(tokens, 0, 0.06 + 0.002 * tokens)
+    fitting = pace.tokens(0.2, 0)
+
+    assert pace.tokens(0.2, 0, remaining=fitting + 25) == fitting + 25
+    assert pace.tokens(0.2, 0, remaining=fitting + 35) == fitting
+    assert pace.tokens(0.2, 0, remaining=fitting - 5) == fitting
+    assert pace.tokens(9.0, 0, remaining=LARGEST + 5) <= LARGEST
+
+
+def test_what_a_prompt_costs_is_what_its_passes_do() -> None:
+    pace = Pace()
+    assert pace.cost_s(64) == pytest.approx(1.0)
+    for tokens in (16, 64, 200, 200):
+        pace.learn(tokens, 0, 0.06 + 0.002 * tokens)
+
+    assert pace.cost_s(200) == pytest.approx(0.46, rel=0.05)
+    assert pace.cost_s(2000) == pytest.approx(10 * 0.06 + 4.0, rel=0.1)
 
 
 def test_a_chunk_is_never_absurd():

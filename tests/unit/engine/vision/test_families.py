@@ -145,7 +145,7 @@ def test_prompts_with_pictures_that_are_read_together_answer_as_alone(family, se
     chats = {f"r{i}": chat("x" * i, A if i % 2 else B, "and so on") for i in range(6)}
     driver = drive(shown.model)
     driver.batch.warm()
-    driver.batch._reader.pace._rates = {0: 1e6}
+    driver.batch._reader.pace.learn(10**6, 0, 1.0)
     driver.run(*(shown.ask(name, about) for name, about in chats.items()))
     for name, about in chats.items():
         assert driver.tokens(name) == alone(drive, shown, shown.ask("x", about))
