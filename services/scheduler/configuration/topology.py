@@ -72,9 +72,8 @@ def imported(text: str, environment: Mapping[str, str]) -> Imported:
         _check(document, name, cluster)
         if cluster.backend == "http-proxy":
             remarks.append(
-                f"{name} is a server of its own at {cluster.upstream}: with "
-                f"ODYSSAI_UPSTREAMS={slug(name)}={cluster.upstream}/v1 the cloud service has its "
-                "models served here."
+                f"{name} is a server of its own at {cluster.upstream}: `odyssai enroll "
+                f"{cluster.upstream} --name {slug(name)}` has its models served here."
             )
         elif len(pool.nodes) < 2:
             remarks.append(f"{name} is one node, which needs no cluster here.")

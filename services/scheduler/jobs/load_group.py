@@ -17,12 +17,13 @@ from proto.jobs import Job, Load, NodeProgress
 from proto.plan import Placement
 from proto.presence import EngineStatus
 from proto.store import StoredModel
-from services.scheduler.changes import Change, alter, drain, lift, reserve, take_back
+from services.scheduler.changes import Change, drain, lift, reserve, take_back
 from services.scheduler.demand.room import Claim, make_room
 from services.scheduler.grouping.choosing import Frame, best, choices
 from services.scheduler.grouping.forming import formed
 from services.scheduler.grouping.unity import nodes_of
 from services.scheduler.jobs.load_part import Part
+from services.scheduler.jobs.placed import kept, placed
 from services.scheduler.jobs.step import FAILED, READY, SILENT, Move, progress
 from services.scheduler.placing.placing import Wish, quarantine_of, quarantined
 from services.scheduler.view import View
@@ -149,24 +150,9 @@ class GroupLoad:
         return moves
 
     def _placement(self, share: Share, stored: StoredModel, group: Group) -> Placement:
-        return Placement(
-            engine=engine_id(share.node, stored.source),
-            model=stored.id,
-            source=stored.source,
-            aliases=stored.aliases,
-            fingerprint=stored.fingerprint,
-            kind="llm",
-            grant=share.grant,
-            slots=self.wish.slots,
-            origin="demand" if self.job.by == "demand" else "operator",
-            is_pinned=self.wish.is_pinned,
-            idle_ttl_s=self.wish.idle_ttl_s,
-            placed_s=self.view.now_s,
-            job=self.job.id,
-            asked_context=self.order.context,
-            asked_batch=self.order.batch,
-            group=group,
-        )
+        now_s, node = self.view.now_s, share.node
+        whole = placed(self.job, self.order, self.wish, now_s, node, stored, share.grant)
+        return structs.replace(whole, group=group)
 
     # Once it is
 
@@ -179,7 +165,7 @@ class GroupLoad:
         if phase == GATHERING and self._waits_too_long():
             return self._error(part.node, self._unmet())
         detail = status.detail if status and phase not in (GATHERING, READY) else ""
-        return Move(progress(part.node, phase, detail), self._kept(placement))
+        return Move(progress(part.node, phase, detail), kept(self.order, placement))
 
     def _phase(self, placement: Placement, status: EngineStatus | None) -> str:
         """The agent's word where it is worse than the rank's own."""
@@ -208,16 +194,6 @@ class GroupLoad:
             f"{MEET_S:.0f} s ({said or 'none of them was heard'}): check that these nodes reach "
             "one another at the addresses of their cluster, or by which they reach the bus.",
         )
-
-    def _kept(self, placement: Placement) -> tuple[Change, ...]:
-        """What an order says of a loaded model beside its sizes."""
-        fields: dict[str, object] = {}
-        if self.order.is_pinned and not placement.is_pinned:
-            fields["is_pinned"] = True
-        ttl_s = self.order.idle_ttl_s
-        if ttl_s is not None and placement.idle_ttl_s != ttl_s:
-            fields["idle_ttl_s"] = ttl_s
-        return (alter([placement.engine], **fields),) if fields else ()
 
     # When it comes to nothing
 

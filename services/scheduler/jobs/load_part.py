@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import structs
 
 from proto.errors import Code, MeshError
-from proto.ids import ModelId, NodeId, engine_id
+from proto.ids import ModelId, NodeId
 from proto.jobs import Job, Load, NodeProgress
 from proto.memory import Footprint, Grant, grant, largest_grant, least_grant
 from proto.plan import Draft, Placement
@@ -15,6 +15,7 @@ from proto.store import CopyTask, PullTask, StoredModel
 from services.scheduler.changes import Change, alter, drain, forget_task, lift, reserve
 from services.scheduler.demand.room import Claim, make_room
 from services.scheduler.jobs.files import advance_task
+from services.scheduler.jobs.placed import kept, placed
 from services.scheduler.jobs.step import FAILED, READY, SILENT, Move, progress
 from services.scheduler.naming import fetchable_model
 from services.scheduler.placing.placing import Wish, needed, quarantine_of, quarantined
@@ -179,13 +180,13 @@ class Part:
                 return changed
         status = self.view.status(self.node, placement.engine)
         if status is None or status.life != placement.life:
-            return self._at("starting", "", *self._kept(placement))
+            return self._at("starting", "", *kept(self.order, placement))
         if status.phase == "refused":
             return self._error(
                 MeshError(Code.LOAD_FAILED, status.detail or f"{self.node} refused it")
             )
         phase = {"waiting": "starting"}.get(status.phase, status.phase)
-        return self._at(phase, _words(status), *self._kept(placement))
+        return self._at(phase, _words(status), *kept(self.order, placement))
 
     def _regranted(self, placement: Placement) -> Move | None:
         """A loaded model with other sizes than were asked for now starts anew with them.
@@ -217,7 +218,7 @@ class Part:
             draft=self._draft,
             life=placement.life + 1,
         )
-        return self._at("starting", "anew, with other sizes", change, *self._kept(placement))
+        return self._at("starting", "anew, with other sizes", change, *kept(self.order, placement))
 
     @staticmethod
     def _drafts(placement: Placement) -> ModelId | None:
@@ -233,43 +234,10 @@ class Part:
     def _longest(stored: StoredModel | None, now: Grant) -> int:
         return stored.footprint.context_length if stored else now.context
 
-    def _kept(self, placement: Placement) -> list[Change]:
-        """What an order says of a loaded model beside its sizes."""
-        fields: dict[str, object] = {}
-        if self.order.is_pinned and not placement.is_pinned:
-            fields["is_pinned"] = True
-        asked = {
-            "was_ordered": True if placement.origin == "flag" else None,
-            "idle_ttl_s": self.order.idle_ttl_s,
-            "asked_context": self.order.context,
-            "asked_batch": self.order.batch,
-        }
-        fields |= {
-            name: said
-            for name, said in asked.items()
-            if said is not None and getattr(placement, name) != said
-        }
-        return [alter([placement.engine], **fields)] if fields else []
-
     def _placement(self, stored: StoredModel, found: Grant) -> Placement:
-        return Placement(
-            engine=engine_id(self.node, stored.source),
-            model=stored.id,
-            source=stored.source,
-            aliases=stored.aliases,
-            fingerprint=stored.fingerprint,
-            kind=stored.kind,
-            grant=found,
-            slots=self.wish.slots,
-            draft=self._draft,
-            origin="demand" if self.job.by == "demand" else "operator",
-            is_pinned=self.wish.is_pinned,
-            idle_ttl_s=self.wish.idle_ttl_s,
-            placed_s=self.view.now_s,
-            job=self.job.id,
-            asked_context=self.order.context,
-            asked_batch=self.order.batch,
-        )
+        now_s = self.view.now_s
+        whole = placed(self.job, self.order, self.wish, now_s, self.node, stored, found)
+        return structs.replace(whole, draft=self._draft)
 
     @property
     def _wirable(self) -> int:

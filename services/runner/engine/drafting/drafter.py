@@ -17,7 +17,8 @@ from services.runner.engine.loading import LoadedModel
 AT_ONCE = 16
 """Tokens that it is behind which the next guess reads on its way."""
 CHUNK_S = 0.060
-"""What reading further may take of a step: a gap in the answer that nobody minds."""
+"""What reading further may take of a step, on top of what its pass costs: a gap in the answer that
+nobody minds."""
 
 
 class Drafter:
@@ -94,7 +95,8 @@ class Drafter:
         """Reads further; true when it is far enough to guess."""
         behind = len(self._said) - self._read
         if behind > AT_ONCE:
-            count = min(behind, self._pace.tokens(CHUNK_S, self._read))
+            seconds = CHUNK_S + self._pace.pass_s(self._read)
+            count = min(behind, self._pace.tokens(seconds, self._read, behind))
             self._timed(self._said[self._read : self._read + count])
             behind -= count
         return behind <= AT_ONCE

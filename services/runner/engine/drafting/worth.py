@@ -10,8 +10,9 @@ PLAIN_AGAIN, PLAIN_AGAIN_STEPS = 256, 4
 """after so many passes so many again: contexts grow, and machines have other work."""
 SCHOOL, TRIAL = 6, 16
 """Passes that teach how many to guess, and after which those since are judged."""
-FIRST_REST, LONGEST_REST = 64, 4096
-"""Steps decoded plainly before it is tried again: twice as many after each failure."""
+FIRST_REST, LONGEST_REST = 256, 4096
+"""Steps decoded plainly before it is tried again: twice as many after each failure. A trial with
+all that the draft has to read for it costs about twenty steps where it fails."""
 LEARNING, JUDGING = 0.1, 0.03
 """Weight of the latest pass in what is measured, and in whether it pays: guesses come true in runs,
 so that a few passes tell little of that.

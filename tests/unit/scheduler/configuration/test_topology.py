@@ -46,7 +46,7 @@ def test_what_is_no_cluster_here_is_remarked_upon() -> None:
     found = imported(text, {})
 
     assert found.clusters == {}
-    assert "ODYSSAI_UPSTREAMS=box=http://h:8003/v1" in found.remarks[0]
+    assert "`odyssai enroll http://h:8003 --name box`" in found.remarks[0]
     assert "one is one node" in found.remarks[1]
 
 
