@@ -81,10 +81,10 @@ class Formation(Struct, frozen=True, kw_only=True):
     backend: Backend = "ring"
     """The group's, or ``ring`` where that has failed too often."""
 
-    def beside(self, rank: int) -> int:
-        """Ranks on its machine, itself among them: those that listen at its address."""
+    def beside(self, rank: int) -> list[int]:
+        """The ranks on its machine, itself among them: those that listen at its address."""
         hosts = [address.rpartition(":")[0] for address in self.addresses]
-        return hosts.count(hosts[rank])
+        return [other for other, host in enumerate(hosts) if host == hosts[rank]]
 
 
 class RankBeat(Message, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from proto.ids import RequestId  # noqa: E402
 from services.runner.engine.batching.batch import Batch  # noqa: E402
 from services.runner.engine.batching.execution import Execution  # noqa: E402
 from services.runner.engine.batching.sequence import Sequence  # noqa: E402
+from services.runner.engine.group import cores  # noqa: E402
 from services.runner.engine.group.following import Follower  # noqa: E402
 from services.runner.engine.group.joining import join  # noqa: E402
 from services.runner.engine.group.leading import Leading  # noqa: E402
@@ -30,9 +31,9 @@ SLOTS = 64
 
 
 def main(model: str, group: str) -> None:
-    joined = join(
-        msgspec.json.decode(group, type=Group), model, Path(model).parent, os.environ["VERSIONS"]
-    )
+    ranks = msgspec.json.decode(group, type=Group)
+    cores.share(int(os.environ["MLX_RANK"]), len(ranks.members))
+    joined = join(ranks, model, Path(model).parent, os.environ["VERSIONS"])
     if os.environ["MLX_RANK"] == "0":
         print(json.dumps(played(Leading(joined), json.loads(sys.stdin.readline()))), flush=True)
     else:

@@ -34,18 +34,12 @@ def preload() -> str | None:
     return OPENBLAS
 
 
-def share_cores(processes: int) -> int | None:
-    """So many processes compute together on this machine's cores, this one among them: a part of
-    the cores is this one's. How many that are; None where nothing was changed.
-
-    Each would else take all of them, and wait for threads of its own that the others keep from
-    running: a step of two ranks on two cores took twice as long.
+def use_threads(count: int) -> None:
+    """Compute with so many from now on; nothing changes where mlx keeps a BLAS of its own, or
+    where the environment has decided.
     """
-    if processes < 2 or THREADS in os.environ or not _is_loaded():
-        return None
-    own = max(1, len(os.sched_getaffinity(0)) // processes)
-    ctypes.CDLL(OPENBLAS).openblas_set_num_threads(own)
-    return own
+    if THREADS not in os.environ and _is_loaded():
+        ctypes.CDLL(OPENBLAS).openblas_set_num_threads(count)
 
 
 def _is_loaded() -> bool:

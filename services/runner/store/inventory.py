@@ -6,10 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from msgspec.structs import replace
-
 from proto.ids import ModelId
-from proto.memory import Footprint
 from proto.presence import ModelKind
 from proto.store import StoredModel
 from services.runner.engine.vision.families import can_see
@@ -20,18 +17,17 @@ from services.runner.models.kind import Kind, kind_of, read_json, transformer_of
 from services.runner.models.names import aliases_of, id_of
 from services.runner.store.footprint import UNPACKS, footprint, layout_of
 from services.runner.store.hashes import Hashes, fingerprint
+from services.runner.store.packaged import (
+    PACKED_FOOTPRINT,
+    PACKED_LAYOUT,
+    UNPACKED_FOOTPRINT,
+    UNPACKED_LAYOUT,
+)
 from services.runner.store.parts import Part, parts_of
 from services.runner.store.weights import Tensors, read_tensors
 
 Origin = Literal["hub", "own", "foreign"]
 """Whose a folder is: ``own`` ones were made by this node, ``foreign`` ones are only looked at."""
-
-PACKED_FOOTPRINT = Footprint(
-    weights_bytes=98_346_240, kv_bytes_per_token=46_080, context_length=8192
-)
-"""Of the packaged model as it is unpacked where Metal runs it."""
-UNPACKED_FOOTPRINT = replace(PACKED_FOOTPRINT, weights_bytes=538_060_032)
-"""And elsewhere."""
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -127,6 +123,7 @@ def bundled(hashes: Hashes) -> StoredModel | None:
         fingerprint=hashes.of(packed)[:32],
         disk_bytes=packed.stat().st_size,
         footprint=UNPACKED_FOOTPRINT if UNPACKS else PACKED_FOOTPRINT,
+        layout=UNPACKED_LAYOUT if UNPACKS else PACKED_LAYOUT,
         family="llama",
         quantization="4bit",
         modified_s=packed.stat().st_mtime,

@@ -13,11 +13,16 @@ from tests.tiny import make_tiny
 ROOT = Path(__file__).parents[3]
 LOADED = "from services.runner.engine import blas; print(blas.preload())"
 SHARED = """
-import ctypes, os, sys
+import ctypes, os, sys, threading
 from services.runner.engine import blas
+from services.runner.engine.group import cores
 blas.preload()
-own = blas.share_cores(int(sys.argv[1]))
-print(own, ctypes.CDLL(blas.OPENBLAS).openblas_get_num_threads())
+waiting = threading.Event()
+threading.Thread(target=waiting.wait, daemon=True).start()
+cores.share(int(sys.argv[1]), int(sys.argv[2]))
+threads = map(int, os.listdir("/proc/self/task"))
+kept = {tuple(sorted(os.sched_getaffinity(thread))) for thread in threads}
+print(ctypes.CDLL(blas.OPENBLAS).openblas_get_num_threads(), *kept)
 """
 IN_COMPANY = """
 import sys
@@ -68,20 +73,23 @@ def test_openblas_is_there_unless_answers_are_to_be_reproducible() -> None:
     assert run(LOADED, reproducible="1") == "None"
 
 
-def test_processes_that_compute_together_share_the_cores() -> None:
-    cores = len(os.sched_getaffinity(0))
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else []
 
-    assert run(SHARED, "1") == f"None {cores}"
-    assert run(SHARED, "2") == f"{max(1, cores // 2)} {max(1, cores // 2)}"
-    assert run(SHARED, str(3 * cores)) == "1 1"
+
+def test_ranks_on_one_machine_keep_to_cores_of_their_own() -> None:
+    half = len(CORES) // 2 or len(CORES)
+
+    assert run(SHARED, "0", "2") == f"{half} {tuple(CORES[:half])}"
+    assert run(SHARED, "1", "2") == f"{half} {tuple(CORES[-half:][:half])}"
+
+
+def test_a_rank_alone_has_all_of_them_and_too_many_share_all() -> None:
+    assert run(SHARED, "0", "1") == f"{len(CORES)} {tuple(CORES)}"
+    assert run(SHARED, "0", str(2 * len(CORES) + 1)) == f"1 {tuple(CORES)}"
 
 
 def test_who_sets_the_number_of_threads_has_decided_it() -> None:
-    assert run(SHARED, "2", OPENBLAS_NUM_THREADS="2") == "None 2"
-
-
-def test_where_there_is_no_openblas_nothing_is_shared() -> None:
-    assert run(SHARED.replace("blas.preload()", ""), "2").startswith("None ")
+    assert run(SHARED, "0", str(len(CORES)), OPENBLAS_NUM_THREADS="2").startswith("2 ")
 
 
 def test_a_reproducible_engine_computes_the_same_bits_in_any_company(tmp_path: Path) -> None:

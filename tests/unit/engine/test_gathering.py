@@ -13,7 +13,7 @@ from proto.group import Formation, Group, Member, RankBeat
 from proto.ids import EngineId, NodeId
 from proto.presence import Gone
 from services.host import Host
-from services.runner.engine import blas
+from services.runner.engine.group import cores
 from services.runner.engine.group.gathering import Gathering, likeness
 from services.runner.engine.settings import Settings
 
@@ -65,13 +65,13 @@ async def test_a_group_is_of_the_processes_that_wait_for_it(gathered: Gathered) 
 async def test_ranks_on_one_machine_share_its_cores(
     gathered: Gathered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared: list[int] = []
-    monkeypatch.setattr(blas, "share_cores", shared.append)
+    shared: list[tuple[int, int]] = []
+    monkeypatch.setattr(cores, "share", lambda *told: shared.append(told))
 
     await gathered.formed(replace(WAITING, address="127.0.0.1:7000"))
     await gathered.formed(replace(WAITING, address="10.0.0.2:7000"))
 
-    assert shared == [2, 1]
+    assert shared == [(0, 2), (0, 1)]
 
 
 @pytest.mark.parametrize(

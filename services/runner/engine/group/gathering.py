@@ -35,7 +35,7 @@ from proto.ids import EngineId, fresh
 from proto.presence import Gone
 from proto.subjects import ENGINE_GONE, RANK_BEAT, RANK_TELEMETRY
 from services.host import Host
-from services.runner.engine import blas
+from services.runner.engine.group import cores
 from services.runner.engine.settings import Settings
 from services.runner.groups.environment import rank_environment
 
@@ -132,7 +132,8 @@ class Gathering:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
         os.environ.update(told.variables)
-        blas.share_cores(formation.beside(self._rank))
+        here = formation.beside(self._rank)
+        cores.share(here.index(self._rank), len(here))
         self._formation = formation
         # While mlx meets the others nothing is said: it lets no other thread run.
         await self._say_now()

@@ -10,8 +10,13 @@ from proto.memory import Footprint
 from services.runner.engine import bundled
 from services.runner.engine.loading import for_cpu
 from services.runner.models.bundle import gguf
-from services.runner.store.footprint import footprint
-from services.runner.store.inventory import PACKED_FOOTPRINT, UNPACKED_FOOTPRINT
+from services.runner.store.footprint import footprint, layout_of
+from services.runner.store.packaged import (
+    PACKED_FOOTPRINT,
+    PACKED_LAYOUT,
+    UNPACKED_FOOTPRINT,
+    UNPACKED_LAYOUT,
+)
 from services.runner.store.weights import read_tensors
 from tests import tiny_readers
 from tests.tiny import make_tiny
@@ -103,6 +108,9 @@ def test_the_packaged_model_takes_what_is_known_of_it(smollm2_home):
 
     assert footprint(folder, "generator", unpacks=False) == PACKED_FOOTPRINT
     assert footprint(folder, "generator", unpacks=True) == UNPACKED_FOOTPRINT
+    assert layout_of(folder, "generator", unpacks=False) == PACKED_LAYOUT
+    whole = bundled.unpack(smollm2_home, is_quantized=False)
+    assert layout_of(whole, "generator", unpacks=True) == UNPACKED_LAYOUT
 
 
 def test_a_model_that_reads_and_never_writes_keeps_no_caches(tmp_path):
