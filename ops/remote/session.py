@@ -202,11 +202,13 @@ async def _is_known(host: Host) -> bool:
         return False
 
 
-def _files(options: SSHClientConnectionOptions) -> list[str]:
-    """Those that there are. With none, no machine is known."""
+def _files(options: SSHClientConnectionOptions) -> list[str] | bytes:
+    """Those that there are. With none, no machine is known: an empty list asyncssh 2.24 cannot
+    read, where it wants to know about a machine.
+    """
     named = cast(list[str], options.known_hosts) or [str(KNOWN_HOSTS)]
     there = [Path(name).expanduser() for name in named]
-    return [str(file) for file in there if file.is_file()]
+    return [str(file) for file in there if file.is_file()] or b""
 
 
 def _where(host: Host) -> dict[str, object]:

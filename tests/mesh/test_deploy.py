@@ -344,6 +344,15 @@ async def test_only_the_machine_that_is_known_is_spoken_to(
         await knock(stranger)
 
 
+async def test_where_no_machine_was_ever_met_none_is_known(
+    as_operator: Operator, stranger: Sshd
+) -> None:
+    (as_operator.ssh / "known_hosts").unlink()
+
+    with pytest.raises(UnknownHostKey, match=rf"SHA256:.*`ssh -p {stranger.port} .*` once adds it"):
+        await knock(stranger)
+
+
 async def test_no_setting_switches_the_check_off(as_operator: Operator, studio: Sshd) -> None:
     (as_operator.ssh / "config").write_text("Host *\n  UserKnownHostsFile none\n")
 
