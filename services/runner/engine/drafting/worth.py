@@ -4,6 +4,8 @@ from typing import Protocol
 
 MOST_AHEAD = 8
 """Tokens guessed before a pass: few guesses further ahead than that come true."""
+GUESSING_S = 0.5
+"""What the guesses before a pass may take together: cancels, arrivals and the step clock wait."""
 PLAIN_STEPS = 8
 """Measured before the first guess, and"""
 PLAIN_AGAIN, PLAIN_AGAIN_STEPS = 256, 4
@@ -65,7 +67,14 @@ class Measured:
     def ahead(self) -> int:
         if not self._is_on or self._owed_plain:
             return 0
-        return max(range(1, MOST_AHEAD + 1), key=self._rate)
+        return max(range(1, self._most + 1), key=self._rate)
+
+    @property
+    def _most(self) -> int:
+        """One while nobody knows what a guess takes."""
+        if not self._guess_s:
+            return 1
+        return max(1, min(MOST_AHEAD, int(GUESSING_S / self._guess_s)))
 
     def learn_plain(self, seconds: float | None) -> None:
         if seconds is not None:

@@ -6,6 +6,7 @@ import pytest
 
 from services.runner.engine.drafting.worth import (
     FIRST_REST,
+    GUESSING_S,
     MOST_AHEAD,
     PLAIN_AGAIN,
     PLAIN_STEPS,
@@ -96,6 +97,14 @@ def test_the_better_the_guesses_the_more_of_them() -> None:
         found.append(max(machine.step() for _ in range(50)))
     assert found[0] < found[1] <= found[2] <= MOST_AHEAD
     assert found[0] <= 4
+
+
+def test_guesses_that_are_slow_are_few_however_many_come_true() -> None:
+    machine = Machine(0.900, 0.200, 0.001, 0.99)
+    made = [machine.step() for _ in range(200)]
+
+    assert made[PLAIN_STEPS] == 1
+    assert max(made) == int(GUESSING_S / 0.200)
 
 
 def test_plain_steps_are_measured_again_now_and_then() -> None:
