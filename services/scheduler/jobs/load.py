@@ -230,6 +230,15 @@ def _slowest(moves: Iterable[Move]) -> str:
     return next((m.progress.phase for m in moves if not m.is_settled), READY)
 
 
+def _met(group: Group, view: View) -> str:
+    """By which backend its ranks have."""
+    leader = view.ranks.get(group.leader)
+    formation = leader.formation if leader else None
+    if formation is None or formation.backend == group.backend:
+        return group.backend
+    return f"{formation.backend}, since {group.backend} could not bring the ranks together"
+
+
 def _praise(job: Job, wish: Wish, view: View) -> str:
     if job.phase == "accepted":
         return "already loaded"
@@ -238,8 +247,9 @@ def _praise(job: Job, wish: Wish, view: View) -> str:
     if group is not None:
         grant = held[0][1].grant
         alone = f", without its draft {wish.draft}: groups have none" if wish.draft else ""
+        how = f"{group.split}, {_met(group, view)}"
         return (
-            f"loaded on {words(nodes_of(group))} together ({group.split}, {group.backend}) with "
+            f"loaded on {words(nodes_of(group))} together ({how}) with "
             f"{grant.kv_tokens // max(1, grant.context)} × {grant.context} tokens{alone}"
         )
     said = [

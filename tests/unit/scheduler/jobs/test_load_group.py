@@ -7,7 +7,7 @@ from msgspec import structs
 
 from proto.cluster import ClusterConfig, ClusterMember
 from proto.config import Config, ModelConfig
-from proto.group import RankBeat
+from proto.group import Formation, RankBeat
 from proto.jobs import Load
 from proto.plan import Placement
 from proto.store import CopyTask
@@ -54,6 +54,27 @@ def test_ranks_are_told_the_links_of_their_cluster() -> None:
     assert (found.backend, found.cluster) == ("jaccl", "garage")
     assert [m.address for m in found.members] == ["10.0.0.1", "10.0.0.2"]
     assert [m.devices for m in found.members] == [("", "en1"), ("en2", "")]
+
+
+@pytest.mark.parametrize(
+    ("met", "told"),
+    [("jaccl", "(tensor, jaccl)"), ("ring", "(tensor, ring, since jaccl could not bring")],
+)
+def test_it_is_told_by_which_backend_the_ranks_have_met(met: Any, told: str) -> None:
+    mesh = fleet()
+    members = (
+        ClusterMember(node="a", rdma_to={"b": "en1"}),
+        ClusterMember(node="b", rdma_to={"a": "en2"}),
+    )
+    mesh.config = Config(clusters={"garage": ClusterConfig(members=members, backend="jaccl")})
+    job = mesh.submit(Load(model="m", cluster="garage", way="tensor"))
+    formation = Formation(epoch="e", boots=("1", "2"), addresses=("a:1", "b:1"), backend=met)
+    mesh.ranks = {
+        p.engine: structs.replace(said(p, "ready"), formation=formation) for p in ranks(mesh)
+    }
+    mesh.obey()
+
+    assert told in mesh.look(job).detail
 
 
 def test_each_rank_reserves_its_part_alone() -> None:
